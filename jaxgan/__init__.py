@@ -1,0 +1,35 @@
+"""Generative adversarial networks as pure functions in JAX.
+
+The map, for use in other projects:
+
+  losses, penalties    pure functions of scores and of a critic
+  optim                clipped weights, schedules, moving average
+  make_gan             two networks, a loss, two optimizers -> a GAN: init, d_step, g_step, train_step, sample
+  from_linen           a Flax module -> the Network that make_gan takes
+  types                what a network, a loss, a penalty and a GAN are
+
+Networks are in `jaxgan.networks`, data in `jaxgan.data`. `jaxgan.loop.fit` trains a GAN with logs and checkpoints.
+"""
+
+from jaxgan import losses, optim, penalties, types
+from jaxgan.gan import make_gan
+from jaxgan.losses import LOSSES
+from jaxgan.networks.base import from_linen
+from jaxgan.state import GANState, TrainState, gradient_step
+from jaxgan.types import GAN, AdversarialLoss, Network
+
+__all__ = [
+    "GAN",
+    "LOSSES",
+    "AdversarialLoss",
+    "GANState",
+    "Network",
+    "TrainState",
+    "from_linen",
+    "gradient_step",
+    "losses",
+    "make_gan",
+    "optim",
+    "penalties",
+    "types",
+]

@@ -1,0 +1,189 @@
+"""The GAN of Goodfellow et al. 2014 (arXiv:1406.2661) and every variant that keeps its two players."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from jaxgan.optim import learning_rate_of, moving_average
+from jaxgan.state import GANState, TrainState, create_player, gradient_step
+from jaxgan.types import GAN, AdversarialLoss, Batch, Metrics, Network, PenaltyFn
+
+
+def make_gan(
+    generator: Network,
+    discriminator: Network,
+    *,
+    loss: AdversarialLoss,
+    g_tx: optax.GradientTransformation,
+    d_tx: optax.GradientTransformation,
+    latent_dim: int,
+    penalty: PenaltyFn | None = None,
+    augment: Callable[[Array, Array], Array] | None = None,
+    d_steps: int = 1,
+    ema_decay: float | None = None,
+) -> GAN:
+    """A GAN as pure, jitted functions over one immutable `GANState`.
+
+    `d_step` minimises `loss.discriminator(D(x), D(G(z))) + penalty` over D alone, `g_step` minimises
+    `loss.generator(D(x), D(G(z)))` over G alone, `z ~ N(0, I)`; `train_step` is `d_steps` of the first on a batch
+    each, then one of the second on the last of them. Both networks run with `train=True` in both; only the moving
+    player's model state is kept.
+
+    Args:
+      generator: `(latents [B, latent_dim], condition?) -> samples`, shaped like `batch["image"]`.
+      discriminator: `(samples, condition?) -> raw scores`, `[B]` or `[B, ...]`.
+      loss: the two players' losses, see `jaxgan.losses.LOSSES`.
+      g_tx: the generator's optimizer.
+      d_tx: the discriminator's; it counts its own updates, `d_steps` to each of the generator's.
+      latent_dim: size of a latent vector.
+      penalty: added to the discriminator's loss, its weight included. Its critic is the discriminator with condition,
+        key and model state fixed, on unaugmented samples.
+      augment: `(samples, key) -> samples`, put on real and fake in `d_step` and on fake (and real) in `g_step`.
+      d_steps: discriminator updates to one generator update.
+      ema_decay: decay of the generator's moving average, which `sample` then uses; None for none.
+
+    Returns:
+      The `GAN`. Metrics: `d_loss`, `g_loss`, `real_score`, `fake_score` (means of the raw scores), `d_grad_norm`,
+      `g_grad_norm`, and where they apply `penalty`, the loss's own estimate, `d_learning_rate`, `g_learning_rate`.
+
+    Raises:
+      ValueError: a penalty, which is a function of single samples, on a discriminator that mixes its batch.
+    """
+    if penalty is not None and discriminator.mixes_batch:
+        raise ValueError(_MIXED)
+    if d_steps < 1:
+        raise ValueError(f"d_steps={d_steps} must be at least 1")
+    augment = augment or (lambda samples, key: samples)
+
+    def init(key: Array, batch: Batch) -> GANState:
+        g_key, d_key, state_key = jax.random.split(key, 3)
+        samples = batch["image"]
+        latents = jnp.zeros((len(samples), latent_dim))
+        g = create_player(generator, g_tx, g_key, latents, *_condition(batch))
+        d = create_player(discriminator, d_tx, d_key, samples, *_condition(batch))
+        if penalty is not None and "batch_stats" in d.model_state:
+            raise ValueError(_MIXED)
+        average = (None, None)
+        if ema_decay is not None:
+            # Copies: the loop donates the state, and one buffer cannot be given away twice.
+            average = jax.tree.map(jnp.copy, (g.params, g.model_state))
+        return GANState(state_key, g, d, *average)
+
+    def draw_latents(key: Array, batch: Batch) -> Array:
+        return jax.random.normal(key, (len(batch["image"]), latent_dim))
+
+    def d_step(state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
+        keys = _keys(state.key, 0, state.discriminator, 7)
+        condition = _condition(batch)
+        real = batch["image"]
+        g = state.generator
+        latents = draw_latents(keys[0], batch)
+        fake, _ = generator.apply(g.params, g.model_state, latents, *condition, train=True, key=keys[1])
+        fake = jax.lax.stop_gradient(fake)
+        start = state.discriminator.model_state
+
+        def loss_fn(params):
+            def score(samples, model_state, key):
+                return discriminator.apply(params, model_state, samples, *condition, train=True, key=key)
+
+            real_scores, model_state = score(augment(real, keys[2]), start, keys[3])
+            fake_scores, model_state = score(augment(fake, keys[4]), model_state, keys[5])
+            value = loss.discriminator(real_scores, fake_scores)
+            metrics = {"real_score": _mean(real_scores), "fake_score": _mean(fake_scores)}
+            metrics |= loss.estimate(real_scores, fake_scores)
+            if penalty is not None:
+                metrics["penalty"] = penalty(lambda samples: score(samples, start, keys[3])[0], real, fake, keys[6])
+                value += metrics["penalty"]
+            return value, (model_state, metrics)
+
+        d, metrics = gradient_step(state.discriminator, loss_fn, d_tx)
+        return state.replace(discriminator=d), _named("d", d, metrics)
+
+    def g_step(state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
+        keys = _keys(state.key, 1, state.generator, 6)
+        condition = _condition(batch)
+        d = state.discriminator
+        latents = draw_latents(keys[0], batch)
+
+        def score(samples, model_state, key):
+            return discriminator.apply(d.params, model_state, samples, *condition, train=True, key=key)
+
+        # The generator's gradient of most losses does not see the real scores; the compiler then drops this pass.
+        real_scores, d_model_state = score(augment(batch["image"], keys[2]), d.model_state, keys[3])
+
+        def loss_fn(params):
+            fake, model_state = generator.apply(
+                params, state.generator.model_state, latents, *condition, train=True, key=keys[1]
+            )
+            fake_scores, _ = score(augment(fake, keys[4]), d_model_state, keys[5])
+            return loss.generator(real_scores, fake_scores), (model_state, {})
+
+        g, metrics = gradient_step(state.generator, loss_fn, g_tx)
+        state = state.replace(generator=g)
+        if ema_decay is not None:
+            average = moving_average((state.ema_params, state.ema_model_state), (g.params, g.model_state), ema_decay)
+            state = state.replace(ema_params=average[0], ema_model_state=average[1])
+        return state, _named("g", g, metrics)
+
+    def train_step(state: GANState, batches: tuple[Batch, ...]) -> tuple[GANState, Metrics]:
+        if len(batches) != d_steps:
+            raise ValueError(f"train_step was given {len(batches)} batches, it takes d_steps={d_steps}")
+        d_metrics: Metrics = {}
+        # Unrolled: on a CPU convolutions inside lax.scan run an order of magnitude slower.
+        for batch in batches:
+            state, d_metrics = d_step(state, batch)
+        state, g_metrics = g_step(state, batches[-1])
+        return state, d_metrics | g_metrics
+
+    def preview(key: Array, batch: Batch) -> dict[str, Array]:
+        inputs = {"latents": draw_latents(key, batch)}
+        return inputs | {name: batch[name] for name in ("condition",) if name in batch}
+
+    def sample(state: GANState, inputs) -> dict[str, Array]:
+        g = state.generator
+        params, model_state = (
+            (g.params, g.model_state) if ema_decay is None else (state.ema_params, state.ema_model_state)
+        )
+        samples, _ = generator.apply(params, model_state, inputs["latents"], *_condition(inputs), train=False)
+        return {"samples": samples}
+
+    return GAN(
+        init=jax.jit(init),
+        d_step=jax.jit(d_step),
+        g_step=jax.jit(g_step),
+        train_step=jax.jit(train_step),
+        preview=jax.jit(preview),
+        sample=jax.jit(sample),
+        d_steps=d_steps,
+    )
+
+
+_MIXED = (
+    "a penalty is a function of single samples, but this discriminator mixes its batch (batch norm): "
+    "give it norm='layer' or norm='none'"
+)
+
+
+def _condition(batch) -> tuple[Array, ...]:
+    return (batch["condition"],) if "condition" in batch else ()
+
+
+def _keys(key: Array, player: int, state: TrainState, number: int) -> Array:
+    """Keys for one step: from the run's key, who moves and how often they have moved, so that none is ever used twice."""
+    return jax.random.split(jax.random.fold_in(jax.random.fold_in(key, player), state.step), number)
+
+
+def _mean(scores: Array) -> Array:
+    return jnp.mean(scores, dtype=jnp.float32)
+
+
+def _named(prefix: str, player: TrainState, metrics: Metrics) -> Metrics:
+    """Metrics under the names of the log: `loss` and `grad_norm` belong to a player, the others name themselves."""
+    metrics = {f"{prefix}_{name}" if name in ("loss", "grad_norm") else name: value for name, value in metrics.items()}
+    rate = learning_rate_of(player.opt_state)
+    return metrics if rate is None else metrics | {f"{prefix}_learning_rate": rate}

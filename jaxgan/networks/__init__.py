@@ -1,0 +1,1 @@
+"""Networks: Linen modules and the functions that wrap them as a `Network`."""

@@ -1,0 +1,119 @@
+"""Optimizer pieces a GAN needs beside optax's own: clipped weights, schedules that count generator updates, averaging."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from jaxgan.types import Params
+
+
+def adam(
+    learning_rate: optax.ScalarOrSchedule, *, b1: float = 0.5, b2: float = 0.999, eps: float = 1e-8
+) -> optax.GradientTransformation:
+    """`optax.adam` with the first moment DCGAN uses, and its learning rate readable from its state by `learning_rate_of`.
+
+    Args:
+      learning_rate: a number or a schedule over this optimizer's own updates.
+      b1: decay of the first moment (Radford et al. 2015, arXiv:1511.06434, use 0.5; WGAN-GP uses 0 or 0.5).
+      b2: decay of the second moment.
+      eps: added to the root of the second moment.
+
+    Returns:
+      The gradient transformation.
+    """
+    return optax.inject_hyperparams(optax.adam, static_args=("b1", "b2", "eps"))(learning_rate, b1=b1, b2=b2, eps=eps)
+
+
+def learning_rate_of(opt_state: optax.OptState) -> Array | None:
+    """The rate the last update used, where the optimizer was made with `optax.inject_hyperparams`, else None."""
+    # A schedule's own state stands under the same name; the rate is the array.
+    return optax.tree.get(opt_state, "learning_rate", filtering=lambda path, value: isinstance(value, Array))
+
+
+def linear_decay(
+    learning_rate: float, num_steps: int, *, constant_steps: int = 0, updates_per_step: int = 1
+) -> optax.Schedule:
+    """Constant, then linearly to zero at `num_steps`, counted in generator updates.
+
+    `rate(u) = learning_rate * min(1, (num_steps - s) / (num_steps - constant_steps))`, `s = u // updates_per_step`,
+    never below zero.
+
+    Args:
+      learning_rate: the rate at the start.
+      num_steps: generator updates until the rate is zero.
+      constant_steps: generator updates before the decay starts.
+      updates_per_step: updates of this optimizer per generator update: `d_steps` for the discriminator's, so that
+        both players have decayed equally far at every step.
+
+    Returns:
+      A schedule over the optimizer's own update count.
+
+    >>> schedule = linear_decay(1.0, 10, constant_steps=5, updates_per_step=2)
+    >>> [round(float(schedule(update)), 1) for update in (0, 9, 10, 14, 15, 20)]
+    [1.0, 1.0, 1.0, 0.6, 0.6, 0.0]
+    """
+    if not 0 <= constant_steps < num_steps:
+        raise ValueError(f"constant_steps={constant_steps} must lie in 0..num_steps-1={num_steps - 1}")
+
+    def schedule(update):
+        step = jnp.asarray(update) // updates_per_step
+        fraction = (num_steps - step) / (num_steps - constant_steps)
+        return learning_rate * jnp.clip(fraction, 0.0, 1.0)
+
+    return schedule
+
+
+def clip_weights(limit: float) -> optax.GradientTransformation:
+    """Keeps every parameter in [-limit, limit] after the update; last in an `optax.chain`.
+
+    Arjovsky et al. 2017 (arXiv:1701.07875) clip all parameters of the critic, norm scales and offsets included.
+
+    Args:
+      limit: the largest absolute value, positive.
+
+    Returns:
+      The gradient transformation; its update needs the parameters.
+
+    >>> tx = optax.chain(optax.sgd(1.0), clip_weights(0.01))
+    >>> params = {"w": jnp.array([0.5, -0.002])}
+    >>> updates, _ = tx.update({"w": jnp.zeros(2)}, tx.init(params), params)
+    >>> [round(float(w), 4) for w in optax.apply_updates(params, updates)["w"]]
+    [0.01, -0.002]
+    """
+    if limit <= 0:
+        raise ValueError(f"clip_weights needs a positive limit, not {limit}")
+
+    def update(updates, state, params=None):
+        if params is None:
+            raise ValueError("clip_weights needs the parameters: tx.update(updates, state, params)")
+        clipped = jax.tree.map(lambda u, p: jnp.clip(p + u, -limit, limit) - p, updates, params)
+        return clipped, state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def moving_average(average: Params, new: Params, decay: float) -> Params:
+    """`decay * average + (1 - decay) * new` on floating leaves; other leaves are taken from `new`.
+
+    Started from a copy of the live values, so the first `1 / (1 - decay)` updates lag behind them: after one update
+    from 0 to 1 it is `1 - decay`.
+
+    Args:
+      average: the average so far, any pytree.
+      new: the live values, same structure.
+      decay: in [0, 1).
+
+    Returns:
+      The new average.
+
+    >>> float(moving_average(jnp.array(0.0), jnp.array(1.0), 0.75))
+    0.25
+    """
+
+    def blend(a, n):
+        return decay * a + (1.0 - decay) * n if jnp.issubdtype(n.dtype, jnp.floating) else n
+
+    return jax.tree.map(blend, average, new)

@@ -1,0 +1,106 @@
+"""The types every module speaks: what a network, a loss, a penalty, a GAN and a source of batches are.
+
+All of them are plain functions held in NamedTuples, as an optax `GradientTransformation` is. Nothing here imports
+another jaxgan module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from jax import Array
+
+Batch = Mapping[str, Array]
+"""One batch by field, every field with a leading batch axis.
+
+`image`: what the discriminator judges, float32 in [-1, 1], `[B, H, W, C]` (or points `[B, D]`).
+`condition`: optional side information handed to both networks. `label`, `text`, `a`, `b`: where an algorithm reads them.
+"""
+
+Metrics = dict[str, Array]
+"""Flat scalars by name: `d_loss`, `g_loss`, `real_score`, `fake_score`, `penalty`, ..."""
+
+Params = Any
+ModelState = Any
+"""What a network carries besides its parameters (batch statistics, power-iteration vectors): a pytree, `{}` if none."""
+
+CriticFn = Callable[[Array], Array]
+"""Inputs `[B, ...]` to raw scores, `[B]` or `[B, ...]`. It must score each sample by itself."""
+
+
+class PenaltyFn(Protocol):
+    """A term added to the discriminator's loss, already weighted: a sum of scaled functions of `jaxgan.penalties`."""
+
+    def __call__(self, critic: CriticFn, real: Array, fake: Array, key: Array, /) -> Array: ...
+
+
+class Network(NamedTuple):
+    """A network as two pure functions.
+
+    Attributes:
+      init: `init(key, *inputs) -> (params, model_state)`.
+      apply: `apply(params, model_state, *inputs, train, key=None) -> (output, model_state)`.
+      mixes_batch: whether one sample's output depends on the others in its batch (batch norm, minibatch statistics).
+    """
+
+    init: Callable[..., tuple[Params, ModelState]]
+    apply: Callable[..., tuple[Array, ModelState]]
+    mixes_batch: bool = False
+
+
+def no_estimate(real_scores: Array, fake_scores: Array) -> Metrics:
+    del real_scores, fake_scores
+    return {}
+
+
+class AdversarialLoss(NamedTuple):
+    """The two players' losses over raw scores, real before fake; both are minimised.
+
+    Attributes:
+      discriminator: `(real_scores, fake_scores) -> scalar`.
+      generator: `(real_scores, fake_scores) -> scalar`; most ignore the real scores.
+      estimate: `(real_scores, fake_scores) -> metrics`, the distance between data and generator that the scores
+        estimate, under its name, for the log; `{}` where there is none.
+    """
+
+    discriminator: Callable[[Array, Array], Array]
+    generator: Callable[[Array, Array], Array]
+    estimate: Callable[[Array, Array], Metrics] = no_estimate
+
+
+class GAN(NamedTuple):
+    """A GAN algorithm: pure functions over one immutable state.
+
+    Attributes:
+      init: `(key, batch) -> state`; of the batch only shapes and types matter.
+      d_step: `(state, batch) -> (state, metrics)`; touches only the discriminator.
+      g_step: `(state, batch) -> (state, metrics)`; touches only the generator and its moving average.
+      train_step: `(state, batches) -> (state, metrics)`: one generator update with its `d_steps` discriminator
+        updates, in the algorithm's own order; `batches` is a tuple of `d_steps` batches.
+      preview: `(key, batch) -> inputs`: what to draw each time, one row for each row of the batch.
+      sample: `(state, inputs) -> {name: array}`: averaged weights, inference mode, nothing random inside.
+      d_steps: how many batches `train_step` takes.
+    """
+
+    init: Callable[[Array, Batch], Any]
+    d_step: Callable[[Any, Batch], tuple[Any, Metrics]]
+    g_step: Callable[[Any, Batch], tuple[Any, Metrics]]
+    train_step: Callable[[Any, tuple[Batch, ...]], tuple[Any, Metrics]]
+    preview: Callable[[Array, Batch], dict[str, Array]]
+    sample: Callable[[Any, Mapping[str, Array]], dict[str, Array]]
+    d_steps: int = 1
+
+
+class Batches(Protocol):
+    """Training data at random access: `batches(step)` is the tuple of batches of generator update `step`, always the same.
+
+    Nothing about the data needs saving but the step.
+    """
+
+    @property
+    def size(self) -> int:
+        """Number of examples in one epoch."""
+        ...
+
+    def __call__(self, step: int, /) -> tuple[Batch, ...]: ...

@@ -1,0 +1,14 @@
+"""Strict settings for every test: four CPU devices, no silent broadcasting, a warm compilation cache."""
+
+import os
+from pathlib import Path
+
+import jax
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update(
+    "jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR", str(Path(".cache/jax").resolve()))
+)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

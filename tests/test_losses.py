@@ -1,0 +1,235 @@
+"""Every adversarial loss against the papers' formulas, at extreme scores, and in the direction it pulls."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+from jax.test_util import check_grads
+
+from jaxgan import losses
+from jaxgan.losses import LOSSES
+from jaxgan.types import AdversarialLoss
+
+PAIRED = {"relativistic"}
+PLAYERS = ("discriminator", "generator")
+each_loss = pytest.mark.parametrize("name", LOSSES)
+each_player = pytest.mark.parametrize("player", PLAYERS)
+
+
+def draw_scores(*shapes, seed=0):
+    rng = np.random.default_rng(seed)
+    return tuple(rng.normal(0.2, 2.0, shape).astype(np.float32) for shape in shapes)
+
+
+def both_slopes(loss, real, fake):
+    return jax.grad(loss, argnums=(0, 1))(jnp.asarray(real), jnp.asarray(fake))
+
+
+def test_the_table_is_complete_and_cannot_be_changed():
+    assert set(LOSSES) == set(reference.ADVERSARIAL)
+    with pytest.raises(TypeError):
+        LOSSES["mine"] = LOSSES["hinge"]  # pyright: ignore[reportIndexIssue]
+
+
+@each_loss
+@each_player
+@pytest.mark.parametrize("shape", [(7,), (7, 1), (3, 4, 5, 1)], ids=["vector", "column", "patches"])
+def test_equals_the_paper(name, player, shape):
+    real, fake = draw_scores(shape, shape)
+    loss = getattr(LOSSES[name], player)
+    expected = reference.ADVERSARIAL[name][PLAYERS.index(player)](real, fake)
+    value = loss(real, fake)
+    assert value.shape == ()
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+@each_loss
+@each_player
+def test_unequal_counts_are_averaged_apart_or_refused(name, player):
+    real, fake = draw_scores((9,), (4, 3, 3, 1))
+    loss = getattr(LOSSES[name], player)
+    if name in PAIRED:
+        with pytest.raises(AssertionError, match="different shapes"):
+            loss(real, fake)
+    else:
+        expected = reference.ADVERSARIAL[name][PLAYERS.index(player)](real, fake)
+        np.testing.assert_allclose(loss(real, fake), expected, rtol=1e-5)
+
+
+@each_loss
+@each_player
+def test_jit_and_vmap_give_each_batch_its_own_loss(name, player):
+    real, fake = draw_scores((3, 5, 1), (3, 5, 1))
+    loss = getattr(LOSSES[name], player)
+    expected = [reference.ADVERSARIAL[name][PLAYERS.index(player)](*pair) for pair in zip(real, fake, strict=True)]
+    np.testing.assert_allclose(jax.jit(jax.vmap(loss))(real, fake), expected, rtol=1e-5)
+
+
+@each_loss
+@each_player
+def test_derivatives_equal_finite_differences(name, player):
+    # No score lies within a finite difference of the hinge's kinks at -1 and 1.
+    real, fake = np.array([-2.0, 0.3, 1.7, 4.0]), np.array([-3.0, -0.4, 0.6, 2.5])
+    with jax.enable_x64(True):
+        loss = jax.jit(getattr(LOSSES[name], player))
+        check_grads(loss, (jnp.asarray(real), jnp.asarray(fake)), order=1, modes=["rev"], atol=1e-6, rtol=1e-6)
+
+
+@each_loss
+@each_player
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_dtype_is_at_least_float32(name, player, dtype):
+    real, fake = draw_scores((6,), (6,))
+    loss = getattr(LOSSES[name], player)
+    with jax.enable_x64(dtype == "float64"):
+        real, fake = jnp.asarray(real, dtype), jnp.asarray(fake, dtype)
+        value = loss(real, fake)
+        assert value.dtype == ("float64" if dtype == "float64" else "float32")
+        # Only the scores are rounded to the low precision; what is computed from them is not.
+        expected = reference.ADVERSARIAL[name][PLAYERS.index(player)](np.float64(real), np.float64(fake))
+        np.testing.assert_allclose(value, expected, rtol=1e-12 if dtype == "float64" else 1e-5)
+        assert all(slope.dtype == dtype for slope in jax.eval_shape(jax.grad(loss, argnums=(0, 1)), real, fake))
+
+
+# Value and slopes (real, fake) of each loss where the discriminator is as wrong as can be: real -s, fake +s. From
+# softplus(s) = s and sigmoid(s) = 1 up to exp(-s).
+EXTREME = {
+    ("minimax", "discriminator"): lambda s: (2 * s, -1, 1),
+    ("minimax", "generator"): lambda s: (-s, 0, -1),
+    ("non_saturating", "discriminator"): lambda s: (2 * s, -1, 1),
+    ("non_saturating", "generator"): lambda s: (0, 0, 0),
+    ("least_squares", "discriminator"): lambda s: ((s + 1) ** 2 + s**2, -2 * (s + 1), 2 * s),
+    ("least_squares", "generator"): lambda s: ((s - 1) ** 2, 0, 2 * (s - 1)),
+    ("hinge", "discriminator"): lambda s: (2 + 2 * s, -1, 1),
+    ("hinge", "generator"): lambda s: (-s, 0, -1),
+    ("wasserstein", "discriminator"): lambda s: (2 * s, -1, 1),
+    ("wasserstein", "generator"): lambda s: (-s, 0, -1),
+    ("relativistic", "discriminator"): lambda s: (2 * s, -1, 1),
+    ("relativistic", "generator"): lambda s: (0, 0, 0),
+    # One sample is its own mean: each of the two halved terms pulls at both scores.
+    ("relativistic_average", "discriminator"): lambda s: (2 * s, -1, 1),
+    ("relativistic_average", "generator"): lambda s: (0, 0, 0),
+}
+
+
+@each_loss
+@each_player
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("size", [96.0, 16384.0])  # both exact in bfloat16
+def test_extreme_scores(name, player, dtype, size):
+    loss = getattr(LOSSES[name], player)
+    real, fake = jnp.asarray([-size], dtype), jnp.asarray([size], dtype)
+    value, *slopes = EXTREME[name, player](size)
+    np.testing.assert_allclose(loss(real, fake), value, rtol=1e-6, atol=1e-30)
+    for slope, expected in zip(both_slopes(loss, real, fake), slopes, strict=True):
+        np.testing.assert_allclose(
+            np.float64(slope[0]), expected, rtol=1e-2 if dtype == "bfloat16" else 1e-6, atol=1e-30
+        )
+    # And where it is as right as can be.
+    for array in (loss(fake, real), *both_slopes(loss, fake, real)):
+        assert np.all(np.isfinite(np.float64(array)))
+
+
+def test_non_saturating_generator_keeps_its_slope():
+    slope = jax.grad(losses.non_saturating_generator_loss)
+    np.testing.assert_allclose(slope(-20.0), -1.0, rtol=1e-6)
+    np.testing.assert_allclose(slope(-1e4), -1.0, rtol=1e-6)
+    np.testing.assert_allclose(jax.grad(losses.minimax_generator_loss)(-20.0), -np.exp(-20.0), rtol=1e-5)
+
+
+@each_loss
+def test_one_step_moves_the_right_scores(name):
+    # Inside the hinge's margins and between the least-squares targets, as early in training.
+    real, fake = jnp.array([0.1, 0.4, 0.3]), jnp.array([0.2, 0.5, 0.1])
+    loss = LOSSES[name]
+    real_slopes, fake_slopes = both_slopes(loss.discriminator, real, fake)
+    assert np.all(real_slopes < 0)  # a descent step raises every real score
+    assert np.all(fake_slopes > 0)  # and lowers every fake one
+    _, fake_slopes = both_slopes(loss.generator, real, fake)
+    assert np.all(fake_slopes < 0)  # the generator's step raises every fake score
+    for player in (loss.discriminator, loss.generator):
+        real_slopes, fake_slopes = both_slopes(player, real, fake)
+        assert player(real - 0.01 * real_slopes, fake - 0.01 * fake_slopes) < player(real, fake)
+
+
+@each_loss
+def test_only_relativistic_generators_read_real_scores(name):
+    real, fake = draw_scores((5,), (5,))
+    real_slope, _ = both_slopes(LOSSES[name].generator, real, fake)
+    assert np.any(real_slope != 0) == name.startswith("relativistic")
+
+
+@each_loss
+def test_estimate_is_named_and_only_there_where_scores_estimate_a_distance(name):
+    real, fake = draw_scores((5,), (8,))
+    estimate = LOSSES[name].estimate(jnp.asarray(real), jnp.asarray(fake))
+    if name == "wasserstein":
+        np.testing.assert_allclose(estimate["wasserstein_estimate"], np.mean(real) - np.mean(fake), rtol=1e-5)
+        assert set(estimate) == {"wasserstein_estimate"}
+    else:
+        assert estimate == {}
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
+def test_label_smoothing_lowers_the_real_target_only(smoothing):
+    real, fake = draw_scores((6,), (4,))
+    loss = partial(losses.minimax_discriminator_loss, label_smoothing=smoothing)
+    expected = reference.minimax_discriminator(real, fake, real_target=1.0 - smoothing)
+    np.testing.assert_allclose(loss(real, fake), expected, rtol=1e-5)
+    if smoothing:
+        best = np.log((1.0 - smoothing) / smoothing)  # where sigmoid(score) = 1 - smoothing
+        np.testing.assert_allclose(jax.grad(loss)(jnp.float32(best), 0.0), 0.0, atol=1e-6)
+    for score in (-1e4, 1e4):  # slope sigmoid(score) - target
+        np.testing.assert_allclose(jax.grad(loss)(score, 0.0), (score > 0) - (1.0 - smoothing), atol=1e-6)
+
+
+def test_least_squares_with_the_targets_of_the_pearson_divergence():
+    real, fake = draw_scores((6,), (4,))
+    np.testing.assert_allclose(
+        losses.least_squares_discriminator_loss(real, fake, real_target=1.0, fake_target=-1.0),
+        reference.least_squares_discriminator(real, fake, a=-1.0, b=1.0),
+        rtol=1e-5,
+    )
+    np.testing.assert_allclose(
+        losses.least_squares_generator_loss(fake, target=0.0),
+        reference.least_squares_generator(real, fake, c=0.0),
+        rtol=1e-5,
+    )
+
+
+def test_arrays_of_targets_are_refused():
+    scores, targets = jnp.array([[0.0], [1.0]]), jnp.array([0.0, 1.0])
+    with pytest.raises(AssertionError, match="rank"):
+        losses.least_squares_generator_loss(scores, target=targets)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(AssertionError, match="rank"):
+        losses.least_squares_discriminator_loss(scores, scores, real_target=targets)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(AssertionError, match="rank"):
+        losses.minimax_discriminator_loss(scores, scores, label_smoothing=targets)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("player", [losses.relativistic_discriminator_loss, losses.relativistic_generator_loss])
+def test_pairs_must_have_equal_shapes(player):
+    with pytest.raises(AssertionError, match="different shapes"):
+        player(jnp.zeros((2, 1)), jnp.zeros((2,)))
+
+
+def test_relativistic_losses_only_see_differences_of_scores():
+    real, fake = draw_scores((6,), (6,))
+    for name in ("relativistic", "relativistic_average"):
+        for player in PLAYERS:
+            loss = getattr(LOSSES[name], player)
+            np.testing.assert_allclose(loss(real + 50.0, fake + 50.0), loss(real, fake), rtol=1e-4)
+
+
+def test_a_pair_with_other_settings_fits_the_table():
+    loss = AdversarialLoss(
+        partial(losses.least_squares_discriminator_loss, fake_target=-1.0),
+        lambda real_scores, fake_scores: losses.least_squares_generator_loss(fake_scores, target=0.0),
+    )
+    scores = jnp.full((4,), 0.5)
+    assert float(loss.discriminator(scores, scores)) == 0.25 + 2.25
+    assert float(loss.generator(scores, scores)) == 0.25
+    assert loss.estimate(scores, scores) == {}

@@ -1,0 +1,66 @@
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxgan import optim
+
+
+def test_linear_decay_is_constant_then_linear_then_zero():
+    schedule = optim.linear_decay(2.0, 100, constant_steps=50)
+    np.testing.assert_allclose([schedule(s) for s in (0, 49, 50, 75, 100, 150)], [2, 2, 2, 1, 0, 0], rtol=1e-6)
+
+
+def test_linear_decay_keeps_both_players_at_one_rate():
+    g, d = optim.linear_decay(1e-3, 40), optim.linear_decay(1e-3, 40, updates_per_step=5)
+    for step in range(40):
+        for inner in range(5):
+            assert float(d(5 * step + inner)) == float(g(step))
+
+
+def test_linear_decay_refuses_an_end_before_its_start():
+    with pytest.raises(ValueError, match="constant_steps=10"):
+        optim.linear_decay(1.0, 10, constant_steps=10)
+
+
+def test_clip_weights_holds_after_every_update():
+    tx = optax.chain(optax.rmsprop(0.5), optim.clip_weights(0.01))
+    params = {"w": jnp.linspace(-1.0, 1.0, 9), "scale": jnp.ones(3)}
+    state = tx.init(params)
+    for sign in (1.0, -1.0, 1.0):
+        updates, state = tx.update({"w": sign * jnp.ones(9), "scale": -sign * jnp.ones(3)}, state, params)
+        params = optax.apply_updates(params, updates)
+        for leaf in (params["w"], params["scale"]):
+            assert float(jnp.abs(leaf).max()) <= 0.01 * (1 + 1e-4)
+
+
+def test_clip_weights_needs_a_limit_and_the_parameters():
+    with pytest.raises(ValueError, match="positive"):
+        optim.clip_weights(0.0)
+    with pytest.raises(ValueError, match="parameters"):
+        optim.clip_weights(0.1).update({"w": jnp.ones(1)}, optax.EmptyState())
+
+
+def test_moving_average_blends_floats_and_copies_the_rest():
+    average = {"w": jnp.zeros(2), "half": jnp.zeros(2, jnp.bfloat16), "count": jnp.int32(1)}
+    new = {"w": jnp.ones(2), "half": jnp.ones(2, jnp.bfloat16), "count": jnp.int32(7)}
+    blended = optim.moving_average(average, new, 0.75)
+    np.testing.assert_allclose(blended["w"], 0.25)
+    np.testing.assert_allclose(blended["half"].astype(jnp.float32), 0.25)
+    assert blended["half"].dtype == jnp.bfloat16
+    assert int(blended["count"]) == 7
+
+
+def test_adam_first_update_and_its_readable_rate():
+    # The first step of Adam is the learning rate, whatever the gradient's size (bias correction cancels both moments).
+    tx = optim.adam(optim.linear_decay(0.1, 10))
+    params = jnp.zeros(2)
+    updates, state = tx.update(jnp.array([3.0, -0.5]), tx.init(params), params)
+    np.testing.assert_allclose(updates, [-0.1, 0.1], rtol=1e-5)
+    assert float(optim.learning_rate_of(state)) == pytest.approx(0.1)
+    _, state = tx.update(jnp.ones(2), state, params)
+    assert float(optim.learning_rate_of(state)) == pytest.approx(0.09)
+
+
+def test_learning_rate_of_an_optimizer_that_hides_it():
+    assert optim.learning_rate_of(optax.sgd(0.1).init(jnp.zeros(1))) is None
