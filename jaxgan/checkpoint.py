@@ -1,0 +1,323 @@
+"""Checkpoints: save a state in the background, keep the newest and the best, restore it onto any devices.
+
+Everything jaxgan knows about Orbax is in this file. A checkpoint is a folder named after its step, in which each array
+lies under its path in the state (`generator/params/dense/kernel`). Containers are not stored: they come from the state
+given to `restore`, so NamedTuples, integer dictionary keys and Nones are what they were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import operator
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from jax.sharding import Sharding, SingleDeviceSharding
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+_SHOWN_DIFFERENCES = 10
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint could not be written, found or read; the message names the folder and the step."""
+
+
+class Checkpoints:
+    """The checkpoints of one run, in one local or mounted folder.
+
+    A context manager: leaving it finishes the save under way, also when the body raises. Opening and reading change
+    nothing on the disk: the folder is made, and what a killed run left half-written removed, by the first `save`.
+
+    >>> import tempfile
+    >>> with Checkpoints(tempfile.mkdtemp(), best="fid") as checkpoints:
+    ...     checkpoints.save(10, {"w": jnp.ones(3)}, {"fid": 8.0})
+    ...     checkpoints.save(20, {"w": jnp.zeros(3)}, {"fid": 9.0})
+    ...     checkpoints.restore(checkpoints.resolve("best"), {"w": jnp.zeros(3)})["w"].tolist()
+    [1.0, 1.0, 1.0]
+
+    Args:
+      folder: where they are; a relative path is taken from the current folder.
+      keep: how many of the newest to keep, at least 1.
+      best: name of the metric whose best step is kept as well; None keeps only the newest.
+      best_mode: whether the smallest or the largest value is best. NaN, infinite or missing never is; of equal values
+        the latest is.
+
+    Raises:
+      CheckpointError: if the folder cannot be read.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        keep: int = 2,
+        best: str | None = None,
+        best_mode: Literal["min", "max"] = "min",
+    ) -> None:
+        if keep < 1:
+            raise ValueError(f"keep={keep}: at least the newest checkpoint is kept, so keep must be 1 or more")
+        if best_mode not in ("min", "max"):
+            raise ValueError(f"best_mode={best_mode!r}: expected 'min' or 'max'")
+        self.folder = Path(os.path.abspath(folder))  # Orbax refuses a relative path, but only at the first save
+        self.keep, self.best, self.best_mode = keep, best, best_mode
+        self._pending: int | None = None
+        self._open()
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        try:
+            self.close()
+        except CheckpointError as failure:
+            if not isinstance(error, Exception):
+                raise
+            error.add_note(f"Besides, {failure}")  # the first error stays the one that is reported
+
+    def save(self, step: int, state: Any, metrics: Mapping[str, Any] | None = None) -> None:
+        """Begins to save `state` in the background once the save before is done; its buffers may be donated at once.
+
+        Args:
+          step: later than every step saved in this folder.
+          state: any pytree of arrays, typed random keys among them.
+          metrics: scalars by name; what `best` is chosen by. Those that are not finite are left out.
+
+        Raises:
+          CheckpointError: if this save cannot start, or the one before it failed. Later saves may work again.
+        """
+        step = operator.index(step)
+        self.wait()
+        latest = self.latest_step()
+        if latest is not None and step <= latest:
+            raise CheckpointError(
+                f"step {step} cannot be saved in {self.folder}: it holds step {latest} already. "
+                f"Go on from step {latest}, use another folder, or delete the steps from {step} on."
+            )
+        arrays = {path: leaf for path, leaf in _leaves(state).items() if leaf.size}  # Orbax refuses empty arrays
+        if donated := [path for path, leaf in arrays.items() if leaf.is_deleted()]:
+            raise CheckpointError(
+                f"step {step} cannot be saved in {self.folder}: {donated[0]} was donated to a step and is gone"
+            )
+        values = {name: float(value) for name, value in (metrics or {}).items()}
+        self._scores[step] = self._score(values)
+        try:
+            self._prepare_to_write()
+            started = self._manager.save(
+                step,
+                args=ocp.args.Composite(state=ocp.args.PyTreeSave(arrays)),
+                metrics={name: value for name, value in values.items() if math.isfinite(value)},
+            )
+        except Exception as error:
+            self._reopen()
+            raise CheckpointError(f"step {step} could not be saved in {self.folder}: {error}") from error
+        if not started:
+            raise CheckpointError(f"step {step} could not be saved in {self.folder}: Orbax skipped it")
+        self._pending = step
+
+    def wait(self) -> None:
+        """Waits until what was saved is on the disk.
+
+        Raises:
+          CheckpointError: if the save under way failed.
+        """
+        step, self._pending = self._pending, None
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            self._reopen()
+            raise CheckpointError(f"step {step} could not be saved in {self.folder}: {error}") from error
+
+    def close(self) -> None:
+        """Waits for the save under way and ends the background threads; leaving the context does it too."""
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
+
+    def restore(self, step: int | None, like: Any, *, sharding: Sharding | None = None, partial: bool = False) -> Any:
+        """Reads a state back, whatever number of devices it was written on.
+
+        Args:
+          step: which one; None is the latest.
+          like: a state of the same structure, shapes and dtypes: live, or abstract as `jax.eval_shape` gives it. Its
+            values are not used.
+          sharding: where every array goes; by default where that of `like` is, or the default device where it does
+            not say.
+          partial: whether the checkpoint may hold more than `like`, as for `{"ema_params": state.ema_params}`.
+
+        Returns:
+          A state with the structure of `like` and the arrays of the checkpoint.
+
+        Raises:
+          CheckpointError: if there is no such step, it cannot be read, or it does not fit `like`; then the message
+            lists the arrays that are missing, left over, or of another shape or dtype.
+        """
+        step = self.resolve("last" if step is None else step)
+        fallback = SingleDeviceSharding(jax.local_devices()[0])
+        wanted = {
+            path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding or leaf.sharding or fallback)
+            for path, leaf in _leaves(like).items()
+        }
+        arrays = {
+            path: jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding)
+            for path, leaf in wanted.items()
+            if not leaf.size
+        }
+        wanted = {path: leaf for path, leaf in wanted.items() if leaf.size}
+        try:
+            stored = dict(self._manager.item_metadata(step)["state"])
+        except Exception as error:
+            raise CheckpointError(f"step {step} in {self.folder} cannot be read: {error!r}") from error
+        self._refuse(step, _differences(stored, wanted, partial))
+        read = ocp.args.PyTreeRestore(
+            wanted, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
+        )
+        try:
+            stored = self._manager.restore(step, args=ocp.args.Composite(state=read))["state"]
+        except Exception as error:  # a damaged file shows as almost any type of error
+            raise CheckpointError(f"step {step} in {self.folder} cannot be read: {error!r}") from error
+        self._refuse(step, _differences(stored, wanted, partial))  # only now a typed key differs from a legacy one
+        arrays |= stored
+        return jax.tree.unflatten(jax.tree.structure(like), [arrays[path] for path in _leaves(like)])
+
+    def steps(self) -> list[int]:
+        """The steps that can be restored, in increasing order."""
+        self.wait()
+        return sorted(self._manager.all_steps())
+
+    def latest_step(self) -> int | None:
+        """The last step saved, None where there is none."""
+        return max(self.steps(), default=None)
+
+    def best_step(self) -> int | None:
+        """The step with the best metric, None where no step has a finite one."""
+        return self._best_among(self.steps())
+
+    def resolve(self, which: int | str) -> int:
+        """The step meant by 'best', 'last' or a number (also as text, as a command line gives it).
+
+        Raises:
+          CheckpointError: if there is none; the message lists the steps there are.
+        """
+        steps = self.steps()
+        if not steps:
+            raise CheckpointError(f"no checkpoint in {self.folder}")
+        there_are = f"in {self.folder} there are steps {', '.join(map(str, steps))}"
+        if which == "last":
+            return steps[-1]
+        if which == "best":
+            best = self.best_step()
+            if best is None:
+                reason = f"none holds a finite {self.best!r}" if self.best else "no metric says which"
+                raise CheckpointError(f"no checkpoint is the best one, since {reason}; {there_are}")
+            return best
+        step = next((step for step in steps if str(step) == str(which).strip()), None)
+        if step is None:
+            raise CheckpointError(f"no checkpoint {which!r}: expected 'best', 'last' or a step; {there_are}")
+        return step
+
+    def _open(self) -> None:
+        options = ocp.CheckpointManagerOptions(
+            create=False,
+            lightweight_initialize=True,  # else one damaged metrics file would make all steps unreadable
+            best_fn=self._score,  # without it Orbax does not store the metrics
+            preservation_policy=_KeepLastAndBest(self),
+            # In the background a folder that cannot be made leaves threads behind that wait for it for minutes.
+            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+        )
+        try:
+            self._manager = ocp.CheckpointManager(
+                self.folder, options=options, item_handlers={"state": ocp.PyTreeCheckpointHandler()}
+            )
+        except Exception as error:
+            raise CheckpointError(f"{self.folder} cannot be read as a folder of checkpoints: {error}") from error
+        self._scores = dict.fromkeys(self._manager.all_steps(), -math.inf)
+        for step in self._scores:
+            with contextlib.suppress(Exception):
+                self._scores[step] = self._score(self._manager.metrics(step))
+        self._writable = False
+
+    def _reopen(self) -> None:
+        # After a failure the manager's own list lacks steps that it meant to delete but that are still on the disk.
+        with contextlib.suppress(Exception):
+            self._manager.close()
+        self._open()
+
+    def _refuse(self, step: int, differences: Sequence[str]) -> None:
+        if differences:
+            shown = list(differences[:_SHOWN_DIFFERENCES])
+            if len(differences) > len(shown):
+                shown.append(f"and {len(differences) - len(shown)} more")
+            lines = "".join(f"\n  {line}" for line in shown)
+            raise CheckpointError(f"step {step} in {self.folder} does not fit the state it is restored into:{lines}")
+
+    def _prepare_to_write(self) -> None:
+        if not self._writable and jax.process_index() == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for leftover in self.folder.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(leftover)
+        self._writable = True
+
+    def _score(self, metrics: Mapping[str, float] | None) -> float:
+        value = (metrics or {}).get(self.best or "", math.nan)
+        if not math.isfinite(value):
+            return -math.inf
+        return value if self.best_mode == "max" else -value
+
+    def _best_among(self, steps: Sequence[int]) -> int | None:
+        score, step = max(((self._scores[step], step) for step in steps), default=(-math.inf, None))
+        return step if score > -math.inf else None
+
+
+class _KeepLastAndBest(preservation_policy.PreservationPolicy):
+    # Orbax's own pair `max_to_keep` and `best_fn` keeps only the best ones, and a resumed run would start from there.
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        del context
+        steps = [info.step for info in checkpoints]
+        kept = {self._checkpoints._best_among(steps), *steps[-self._checkpoints.keep :]}
+        return [step in kept for step in steps]
+
+
+def _leaves(tree: Any) -> dict[str, Any]:
+    """The arrays of a tree, live or abstract, by path."""
+    flat, _ = jax.tree.flatten_with_path(tree)
+    leaves = {}
+    for keys, leaf in flat:
+        path = jax.tree_util.keystr(keys, simple=True, separator="/")
+        if path in leaves:
+            raise CheckpointError(f"two arrays of the state share the path {path}: a dictionary key must not hold '/'")
+        if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
+            try:
+                leaf = jnp.asarray(leaf)
+            except (TypeError, ValueError):
+                raise CheckpointError(f"a state holds arrays only, but {path} is {leaf!r}") from None
+        leaves[path] = leaf
+    return leaves
+
+
+def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any], partial: bool) -> list[str]:
+    def describe(leaf: Any, raw_key: bool) -> str:
+        if raw_key and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.eval_shape(jax.random.key_data, leaf)
+        return f"{leaf.dtype.name}[{','.join(map(str, leaf.shape))}]"
+
+    lines = [f"{path}: missing in the checkpoint" for path in wanted if path not in stored]
+    if not partial:
+        lines += [f"{path}: in the checkpoint only" for path in stored if path not in wanted]
+    for path in wanted.keys() & stored.keys():
+        raw_key = not isinstance(stored[path], jax.Array)  # the metadata describe a typed key by its numbers
+        there, here = describe(stored[path], raw_key), describe(wanted[path], raw_key)
+        if there != here:
+            lines.append(f"{path}: {there} in the checkpoint, {here} expected")
+    return sorted(lines)

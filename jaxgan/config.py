@@ -1,0 +1,162 @@
+"""The flags every experiment shares, and what a run folder remembers of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+
+def free(default: Any) -> Any:
+    """A field that does not change what is computed; it may differ when a run is resumed."""
+    return dataclasses.field(default=default, metadata={"free": True})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """How long, how fast and where to. Every field is a result field (it changes what is computed) or a free one."""
+
+    experiment: ClassVar[str] = "run"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
+
+    num_steps: int = free(2000)  # generator updates in all; may grow when a run is resumed
+    batch_size: int = 64  # examples to an update, over all devices
+    seed: int = 0  # of weights, latents and data order
+    workdir: str | None = free(None)  # run folder; by default runs/<experiment> and what differs from the defaults
+    resume: Literal["auto", "must", "never"] = free(
+        "auto"
+    )  # go on where the folder has checkpoints; or insist; or refuse
+    init_from: str | None = None  # run folder whose weights to start from, at step 0 with fresh optimizers
+    dtype: Literal["float32", "bfloat16"] = "float32"  # what the networks compute in; parameters stay float32
+    log_every: int = free(50)  # steps between log lines, which are means over the steps since the last
+    sample_every: int = free(500)  # steps between pictures
+    checkpoint_every: int = free(500)  # steps between checkpoints
+    evaluate_every: int = free(0)  # steps between evaluations, 0 for only at the end
+    keep: int = free(2)  # newest checkpoints to keep, besides the best
+    best: str | None = free(None)  # evaluation metric whose best checkpoint is kept too
+    on_nonfinite: Literal["stop", "skip"] = free(
+        "stop"
+    )  # at a loss or gradient that is not finite: stop, or skip the update
+    num_devices: int | None = free(None)  # devices to share the batch among, by default all
+
+    def __post_init__(self):
+        for name in ("num_steps", "batch_size", "log_every", "sample_every", "checkpoint_every", "keep"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("evaluate_every", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+
+    @classmethod
+    def from_preset(cls, preset: str, **changes: Any) -> Self:
+        """The configuration of a named preset, with changes."""
+        if preset not in cls.presets:
+            raise ValueError(f"unknown preset {preset!r}; {cls.experiment} has {', '.join(cls.presets)}")
+        named = {"preset": preset} if "preset" in _names(cls) else {}
+        return cls(**{**cls.presets[preset], **named, **changes})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageConfig(RunConfig):
+    """What every experiment on images adds."""
+
+    dataset: str = "mnist_5k"  # data set: mnist_5k, noise
+    data_dir: str | None = free(None)  # where prepared data sets lie, by default where tensorflow-datasets keeps them
+    image_size: int = 32  # pixels, square; images are resized to it
+    channels: Literal[1, 3] = 1  # 1 for grey, 3 for colour
+
+
+def _names(config: type | RunConfig) -> list[str]:
+    return [field.name for field in dataclasses.fields(config)]
+
+
+def result_fields(config: RunConfig) -> dict[str, Any]:
+    """The fields that change what is computed."""
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if not f.metadata.get("free")}
+
+
+def run_folder(config: RunConfig) -> Path:
+    """`workdir`, or `runs/<experiment>` with `-<field>=<value>` for every result field that is not the preset's own.
+
+    So the same command finds its run again, and another command gets a folder of its own.
+    """
+    if config.workdir is not None:
+        return Path(config.workdir)
+    preset = getattr(config, "preset", "default")
+    usual = result_fields(type(config).from_preset(preset))
+    differing = {name: value for name, value in result_fields(config).items() if value != usual[name]}
+    if preset != "default":
+        differing = {"preset": preset, **differing}
+    parts = [f"{name}={str(value).replace('/', '_')}" for name, value in differing.items()]
+    return Path("runs") / "-".join([config.experiment, *parts])
+
+
+def save_config(config: RunConfig, folder: Path) -> None:
+    """Writes `config.json`: every field, the versions that computed it, and the git revision if there is one."""
+    record = {
+        "experiment": config.experiment,
+        "config": dataclasses.asdict(config),
+        "versions": _versions(),
+        "git_revision": _git_revision(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / "config.json.tmp"
+    draft.write_text(json.dumps(record, indent=2) + "\n")
+    draft.replace(folder / "config.json")
+
+
+def load_config(folder: Path) -> dict[str, Any]:
+    """The record `save_config` wrote: `experiment`, `config`, `versions`, `git_revision`."""
+    try:
+        record = json.loads((folder / "config.json").read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{folder} is not a run folder: it has no config.json") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{folder / 'config.json'} cannot be read: {error}") from None
+    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+        raise ValueError(f"{folder / 'config.json'} is not a run's configuration")
+    return record
+
+
+def differences(config: RunConfig, record: Mapping[str, Any]) -> list[str]:
+    """What keeps a run from going on under another configuration: its result fields that differ, old and new value."""
+    before = record["config"]
+    # Through JSON, as the record went: tuples come back as lists.
+    now = json.loads(json.dumps(result_fields(config)))
+    found = [f"{n} was {before.get(n)!r}, is {v!r}" for n, v in now.items() if n not in before or before[n] != v]
+    if record.get("experiment") != config.experiment:
+        found.insert(0, f"experiment was {record.get('experiment')!r}, is {config.experiment!r}")
+    return found
+
+
+def _versions() -> dict[str, str]:
+    names = ("jaxgan", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
+            continue
+    return found
+
+
+def _git_revision() -> str | None:
+    try:
+        command = [
+            "git",
+            "-C",
+            str(Path(__file__).parent),
+            "describe",
+            "--always",
+            "--dirty",
+            "--abbrev=40",
+            "--exclude=*",
+        ]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None

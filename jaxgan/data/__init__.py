@@ -1,0 +1,1 @@
+"""Data: the order of examples, named data sets as arrays, and batches for training."""

@@ -1,0 +1,354 @@
+"""What a run shows and writes: a progress bar, `metrics.jsonl`, TensorBoard events, and drawings as PNG files.
+
+tqdm, Pillow, tensorboardX and matplotlib are imported where they are first used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from jaxgan import pixels
+
+MAX_TILES = 100
+MAX_ROWS = 10
+TILE_SIZE = 64
+GAP = 2
+
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+class Report:
+    """All reports of one run in one object; every process may hold one, only the first shows and writes anything.
+
+    It writes `metrics.jsonl`, `tensorboard/` (where tensorboardX is installed) and `NAME/STEP.png` in `folder`.
+
+    Args:
+      folder: the run folder.
+      num_steps: the step at which the run ends.
+      last_step: the step the run goes on from; what an earlier run wrote after it is dropped.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, num_steps: int, last_step: int = 0) -> None:
+        self.folder = Path(folder)
+        self._stack = contextlib.ExitStack()
+        self._first = jax.process_index() == 0
+        if self._first:
+            self._progress = self._stack.enter_context(Progress(num_steps, last_step=last_step))
+            self._metrics = self._stack.enter_context(MetricsFile(self.folder / "metrics.jsonl", last_step=last_step))
+            self._events = self._stack.enter_context(TensorBoard(self.folder / "tensorboard", last_step=last_step))
+
+    def __enter__(self) -> Report:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def advance(self, step: int) -> None:
+        """Moves the progress bar; cheap enough for every step."""
+        if self._first:
+            self._progress.show(step)
+
+    def metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Shows and writes scalars by name."""
+        if self._first:
+            self._metrics.write(step, metrics)
+            self._events.write(step, metrics)
+            self._progress.show(step, metrics)
+
+    def drawing(self, step: int, drawing: Any, name: str = "samples") -> None:
+        """Writes what a `draw` function returned: a uint8 array `[H, W, C]` or a matplotlib figure."""
+        if self._first:
+            image = as_image(drawing)
+            save_image(self.folder / name / f"{step:08d}.png", image)
+            self._events.write_image(step, name, image)
+
+    def note(self, text: str) -> None:
+        """Prints a line without spoiling the bar."""
+        if self._first:
+            self._progress.note(text)
+
+
+class Progress:
+    """How far a run is: a bar on a terminal, elsewhere one line for each set of metrics.
+
+    Args:
+      num_steps: the step at which the run ends.
+      last_step: the step it starts from.
+      stream: where to, by default the standard error output.
+    """
+
+    def __init__(self, num_steps: int, *, last_step: int = 0, stream: TextIO | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._num_steps = num_steps
+        self._shown = (last_step, time.perf_counter())
+        self._bar = None
+        if self._stream.isatty():
+            tqdm = _import("tqdm").tqdm
+            self._bar = tqdm(total=num_steps, initial=last_step, unit="step", file=self._stream, dynamic_ncols=True)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, step: int, metrics: Mapping[str, Any] | None = None) -> None:
+        """Shows `step` of `num_steps` done, steps per second and the metrics."""
+        values = "  ".join(f"{name} {float(value):.4g}" for name, value in (metrics or {}).items())
+        if self._bar is not None:
+            if values:
+                self._bar.set_postfix_str(values, refresh=False)
+            self._bar.update(step - self._bar.n)
+        elif values:
+            (last_step, last_time), self._shown = self._shown, (step, time.perf_counter())
+            rate = f"{(step - last_step) / (self._shown[1] - last_time):.4g} steps/s  " if step > last_step else ""
+            self.note(f"step {step}/{self._num_steps}  {rate}{values}")
+
+    def note(self, text: str) -> None:
+        """Prints a line, above the bar where there is one."""
+        if self._bar is not None:
+            self._bar.write(text, file=self._stream)
+        else:
+            print(text, file=self._stream, flush=True)
+
+
+class MetricsFile:
+    """Appends metrics to a file of JSON lines, `{"step": 100, "d_loss": 0.69, ...}`, one line at a time.
+
+    JSON has no NaN and no infinity: they are written as the strings "NaN", "Infinity" and "-Infinity", which
+    `read_metrics` turns back into numbers.
+
+    Args:
+      path: the file; it is made if need be.
+      last_step: the step the run goes on from. Lines of later steps, and a line cut short by a kill, are dropped.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, last_step: int = 0) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            kept = "".join(f"{line}\n" for line, entry in _read_lines(path) if entry["step"] <= last_step)
+            if kept.encode() != path.read_bytes():
+                _replace(path, kept.encode())
+        self._file = path.open("a", encoding="utf-8", newline="\n")
+
+    def __enter__(self) -> MetricsFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def write(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Writes scalars by name as one line."""
+        entry: dict[str, Any] = {"step": int(step)}
+        for name, value in metrics.items():
+            number = float(value)
+            special = "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+            entry[name] = number if math.isfinite(number) else special
+        self._file.write(json.dumps(entry, allow_nan=False) + "\n")
+        self._file.flush()
+
+
+def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Reads a `metrics.jsonl`: a dict with "step" and the metrics for each line, in order.
+
+    A last line that a kill cut short is left out.
+
+    Raises:
+      ValueError: if another line is not such an object; the message names file and line.
+    """
+    return [entry for _, entry in _read_lines(Path(path))]
+
+
+class TensorBoard:
+    """Writes TensorBoard events where tensorboardX is installed, and nothing where it is not.
+
+    Args:
+      folder: where the event files go.
+      last_step: the step the run goes on from; TensorBoard hides what was written for later steps before.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, last_step: int = 0) -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ModuleNotFoundError:
+            self._writer = None
+        else:
+            self._writer = SummaryWriter(str(folder), purge_step=last_step + 1)
+
+    def __enter__(self) -> TensorBoard:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def write(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Writes the finite ones of the scalars."""
+        if self._writer is not None:
+            for name, value in metrics.items():
+                if math.isfinite(number := float(value)):
+                    self._writer.add_scalar(name, number, step)
+            self._writer.flush()
+
+    def write_image(self, step: int, name: str, image: np.ndarray) -> None:
+        """Writes a uint8 image `[H, W, C]`."""
+        if self._writer is not None:
+            self._writer.add_image(name, image, step, dataformats="HWC")
+            self._writer.flush()
+
+
+def image_grid(outputs: Mapping[str, ArrayLike]) -> np.ndarray:
+    """Draws named images as one picture; the `draw` of a run whose outputs are images.
+
+    One output is drawn as a nearly square grid of at most 100 tiles. Several are drawn side by side: a column for each
+    name, in order, and a row for each of at most 10 examples. Small images are enlarged by a whole factor.
+
+    Args:
+      outputs: images by name, each `[N, H, W, C]` with 1 or 3 channels, floats in [-1, 1] or uint8. All have the same
+        `N`, `H` and `W`.
+
+    Returns:
+      The picture, uint8 `[height, width, C]`.
+
+    Raises:
+      ValueError: if the shapes are others.
+    """
+    images = {name: np.asarray(output) for name, output in outputs.items()}
+    shapes = {name: image.shape for name, image in images.items()}
+    if (
+        len({shape[:3] for shape in shapes.values()}) != 1
+        or any(len(shape) != 4 or shape[-1] not in (1, 3) for shape in shapes.values())
+        or any(0 in shape for shape in shapes.values())
+    ):
+        raise ValueError(f"image_grid draws images [N, H, W, 1 or 3] of equal number and size, not {shapes}")
+    channels = max(shape[-1] for shape in shapes.values())
+    count, height, width, _ = next(iter(shapes.values()))
+    if len(images) == 1:
+        count = min(count, MAX_TILES)
+        columns = math.ceil(math.sqrt(count))
+        rows = math.ceil(count / columns)
+    else:
+        columns = len(images)
+        rows = count = max(1, min(count, MAX_ROWS, MAX_TILES // columns))
+
+    tiles = np.stack([_tiles(image[:count], channels) for image in images.values()], axis=1)
+    blank = np.full((rows * columns - count * len(images), height, width, channels), 255, np.uint8)
+    tiles = np.concatenate([tiles.reshape(-1, height, width, channels), blank])
+    factor = math.ceil(TILE_SIZE / max(height, width))
+    tiles = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
+    tiles = np.pad(tiles, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
+    _, height, width, _ = tiles.shape
+    grid = tiles.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
+    return grid.reshape(rows * height, columns * width, channels)[:-GAP, :-GAP]
+
+
+def scatter(samples: ArrayLike, data: ArrayLike, *, title: str = "") -> Any:
+    """Draws generated points over the data's.
+
+    Args:
+      samples: `[N, 2]`.
+      data: `[M, 2]`; the axes span it with a margin, so that the pictures of one run compare.
+      title: written above.
+
+    Returns:
+      A matplotlib figure of 400 x 400 pixels, drawn without a display and unknown to pyplot.
+
+    Raises:
+      ValueError: if the points are not two-dimensional.
+    """
+    samples, data = np.asarray(samples, np.float32), np.asarray(data, np.float32)
+    if {samples.ndim, data.ndim} != {2} or {samples.shape[1], data.shape[1]} != {2}:
+        raise ValueError(f"scatter draws points [N, 2], not samples {samples.shape} and data {data.shape}")
+    figure = _import("matplotlib.figure").Figure(figsize=(4, 4), dpi=100, layout="constrained")
+    axes = figure.add_subplot(aspect="equal", title=title)
+    axes.scatter(data[:, 0], data[:, 1], s=6, color="0.75", linewidths=0, label="data")
+    axes.scatter(samples[:, 0], samples[:, 1], s=6, color="tab:red", linewidths=0, alpha=0.6, label="samples")
+    center = (data.max(axis=0) + data.min(axis=0)) / 2
+    reach = 0.65 * max(np.ptp(data, axis=0).max(), 1e-6)
+    axes.set_xlim(center[0] - reach, center[0] + reach)
+    axes.set_ylim(center[1] - reach, center[1] + reach)
+    axes.legend(loc="upper right", fontsize="small")
+    return figure
+
+
+def as_image(drawing: Any) -> np.ndarray:
+    """What a `draw` function returned, as a uint8 image `[H, W, C]`.
+
+    Args:
+      drawing: a uint8 array `[H, W]` or `[H, W, C]` with 1, 3 or 4 channels, or a matplotlib figure.
+
+    Raises:
+      ValueError: if it is neither.
+    """
+    if hasattr(drawing, "savefig"):
+        canvas = _import("matplotlib.backends.backend_agg").FigureCanvasAgg(drawing)
+        canvas.draw()
+        return np.array(canvas.buffer_rgba())[..., :3]
+    image = np.asarray(drawing)
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] not in (1, 3, 4):
+        raise ValueError(
+            "a drawing is a matplotlib figure or a uint8 array [H, W] or [H, W, 1, 3 or 4], "
+            f"not {image.dtype} {image.shape}"
+        )
+    return image
+
+
+def save_image(path: str | os.PathLike[str], drawing: Any) -> None:
+    """Writes a drawing (see `as_image`) as a PNG file, whole or not at all; missing folders are made."""
+    image = as_image(drawing)
+    encoded = io.BytesIO()
+    _import("PIL.Image").fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(encoded, format="png")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    _replace(Path(path), encoded.getvalue())
+
+
+def _tiles(images: np.ndarray, channels: int) -> np.ndarray:
+    if images.dtype != np.uint8:  # a NaN, which has no byte, is drawn black
+        images = pixels.to_uint8(np.clip(np.nan_to_num(images.astype(np.float32), nan=-1.0), -1.0, 1.0))
+    return np.broadcast_to(images, (*images.shape[:-1], channels))
+
+
+def _read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    *lines, _ = path.read_text(encoding="utf-8").split("\n")  # what follows the last newline was cut short
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+            yield line, {"step": int(entry["step"])} | {name: _NOT_FINITE.get(x, x) for name, x in entry.items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ValueError(f'{path}, line {number}: expected an object with a "step", found {line[:80]!r}') from None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _import(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{error.name} is missing: pip install 'jaxgan[experiments]'", name=error.name
+        ) from None

@@ -1,0 +1,69 @@
+"""One program on every device: the state on each of them, the batch split among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+
+def data_mesh(num_devices: int | None = None, *, batch_size: int | None = None) -> Mesh:
+    """A one-dimensional mesh, axis `data`, over the first devices.
+
+    Args:
+      num_devices: how many, all by default.
+      batch_size: checked to divide among them.
+
+    Returns:
+      The mesh.
+
+    Raises:
+      ValueError: more devices than there are, or a batch they cannot share evenly.
+    """
+    available = jax.devices()
+    number = len(available) if num_devices is None else num_devices
+    if not 1 <= number <= len(available):
+        raise ValueError(f"num_devices={number}, but there are {len(available)} ({available[0].platform})")
+    if batch_size is not None and batch_size % number:
+        below = batch_size // number * number
+        near = " or ".join(str(size) for size in (below, below + number) if size)
+        raise ValueError(f"batch_size={batch_size} does not divide among {number} devices; {near} would")
+    # Auto: under explicit axis types ordinary indexing and concatenation of a sharded batch are refused.
+    return jax.make_mesh((number,), ("data",), axis_types=(AxisType.Auto,), devices=available[:number])
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Where the state lives: whole on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def by_batch(mesh: Mesh) -> NamedSharding:
+    """Where a batch lives: each device holds its rows."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def compile_step(step: Callable[[Any, Any], tuple[Any, Any]], mesh: Mesh, state: Any, batches: Any) -> Any:
+    """Compiles `(state, batches) -> (state, output)` ahead of its first call, the state donated.
+
+    Batch norm sees the statistics of the global batch: the program is written for it, and the compiler splits it.
+
+    Args:
+      step: the function.
+      mesh: from `data_mesh`.
+      state: a state, or its shapes.
+      batches: batches, or their shapes.
+
+    Returns:
+      The compiled function, with `cost_analysis()` and `memory_analysis()`. It refuses other shapes instead of
+      compiling again.
+    """
+    state_sharding, batch_sharding = replicated(mesh), by_batch(mesh)
+    jitted = jax.jit(
+        step,
+        in_shardings=(state_sharding, batch_sharding),
+        out_shardings=(state_sharding, state_sharding),
+        donate_argnums=0,
+    )
+    return jitted.lower(state, batches).compile()

@@ -1,0 +1,84 @@
+"""Who may import whom, and what `import jaxgan` must not cost."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "jaxgan"
+EXPERIMENTS = PACKAGE.parent / "experiments"
+
+# Each part of the package, and the parts it may import besides itself and `types`.
+ALLOWED = {
+    "types": set(),
+    "pixels": set(),
+    "losses": set(),
+    "penalties": set(),
+    "optim": set(),
+    "state": set(),
+    "networks": set(),
+    "gan": {"state", "losses", "optim"},
+    "data": {"pixels"},
+    "sharding": set(),
+    "checkpoint": set(),
+    "report": {"pixels"},
+    "config": set(),
+    "cli": {"config"},
+    "metrics": {"pixels", "networks"},
+    "loop": {"checkpoint", "report", "sharding", "metrics", "state", "optim", "config"},
+    "run": {"checkpoint", "config"},
+}
+
+
+def imports(path):
+    """(module, imported jaxgan part) for every import in a file, those inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" if node.module == "jaxgan" else node.module for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        yield from (name for name in names if name)
+
+
+def part(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_package_imports_downwards(path):
+    if path == PACKAGE / "__init__.py":
+        return
+    for name in imports(path):
+        if name.split(".")[0] == "jaxgan":
+            imported = name.split(".")[1]
+            assert imported in ALLOWED[part(path)] | {"types", part(path)}, f"{path.name} imports {name}"
+        assert name.split(".")[0] not in ("experiments", "benchmarks"), f"{path.name} imports {name}"
+
+
+def test_every_part_is_in_the_table():
+    assert {part(path) for path in PACKAGE.rglob("*.py")} - {"__init__"} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("name", ["losses", "penalties"])
+def test_losses_and_penalties_can_be_lifted_out(name):
+    outside = {imported.split(".")[0] for imported in imports(PACKAGE / f"{name}.py")}
+    assert outside <= {"__future__", "collections", "types", "jax", "chex", "jaxgan"}
+
+
+def test_experiments_do_not_import_each_other():
+    users_of_runs = {"evaluate", "sample", "translate", "export"}
+    for path in EXPERIMENTS.rglob("*.py"):
+        if path.stem not in users_of_runs:
+            assert not [name for name in imports(path) if name.split(".")[0] == "experiments"], path.name
+
+
+def test_importing_jaxgan_is_light():
+    heavy = {"tensorflow_datasets", "tensorflow", "orbax", "matplotlib", "tyro", "PIL", "tensorboardX", "tqdm"}
+    code = f"import jaxgan, sys; print(sorted({heavy!r} & sys.modules.keys()))"
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    assert output.stdout == "[]\n"

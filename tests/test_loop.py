@@ -1,0 +1,176 @@
+import json
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small
+
+from jaxgan import report
+from jaxgan.checkpoint import Checkpoints
+from jaxgan.loop import NonFiniteError, fit
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_folder_holds_what_it_should(tmp_path, capsys):
+    draw = lambda outputs: np.zeros((4, 4, 3), np.uint8)
+    state, metrics = small.run(
+        small.config(tmp_path / "run", sample_every=7), draw=draw, evaluate=lambda s: {"score": 0.5}
+    )
+    assert int(state.step) == 20
+    assert [line["step"] for line in lines(tmp_path / "run")] == [5, 7, 10, 14, 15, 20]
+    assert metrics["score"] == 0.5
+    assert {"d_loss", "g_loss", "wasserstein_estimate", "steps_per_second", "images_per_second"} <= metrics.keys()
+    assert sorted(p.name for p in (tmp_path / "run/samples").iterdir()) == [
+        "00000007.png",
+        "00000014.png",
+        "00000020.png",
+    ]
+    record = json.loads((tmp_path / "run/config.json").read_text())
+    assert record["experiment"] == "small"
+    assert record["config"]["learning_rate"] == 0.01
+    assert {"jax", "python"} <= record["versions"].keys()
+    printed = capsys.readouterr().out
+    for word in ("device", "generator 42, discriminator 33", "40 examples, batch 8", "GFLOP", "compiled in"):
+        assert word in printed
+
+
+def test_logged_values_are_means_over_the_interval(tmp_path):
+    """Against the metrics of the same steps taken one by one."""
+    config = small.config(tmp_path, num_steps=4, log_every=2)
+    gan, batches = small.build(config), small.batches(config)
+    state = gan.init(jax.random.key(config.seed), batches(0)[0])
+    single = []
+    for step in range(4):
+        state, metrics = gan.train_step(state, batches(step))
+        single.append(float(metrics["g_loss"]))
+    small.run(config)
+    np.testing.assert_allclose(
+        [line["g_loss"] for line in lines(tmp_path)], [np.mean(single[:2]), np.mean(single[2:])], rtol=1e-4, atol=1e-6
+    )
+
+
+def test_evaluation_is_saved_and_the_best_step_kept(tmp_path):
+    scores = iter([3.0, 1.0, float("nan"), 2.0])
+    config = small.config(tmp_path, evaluate_every=5, best="score", keep=1)
+    small.run(config, evaluate=lambda state: {"score": next(scores)})
+    with Checkpoints(tmp_path / "checkpoints", best="score") as checkpoints:
+        assert checkpoints.steps() == [10, 20]
+        assert checkpoints.best_step() == 10
+
+
+def broken_after(step, gan):
+    def train_step(state, batches):
+        new, metrics = gan.train_step(state, batches)
+        return new, metrics | {"g_loss": jnp.where(new.step == step, jnp.nan, metrics["g_loss"])}
+
+    return gan._replace(train_step=train_step)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    config = small.config(tmp_path)
+    with pytest.raises(NonFiniteError, match=r"step 13: g_loss is not finite.*checkpoints/10"):
+        fit(broken_after(13, small.build(config)), small.batches(config), config, draw=None)
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.steps() == [10]
+
+
+def test_or_the_update_is_skipped(tmp_path):
+    config = small.config(tmp_path, num_steps=3, log_every=1, on_nonfinite="skip")
+    with pytest.raises(NonFiniteError, match="step 2: g_loss"):  # no good step at all in the interval
+        fit(broken_after(2, small.build(config)), small.batches(config), config, draw=None)
+    config = small.config(tmp_path / "longer", num_steps=3, log_every=3, on_nonfinite="skip")
+    state, metrics = fit(broken_after(2, small.build(config)), small.batches(config), config, draw=None)
+    assert metrics["skipped"] == 1
+    assert int(state.step) == 3
+    assert int(state.discriminator.step) == 15
+    assert int(state.generator.opt_state.count) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_leaves_and_the_same_command_goes_on(tmp_path, number, capsys):
+    unbroken, _ = small.run(small.config(tmp_path / "unbroken"))
+
+    config = small.config(tmp_path / "broken", evaluate_every=7)
+    with pytest.raises(SystemExit) as stop:
+        small.run(config, evaluate=lambda state: os.kill(os.getpid(), number) or {})
+    assert stop.value.code == 128 + number
+    assert "stopped at step 8" in capsys.readouterr().err
+    assert signal.getsignal(number) not in (None, signal.SIG_IGN)
+    resumed, _ = small.run(small.config(tmp_path / "broken"))
+    small.assert_same(resumed, unbroken)
+    steps = [line["step"] for line in lines(tmp_path / "broken")]
+    assert steps == sorted(set(steps))
+
+
+def test_one_train_step_is_compiled_in_a_run_and_none_while_it_goes(tmp_path):
+    compiled = []
+
+    def listen(event, duration, **kwargs):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(kwargs.get("fun_name"))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        seen = {}
+        config = small.config(tmp_path, num_steps=15, evaluate_every=5)
+        small.run(config, evaluate=lambda state: seen.setdefault(len(seen), len(compiled)) and {} or {})
+        assert compiled.count("jit(step)") + compiled.count("step") == 1, compiled
+        assert seen[1] == seen[2], compiled[seen[1] :]
+        before = len(compiled)
+        small.run(small.config(tmp_path, num_steps=20))  # restored: its own train step, in this process, once more
+        names = compiled[before:]
+        assert names.count("jit(step)") + names.count("step") == 1, names
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_resume_modes(tmp_path, capsys):
+    with pytest.raises(ValueError, match="nothing to resume"):
+        small.run(small.config(tmp_path / "new", resume="must"))
+    assert not (tmp_path / "new").exists()
+    small.run(small.config(tmp_path / "run", num_steps=10))
+    with pytest.raises(ValueError, match="already holds a run, at step 10"):
+        small.run(small.config(tmp_path / "run", resume="never"))
+    with pytest.raises(ValueError, match=r"learning_rate was 0.01, is 0.02"):
+        small.run(small.config(tmp_path / "run", learning_rate=0.02))
+    small.run(small.config(tmp_path / "run", resume="must", num_steps=12))
+    assert "num_steps was 10, is 12" in capsys.readouterr().out
+
+
+def test_init_from_takes_the_weights_alone(tmp_path):
+    before, _ = small.run(small.config(tmp_path / "first", num_steps=10))
+    seen = []
+    config = small.config(tmp_path / "second", num_steps=1, init_from=str(tmp_path / "first"), learning_rate=1e-9)
+    after, _ = small.run(config, evaluate=lambda state: seen.append(state) or {})
+    assert int(after.step) == 1
+    assert int(after.discriminator.step) == 5
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), after.generator.params, before.generator.params
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-2), after.ema_params, before.ema_params)
+
+
+def test_a_batch_the_devices_cannot_share_is_refused_before_anything_is_made(tmp_path):
+    with pytest.raises(ValueError, match="batch_size=6 does not divide among 4 devices; 4 or 8 would"):
+        small.run(small.config(tmp_path / "run", batch_size=6, num_devices=4))
+    assert not (tmp_path / "run").exists()
+
+
+def test_drawing_in_the_loop_sees_the_same_latents(tmp_path):
+    seen = []
+    config = small.config(tmp_path, num_steps=2, sample_every=1)
+    gan = small.build(config)
+    spied = gan._replace(sample=lambda state, inputs: seen.append(inputs["latents"]) or gan.sample(state, inputs))
+    fit(
+        spied,
+        small.batches(config),
+        config,
+        draw=lambda outputs: report.scatter(outputs["samples"], outputs["samples"]),
+    )
+    np.testing.assert_array_equal(seen[0], seen[1])
