@@ -30,6 +30,7 @@ LossName = Literal[tuple(LOSSES)]
 @dataclass(frozen=True, kw_only=True)
 class Config(RunConfig):
     experiment: ClassVar[str] = "gaussians_2d"
+    best_mode: ClassVar = "max"
 
     data: Literal["ring", "grid", "swiss_roll"] = "ring"  # 8 Gaussians on a circle, 25 on a grid, or a spiral
     loss: LossName = "relativistic"  # the two players' losses

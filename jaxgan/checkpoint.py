@@ -12,7 +12,7 @@ import math
 import operator
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,18 +107,14 @@ class Checkpoints:
             )
         values = {name: float(value) for name, value in (metrics or {}).items()}
         self._scores[step] = self._score(values)
-        try:
+        with self._saving(step):
             self._prepare_to_write()
-            started = self._manager.save(
+            if not self._manager.save(
                 step,
                 args=ocp.args.Composite(state=ocp.args.PyTreeSave(arrays)),
                 metrics={name: value for name, value in values.items() if math.isfinite(value)},
-            )
-        except Exception as error:
-            self._reopen()
-            raise CheckpointError(f"step {step} could not be saved in {self.folder}: {error}") from error
-        if not started:
-            raise CheckpointError(f"step {step} could not be saved in {self.folder}: Orbax skipped it")
+            ):
+                raise RuntimeError("Orbax skipped it")
         self._pending = step
 
     def wait(self) -> None:
@@ -128,11 +124,8 @@ class Checkpoints:
           CheckpointError: if the save under way failed.
         """
         step, self._pending = self._pending, None
-        try:
+        with self._saving(step):
             self._manager.wait_until_finished()
-        except Exception as error:
-            self._reopen()
-            raise CheckpointError(f"step {step} could not be saved in {self.folder}: {error}") from error
 
     def close(self) -> None:
         """Waits for the save under way and ends the background threads; leaving the context does it too."""
@@ -171,19 +164,14 @@ class Checkpoints:
             if not leaf.size
         }
         wanted = {path: leaf for path, leaf in wanted.items() if leaf.size}
-        try:
+        with _failing_as(f"step {step} in {self.folder} cannot be read"):
             stored = dict(self._manager.item_metadata(step)["state"])
-        except Exception as error:
-            raise CheckpointError(f"step {step} in {self.folder} cannot be read: {error!r}") from error
-        self._refuse(step, _differences(stored, wanted, partial))
-        read = ocp.args.PyTreeRestore(
-            wanted, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
-        )
-        try:
+            self._refuse(step, _differences(stored, wanted, partial))
+            read = ocp.args.PyTreeRestore(
+                wanted, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
+            )
             stored = self._manager.restore(step, args=ocp.args.Composite(state=read))["state"]
-        except Exception as error:  # a damaged file shows as almost any type of error
-            raise CheckpointError(f"step {step} in {self.folder} cannot be read: {error!r}") from error
-        self._refuse(step, _differences(stored, wanted, partial))  # only now a typed key differs from a legacy one
+            self._refuse(step, _differences(stored, wanted, partial))  # a typed key differs from a legacy one only now
         arrays |= stored
         return jax.tree.unflatten(jax.tree.structure(like), [arrays[path] for path in _leaves(like)])
 
@@ -232,23 +220,26 @@ class Checkpoints:
             # In the background a folder that cannot be made leaves threads behind that wait for it for minutes.
             async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
         )
-        try:
-            self._manager = ocp.CheckpointManager(
-                self.folder, options=options, item_handlers={"state": ocp.PyTreeCheckpointHandler()}
-            )
-        except Exception as error:
-            raise CheckpointError(f"{self.folder} cannot be read as a folder of checkpoints: {error}") from error
+        handlers: Any = {"state": ocp.PyTreeCheckpointHandler()}
+        with _failing_as(f"{self.folder} cannot be read as a folder of checkpoints"):
+            self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
         self._scores = dict.fromkeys(self._manager.all_steps(), -math.inf)
         for step in self._scores:
             with contextlib.suppress(Exception):
                 self._scores[step] = self._score(self._manager.metrics(step))
         self._writable = False
 
-    def _reopen(self) -> None:
-        # After a failure the manager's own list lacks steps that it meant to delete but that are still on the disk.
-        with contextlib.suppress(Exception):
-            self._manager.close()
-        self._open()
+    @contextlib.contextmanager
+    def _saving(self, step: int | None) -> Iterator[None]:
+        try:
+            with _failing_as(f"step {step} could not be saved in {self.folder}"):
+                yield
+        except CheckpointError:
+            # The manager's own list now lacks steps that it meant to delete but that are still on the disk.
+            with contextlib.suppress(Exception):
+                self._manager.close()
+            self._open()
+            raise
 
     def _refuse(self, step: int, differences: Sequence[str]) -> None:
         if differences:
@@ -287,6 +278,16 @@ class _KeepLastAndBest(preservation_policy.PreservationPolicy):
         steps = [info.step for info in checkpoints]
         kept = {self._checkpoints._best_among(steps), *steps[-self._checkpoints.keep :]}
         return [step in kept for step in steps]
+
+
+@contextlib.contextmanager
+def _failing_as(message: str) -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:  # Orbax raises almost any type, for a damaged file as for a full disk
+        raise CheckpointError(f"{message}: {str(error) or repr(error)}") from error
 
 
 def _leaves(tree: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class RunConfig:
     """How long, how fast and where to. Every field is a result field (it changes what is computed) or a free one."""
 
     experiment: ClassVar[str] = "run"
+    best_mode: ClassVar[Literal["min", "max"]] = "min"  # whether the score named by `best` is better small or large
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
 
     num_steps: int = free(2000)  # generator updates in all; may grow when a run is resumed

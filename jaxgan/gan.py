@@ -174,7 +174,7 @@ def _condition(batch) -> tuple[Array, ...]:
 
 
 def _keys(key: Array, player: int, state: TrainState, number: int) -> Array:
-    """Keys for one step: from the run's key, who moves and how often they have moved, so that none is ever used twice."""
+    """Keys for one step, of the run's key, who moves and how often they have moved: none is ever used twice."""
     return jax.random.split(jax.random.fold_in(jax.random.fold_in(key, player), state.step), number)
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,6 @@ def fit(
     *,
     evaluate: Callable[[Any], Mapping[str, float]] | None = None,
     draw: Callable[[Mapping[str, Array]], Any] | None = report.image_grid,
-    best_mode: Literal["min", "max"] = "min",
 ) -> tuple[Any, dict[str, float]]:
     """Trains to `config.num_steps`, from the run folder's last checkpoint if it has one.
 
@@ -48,7 +47,6 @@ def fit(
       config: how long and where to.
       evaluate: `state -> scores`, called at `evaluate_every` and at the end, each time followed by a checkpoint.
       draw: from the outputs of `gan.sample` to a picture, see `report.save_image`; None draws nothing.
-      best_mode: whether the score `config.best` is better small or large.
 
     Returns:
       The final state, and the last line of metrics.
@@ -65,7 +63,9 @@ def fit(
     first = batches(0)
     abstract = jax.eval_shape(gan.init, key, first[0])
 
-    with Checkpoints(folder / "checkpoints", keep=config.keep, best=config.best, best_mode=best_mode) as checkpoints:
+    with Checkpoints(
+        folder / "checkpoints", keep=config.keep, best=config.best, best_mode=config.best_mode
+    ) as checkpoints:
         start = _starting_step(config, folder, checkpoints.latest_step())
         if start is None:
             start, state = 0, gan.init(key, first[0])
@@ -108,7 +108,8 @@ def fit(
                 if evaluates and evaluate is not None:
                     scores = {name: float(value) for name, value in evaluate(state).items()}
                     metrics |= scores
-                log.metrics(step, metrics)
+                losses = [name for name in metrics if name.endswith("loss")]
+                log.metrics(step, metrics, shown=[*losses, *(scores if evaluates else ())])
                 if saves:
                     checkpoints.save(step, state, scores if evaluates else None)
                 if stops:

@@ -1,4 +1,4 @@
-"""Optimizer pieces a GAN needs beside optax's own: clipped weights, schedules that count generator updates, averaging."""
+"""What a GAN needs beside optax's own: clipped weights, schedules that count generator updates, averaging."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxgan.types import Params
 def adam(
     learning_rate: optax.ScalarOrSchedule, *, b1: float = 0.5, b2: float = 0.999, eps: float = 1e-8
 ) -> optax.GradientTransformation:
-    """`optax.adam` with the first moment DCGAN uses, and its learning rate readable from its state by `learning_rate_of`.
+    """`optax.adam` with DCGAN's first moment, whose rate `learning_rate_of` can read from its state.
 
     Args:
       learning_rate: a number or a schedule over this optimizer's own updates.

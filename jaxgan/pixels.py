@@ -1,4 +1,4 @@
-"""The one place where bytes become floats in [-1, 1] and back. Inside jaxgan images are floats, outside they are bytes."""
+"""The one place where bytes become floats in [-1, 1] and back: images are floats inside jaxgan, bytes outside."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -62,12 +62,12 @@ class Report:
         if self._first:
             self._progress.show(step)
 
-    def metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Shows and writes scalars by name."""
+    def metrics(self, step: int, metrics: Mapping[str, Any], *, shown: Iterable[str] | None = None) -> None:
+        """Writes scalars by name, and shows those named in `shown`, by default all."""
         if self._first:
             self._metrics.write(step, metrics)
             self._events.write(step, metrics)
-            self._progress.show(step, metrics)
+            self._progress.show(step, {name: metrics[name] for name in (metrics if shown is None else shown)})
 
     def drawing(self, step: int, drawing: Any, name: str = "samples") -> None:
         """Writes what a `draw` function returned: a uint8 array `[H, W, C]` or a matplotlib figure."""

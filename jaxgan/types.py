@@ -15,7 +15,8 @@ Batch = Mapping[str, Array]
 """One batch by field, every field with a leading batch axis.
 
 `image`: what the discriminator judges, float32 in [-1, 1], `[B, H, W, C]` (or points `[B, D]`).
-`condition`: optional side information handed to both networks. `label`, `text`, `a`, `b`: where an algorithm reads them.
+`condition`: optional side information handed to both networks. `label`, `text`, `a`, `b`: where an algorithm reads
+them.
 """
 
 Metrics = dict[str, Array]
@@ -93,7 +94,7 @@ class GAN(NamedTuple):
 
 
 class Batches(Protocol):
-    """Training data at random access: `batches(step)` is the tuple of batches of generator update `step`, always the same.
+    """Training data at random access: `batches(step)` gives the batches of generator update `step`, always the same.
 
     Nothing about the data needs saving but the step.
     """

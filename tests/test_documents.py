@@ -1,0 +1,24 @@
+"""The programs in the documents run as they stand."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def programs(name):
+    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("name", ["docs/own_gan.md", "README.md"])
+def test_the_programs_run_in_order(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    assert programs(name)
+    for number, program in enumerate(programs(name)):
+        exec(compile(program, f"{name}[{number}]", "exec"), names)
+    if name == "docs/own_gan.md":
+        assert names["samples"].shape == (16, 16, 16, 1)
+        assert (tmp_path / "runs/bars/samples/00000100.png").exists()

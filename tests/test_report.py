@@ -1,0 +1,264 @@
+import io
+import json
+import math
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgan import report
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_importing_is_light():
+    code = (
+        "import sys, jaxgan.report; heavy = {'matplotlib', 'tensorflow', 'orbax', 'tqdm', 'PIL', 'tensorboardX'}; "
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_metrics_come_back_as_written(tmp_path):
+    path = tmp_path / "run" / "metrics.jsonl"
+    written = {"d_loss": jnp.float32(0.1), "fid": math.nan, "g_loss": -math.inf, "penalty": np.inf, "count": 3}
+    with report.MetricsFile(path) as metrics:
+        metrics.write(jnp.int32(100), written)
+        assert path.read_text().endswith("\n")  # without waiting for the end
+        metrics.write(200, {})
+    line, second = path.read_text().splitlines()
+    assert line.startswith('{"step": 100, "d_loss": 0.1')
+    json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert second == '{"step": 200}'
+    entry = report.read_metrics(path)[0]
+    assert entry["step"] == 100
+    assert entry.keys() == {"step", *written}
+    for name, value in written.items():
+        np.testing.assert_equal(entry[name], float(value))
+
+
+def test_metrics_after_the_restored_step_are_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    with report.MetricsFile(path) as metrics:
+        for step in (10, 20, 20, 30):
+            metrics.write(step, {"d_loss": step / 10})
+    with path.open("a") as file:
+        file.write('{"step": 40, "d_l')  # a kill cut the line short
+    assert [entry["step"] for entry in report.read_metrics(path)] == [10, 20, 20, 30]
+    with report.MetricsFile(path, last_step=20) as metrics:
+        metrics.write(25, {"d_loss": 2.5})
+    assert [(entry["step"], entry["d_loss"]) for entry in report.read_metrics(path)] == [
+        (10, 1.0),
+        (20, 2.0),
+        (20, 2.0),
+        (25, 2.5),
+    ]
+    with report.MetricsFile(path):
+        assert report.read_metrics(path) == []
+    assert [entry.name for entry in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", '{"d_loss": 1}', '{"step": "x"}', "3"])
+def test_a_broken_line_is_named(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"step": 1}}\n{line}\n{{"step": 2}}\n')
+    with pytest.raises(ValueError, match=r"metrics.jsonl, line 2: expected an object with a \"step\""):
+        report.read_metrics(path)
+
+
+def test_progress_is_one_line_for_each_metrics_without_a_terminal():
+    stream = io.StringIO()
+    with report.Progress(100, last_step=10, stream=stream) as progress:
+        for step in range(11, 21):
+            progress.show(step)
+        assert stream.getvalue() == ""
+        progress.show(20, {"d_loss": jnp.float32(1.23456), "fid": math.nan})
+        progress.show(20, {"fid": 12.5})
+        progress.note("saved")
+    first, second, third = stream.getvalue().splitlines()
+    start, rate, *values = first.split("  ")
+    assert (start, values) == ("step 20/100", ["d_loss 1.235", "fid nan"])
+    assert float(rate.removesuffix(" steps/s")) > 0
+    assert second == "step 20/100  fid 12.5"
+    assert third == "saved"
+
+
+def test_progress_is_a_bar_on_a_terminal():
+    stream = Terminal()
+    with report.Progress(100, last_step=10, stream=stream) as progress:
+        for step in range(11, 101):
+            progress.show(step)
+        progress.show(100, {"d_loss": 0.5})
+        progress.note("saved")
+    text = stream.getvalue()
+    assert "10/100" in text
+    assert "100/100" in text
+    assert "d_loss 0.5" in text
+    assert "saved\n" in text
+    assert "step/s" in text
+
+
+def test_tensorboard_writes_and_does_without(tmp_path, monkeypatch):
+    with report.TensorBoard(tmp_path / "a", last_step=3) as events:
+        events.write(4, {"d_loss": jnp.float32(1.0), "fid": math.nan})
+        events.write_image(4, "samples", np.zeros((8, 8, 3), np.uint8))
+        assert sum(path.stat().st_size for path in (tmp_path / "a").iterdir()) > 100  # written before the end
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)  # as if it were not installed
+    with report.TensorBoard(tmp_path / "b") as events:
+        events.write(4, {"d_loss": 1.0})
+        events.write_image(4, "samples", np.zeros((8, 8, 3), np.uint8))
+    assert not (tmp_path / "b").exists()
+
+
+def test_one_output_is_a_nearly_square_grid():
+    images = np.linspace(-1, 1, 5, dtype=np.float32)[:, None, None, None] * np.ones((5, 32, 32, 1), np.float32)
+    grid = report.image_grid({"samples": jnp.asarray(images)})
+    assert grid.dtype == np.uint8
+    assert grid.shape == (2 * 64 + 2, 3 * 64 + 2 * 2, 1)  # 3 columns, 2 rows, each tile twice as large
+    tiles = [grid[row * 66 : row * 66 + 64, column * 66 : column * 66 + 64] for row in (0, 1) for column in (0, 1, 2)]
+    # (x + 1) * 127.5 of -1, -0.5, 0, 0.5, 1, rounded to the nearest; the sixth place stays white, as the gaps are.
+    for tile, value in zip(tiles, [0, 64, 128, 191, 255, 255], strict=True):
+        assert set(np.unique(tile)) == {value}
+    assert set(np.unique(grid[64:66])) == set(np.unique(grid[:, 64:66])) == {255}
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((1, 28, 28, 1), (84, 84, 1)),
+        ((200, 8, 8, 3), (10 * 66 - 2, 10 * 66 - 2, 3)),  # at most 100 of them
+        ((4, 64, 64, 3), (130, 130, 3)),
+        ((2, 100, 70, 3), (100, 142, 3)),
+        ((3, 16, 32, 1), (66, 130, 1)),
+    ],
+)
+def test_grid_sizes(shape, expected):
+    assert report.image_grid({"samples": np.zeros(shape, np.float32)}).shape == expected
+
+
+def test_several_outputs_are_columns_in_order():
+    def images(value, channels):
+        return np.full((12, 64, 64, channels), value, np.uint8)
+
+    grid = report.image_grid({"a": images(10, 1), "a_to_b": images(20, 3), "a_to_b_to_a": images(30, 1)})
+    assert grid.shape == (10 * 66 - 2, 3 * 66 - 2, 3)  # at most 10 rows; grey beside colour becomes colour
+    for column, value in enumerate((10, 20, 30)):
+        assert set(np.unique(grid[:64, column * 66 : column * 66 + 64])) == {value}
+
+
+def test_rows_are_examples():
+    images = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((3, 64, 64, 1), np.uint8)
+    grid = report.image_grid({"a": images, "b": images + 100})
+    assert [[int(grid[row * 66, column * 66, 0]) for column in (0, 1)] for row in (0, 1, 2)] == [
+        [0, 100],
+        [1, 101],
+        [2, 102],
+    ]
+
+
+def test_values_that_are_no_colours():
+    values = np.array([np.nan, np.inf, -np.inf, 3e38], np.float32)
+    images = np.broadcast_to(values[:, None, None, None], (4, 64, 64, 1))
+    grid = report.image_grid({"samples": images})
+    assert [int(grid[y, x, 0]) for y in (0, 66) for x in (0, 66)] == [0, 255, 0, 255]
+
+
+@pytest.mark.parametrize(
+    "shapes", [[], [(4, 2)], [(0, 8, 8, 3)], [(4, 8, 8, 2)], [(4, 8, 8, 3), (4, 9, 8, 3)], [(4, 8, 8, 3), (5, 8, 8, 3)]]
+)
+def test_a_grid_of_anything_else_is_refused(shapes):
+    with pytest.raises(ValueError, match=r"image_grid draws images \[N, H, W, 1 or 3\]"):
+        report.image_grid({str(number): np.zeros(shape, np.float32) for number, shape in enumerate(shapes)})
+
+
+@pytest.mark.parametrize("channels", [None, 1, 3, 4])
+def test_pictures_are_written_exactly(tmp_path, channels):
+    from PIL import Image
+
+    shape = (5, 7) if channels is None else (5, 7, channels)
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    report.save_image(tmp_path / "new" / "a.png", image)
+    with Image.open(tmp_path / "new" / "a.png") as file:
+        np.testing.assert_array_equal(np.asarray(file).reshape(shape), image)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]
+
+
+def test_a_picture_is_never_half_written(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    report.save_image(path, np.zeros((4, 4), np.uint8))
+    before = path.read_bytes()
+    monkeypatch.setattr(report.os, "replace", lambda *paths: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        report.save_image(path, np.full((4, 4), 9, np.uint8))
+    assert path.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("drawing", [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 2), np.uint8), None, "a"])
+def test_what_is_no_drawing_is_refused(tmp_path, drawing):
+    with pytest.raises(ValueError, match="a drawing is"):
+        report.save_image(tmp_path / "a.png", drawing)
+
+
+def test_scatter_draws_samples_over_data(tmp_path):
+    angles = np.linspace(0, 2 * np.pi, 100)
+    data = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    figure = report.scatter(jnp.zeros((50, 2)), data, title="step 100")
+    (axes,) = figure.axes
+    np.testing.assert_allclose([axes.get_xlim(), axes.get_ylim()], [(-1.3, 1.3)] * 2, atol=1e-3)
+    assert axes.get_aspect() == 1.0
+    image = report.as_image(figure)
+    assert image.shape == (400, 400, 3)
+    reddish = (image[..., 0].astype(int) - image[..., 2]) > 60
+    assert reddish.any()  # the samples, all in the middle of the circle
+    report.save_image(tmp_path / "a.png", figure)
+    assert (tmp_path / "a.png").stat().st_size < 40_000
+    assert "matplotlib.pyplot" not in sys.modules
+    with pytest.raises(ValueError, match=r"points \[N, 2\]"):
+        report.scatter(np.zeros((5, 3)), data)
+
+
+def test_a_missing_extra_is_one_line(tmp_path, monkeypatch):
+    for name in ("PIL.Image", "PIL", "tqdm", "matplotlib.figure", "matplotlib"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for use in (
+        lambda: report.save_image(tmp_path / "a.png", np.zeros((4, 4), np.uint8)),
+        lambda: report.Progress(10, stream=Terminal()),
+        lambda: report.scatter(np.zeros((3, 2)), np.zeros((3, 2))),
+    ):
+        with pytest.raises(ModuleNotFoundError, match=r"is missing: pip install 'jaxgan\[experiments\]'"):
+            use()
+
+
+def test_the_whole_report_of_a_resumed_run(tmp_path, capsys):
+    with report.Report(tmp_path, num_steps=4) as run:
+        for step in (1, 2, 3):
+            run.advance(step)
+            run.metrics(step, {"d_loss": step})
+        run.drawing(3, report.image_grid({"samples": np.zeros((4, 8, 8, 1), np.float32)}))
+        run.note("saved")
+    with report.Report(tmp_path, num_steps=4, last_step=2) as run:
+        run.metrics(4, {"d_loss": 4})
+    assert [entry["step"] for entry in report.read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 4]
+    assert (tmp_path / "samples" / "00000003.png").exists()
+    assert any((tmp_path / "tensorboard").iterdir())
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "saved" in err
+    assert "step 4/4" in err
+
+
+def test_only_the_first_process_reports(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(report.jax, "process_index", lambda: 1)
+    with report.Report(tmp_path / "run", num_steps=4) as run:
+        run.advance(1)
+        run.metrics(1, {"d_loss": 1})
+        run.drawing(1, np.zeros((4, 4), np.uint8))
+        run.note("saved")
+    assert not (tmp_path / "run").exists()
+    assert capsys.readouterr() == ("", "")

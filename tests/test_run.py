@@ -1,0 +1,32 @@
+import json
+
+import pytest
+import small
+
+from jaxgan.run import open_run
+
+
+def test_a_run_is_opened_as_it_was_left(tmp_path):
+    state, _ = small.run(small.config(tmp_path, num_steps=12, keep=9))
+    run = open_run(tmp_path, {"small": small})
+    assert run.step == 12
+    assert run.config == small.config(tmp_path, num_steps=12, keep=9)
+    small.assert_same(run.state, state)
+    assert open_run(tmp_path, {"small": small}, checkpoint="10").step == 10
+
+
+def test_a_record_is_data_and_names_no_code(tmp_path):
+    small.run(small.config(tmp_path, num_steps=1))
+    record = json.loads((tmp_path / "config.json").read_text())
+    for change, message in (
+        ({"experiment": "os"}, "a run of 'os'; known here: small"),
+        ({"config": record["config"] | {"n_critc": 5}}, "does not know: n_critc"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(record | change))
+        with pytest.raises(ValueError, match=message):
+            open_run(tmp_path, {"small": small})
+
+
+def test_no_run_no_checkpoint(tmp_path):
+    with pytest.raises(ValueError, match="not a run folder"):
+        open_run(tmp_path / "none", {"small": small})
