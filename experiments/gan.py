@@ -10,19 +10,16 @@ losses LSGAN, hinge and relativistic GANs.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from jaxgan.networks.dcgan import dcgan_discriminator, dcgan_generator
-
 from jaxgan import cli, optim
 from jaxgan.config import ImageConfig, free
 from jaxgan.data.pipeline import DeviceBatches
 from jaxgan.data.sources import images
 from jaxgan.gan import make_gan
 from jaxgan.loop import fit
-from jaxgan.losses import LOSSES
+from jaxgan.losses import LOSSES, LossName
+from jaxgan.networks.dcgan import dcgan_discriminator, dcgan_generator
 from jaxgan.penalties import r1_penalty
 from jaxgan.types import GAN
-
-LossName = Literal[tuple(LOSSES)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +27,19 @@ class Config(ImageConfig):
     experiment: ClassVar[str] = "gan"
     presets: ClassVar = {
         "default": {},
-        "long": {"num_steps": 8000},
+        "long": {"num_steps": 9000},
         "paper": {
-            "width": 128,
+            "norm": "batch",
+            "r1": 0.0,
+            "width": 64,
             "latent_dim": 100,
-            "batch_size": 128,
+            "batch_size": 64,
             "image_size": 64,
             "g_learning_rate": 2e-4,
             "d_learning_rate": 2e-4,
             "b1": 0.5,
+            "b2": 0.999,
+            "constant": 1.0,
             "ema_decay": 0.0,
             "num_steps": 100_000,
         },
@@ -46,27 +47,48 @@ class Config(ImageConfig):
 
     preset: Literal["default", "long", "paper"] = free("default")  # named settings; further flags change them
     loss: LossName = "non_saturating"  # the two players' losses
-    norm: Literal["batch", "layer", "none"] = "batch"  # in the discriminator; the generator has batch norm
-    r1: float = 0.0  # gamma of the slope penalty at real images, 0 for none; needs --norm layer or none
+    norm: Literal["batch", "layer", "none"] = "layer"  # in the discriminator; the generator has batch norm
+    r1: float = 0.05  # gamma of the slope penalty at real images, 0 for none; needs --norm layer or none
     n_critic: int = 1  # discriminator updates to one of the generator
     g_learning_rate: float = 1e-3  # Adam's, of the generator
     d_learning_rate: float = 1e-3  # Adam's, of the discriminator
-    b1: float = 0.5  # Adam's decay of the first moment, of both
+    constant: float = 0.3  # share of the run with these rates; then they fall to zero linearly
+    b1: float = 0.0  # Adam's decay of the first moment, of both
+    b2: float = 0.99  # Adam's decay of the second moment, of both
     width: int = 32  # channels next to the image; doubled at each halving of its size
-    latent_dim: int = 64  # size of a latent vector
-    ema_decay: float = 0.99  # of the generator's moving average, 0 for none
+    latent_dim: int = 16  # size of a latent vector
+    ema_decay: float = 0.995  # of the generator's moving average, 0 for none
+
+    num_steps: int = free(3000)  # generator updates
+    batch_size: int = 32  # images to an update, over all devices
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 <= self.constant <= 1:
+            raise ValueError(f"constant={self.constant} is a share of the run, 0 to 1")
 
 
 def build(config: Config) -> GAN:
-    if config.loss == "wasserstein" and not config.r1:
+    def adam(learning_rate: float, updates_per_step: int = 1):
+        constant_steps = int(config.constant * config.num_steps)
+        if constant_steps < config.num_steps:
+            learning_rate = optim.linear_decay(
+                learning_rate,
+                config.num_steps,
+                constant_steps=constant_steps,
+                updates_per_step=updates_per_step,
+            )
+        return optim.adam(learning_rate, b1=config.b1, b2=config.b2)
+
+    if config.loss == "wasserstein":
         raise ValueError("loss wasserstein needs a Lipschitz critic: use experiments.wgan_gp")
     return make_gan(
         dcgan_generator(config.image_size, channels=config.channels, width=config.width, dtype=config.dtype),
         dcgan_discriminator(config.image_size, width=config.width, norm=config.norm, dtype=config.dtype),
         loss=LOSSES[config.loss],
         penalty=(lambda critic, real, fake, key: config.r1 * r1_penalty(critic, real)) if config.r1 else None,
-        g_tx=optim.adam(config.g_learning_rate, b1=config.b1),
-        d_tx=optim.adam(config.d_learning_rate, b1=config.b1),
+        g_tx=adam(config.g_learning_rate),
+        d_tx=adam(config.d_learning_rate, config.n_critic),
         latent_dim=config.latent_dim,
         d_steps=config.n_critic,
         ema_decay=config.ema_decay or None,

@@ -18,13 +18,11 @@ from jaxgan.config import RunConfig, free
 from jaxgan.data.pipeline import DeviceBatches
 from jaxgan.gan import make_gan
 from jaxgan.loop import fit
-from jaxgan.losses import LOSSES
+from jaxgan.losses import LOSSES, LossName
 from jaxgan.metrics.modes import mode_coverage
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
 from jaxgan.penalties import gradient_penalty, r1_penalty, r2_penalty
 from jaxgan.types import GAN
-
-LossName = Literal[tuple(LOSSES)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,10 +92,10 @@ def fit(
                 log.advance(step)
 
                 ends = step == config.num_steps
-                stops = interruption.signal is not None
+                stops = interruption.signal
                 samples = not stops and (ends or step % config.sample_every == 0)
                 evaluates = not stops and (ends or (config.evaluate_every and step % config.evaluate_every == 0))
-                saves = stops or ends or evaluates or step % config.checkpoint_every == 0
+                saves = bool(stops) or ends or evaluates or step % config.checkpoint_every == 0
                 if not (samples or saves or step % config.log_every == 0):
                     continue
 
@@ -115,7 +115,7 @@ def fit(
                 if stops:
                     checkpoints.wait()
                     log.note(f"stopped at step {step} and saved in {folder}: the same command goes on from there")
-                    raise SystemExit(128 + interruption.signal)
+                    raise SystemExit(128 + stops)
                 clock = time.perf_counter()
 
     if draw is not None:

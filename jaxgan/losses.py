@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Literal
 
 import chex
 import jax.numpy as jnp
@@ -350,6 +351,10 @@ def relativistic_average_generator_loss(real_scores: ArrayLike, fake_scores: Arr
 def _of_fake(generator_loss: Callable[[Array], Array]) -> Callable[[Array, Array], Array]:
     return lambda real_scores, fake_scores: generator_loss(fake_scores)
 
+
+LossName = Literal[
+    "minimax", "non_saturating", "least_squares", "hinge", "wasserstein", "relativistic", "relativistic_average"
+]
 
 LOSSES: Mapping[str, AdversarialLoss] = MappingProxyType(
     {

@@ -89,7 +89,7 @@ class GAN(NamedTuple):
     g_step: Callable[[Any, Batch], tuple[Any, Metrics]]
     train_step: Callable[[Any, tuple[Batch, ...]], tuple[Any, Metrics]]
     preview: Callable[[Array, Batch], dict[str, Array]]
-    sample: Callable[[Any, Mapping[str, Array]], dict[str, Array]]
+    sample: Callable[[Any, Mapping[str, Any]], dict[str, Array]]
     d_steps: int = 1
 
 

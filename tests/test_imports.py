@@ -65,7 +65,7 @@ def test_every_part_is_in_the_table():
 @pytest.mark.parametrize("name", ["losses", "penalties"])
 def test_losses_and_penalties_can_be_lifted_out(name):
     outside = {imported.split(".")[0] for imported in imports(PACKAGE / f"{name}.py")}
-    assert outside <= {"__future__", "collections", "types", "jax", "chex", "jaxgan"}
+    assert outside <= {"__future__", "collections", "types", "typing", "jax", "chex", "jaxgan"}
 
 
 def test_experiments_do_not_import_each_other():

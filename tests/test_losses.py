@@ -1,6 +1,7 @@
 """Every adversarial loss against the papers' formulas, at extreme scores, and in the direction it pulls."""
 
 from functools import partial
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import reference
 from jax.test_util import check_grads
 
 from jaxgan import losses
-from jaxgan.losses import LOSSES
+from jaxgan.losses import LOSSES, LossName
 from jaxgan.types import AdversarialLoss
 
 PAIRED = {"relativistic"}
@@ -233,3 +234,7 @@ def test_a_pair_with_other_settings_fits_the_table():
     assert float(loss.discriminator(scores, scores)) == 0.25 + 2.25
     assert float(loss.generator(scores, scores)) == 0.25
     assert loss.estimate(scores, scores) == {}
+
+
+def test_the_names_a_flag_accepts_are_those_of_the_table():
+    assert get_args(LossName) == tuple(LOSSES)

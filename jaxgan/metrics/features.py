@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,15 +54,17 @@ def train_classifier(
       `predict`: uint8 images `[M, H, W, C]` to class probabilities `[M, K]`.
     """
     network = Classifier(num_classes=int(labels.max()) + 1)
-    key = jax.random.key(seed)
-    params = network.init(key, from_uint8(images[:1]))
+    params = network.init(jax.random.key(seed), from_uint8(images[:1]))
     steps = epochs * (len(images) // batch_size)
     tx = optax.adam(optax.cosine_decay_schedule(2e-3, steps))
+
+    def logits(params: Any, images: Array) -> Any:
+        return network.apply(params, images)
 
     @jax.jit
     def update(params, opt_state, images, labels):
         def loss_fn(params):
-            return optax.softmax_cross_entropy_with_integer_labels(network.apply(params, images), labels).mean()
+            return optax.softmax_cross_entropy_with_integer_labels(logits(params, images), labels).mean()
 
         updates, opt_state = tx.update(jax.grad(loss_fn)(params), opt_state, params)
         return optax.apply_updates(params, updates), opt_state
@@ -74,7 +77,7 @@ def train_classifier(
             shifted = np.roll(images[rows], random.integers(-2, 3, size=2), axis=(1, 2))
             params, opt_state = update(params, opt_state, from_uint8(shifted), jnp.asarray(labels[rows]))
 
-    probabilities = jax.jit(lambda images: jax.nn.softmax(network.apply(params, from_uint8(images))))
+    probabilities = jax.jit(lambda images: jax.nn.softmax(logits(params, from_uint8(images))))
 
     def predict(images: np.ndarray) -> np.ndarray:
         return np.concatenate([probabilities(images[i : i + 500]) for i in range(0, len(images), 500)])

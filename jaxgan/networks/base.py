@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flax import linen as nn
 
 from jaxgan.types import Network
@@ -28,7 +30,7 @@ def from_linen(module: nn.Module, *, mixes_batch: bool | None = None) -> Network
         params = variables.pop("params", {})
         return params, variables
 
-    def apply(params, model_state, *inputs, train, key=None):
+    def apply(params, model_state, *inputs, train, key=None) -> tuple[Any, Any]:
         rngs = {} if key is None else {"dropout": key}
         variables = {"params": params, **model_state}
         if not (train and model_state):
@@ -36,6 +38,5 @@ def from_linen(module: nn.Module, *, mixes_batch: bool | None = None) -> Network
         output, updated = module.apply(variables, *inputs, train=True, rngs=rngs, mutable=list(model_state))
         return output, dict(updated)
 
-    if mixes_batch is None:
-        mixes_batch = getattr(module, "mixes_batch", False)
-    return Network(init=init, apply=apply, mixes_batch=mixes_batch)
+    mixes = getattr(module, "mixes_batch", False) if mixes_batch is None else mixes_batch
+    return Network(init=init, apply=apply, mixes_batch=mixes)

@@ -25,11 +25,13 @@ three are always the native kernels.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
 from jax import Array, lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
@@ -48,13 +50,13 @@ class Geometry(NamedTuple):
       padding: `(low, high)` zeros around the images.
     """
 
-    image: tuple[int, int]
-    kernel: tuple[int, int]
-    strides: tuple[int, int]
-    padding: tuple[tuple[int, int], tuple[int, int]]
+    image: tuple[int, ...]
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
 
     @property
-    def maps(self) -> tuple[int, int]:
+    def maps(self) -> tuple[int, ...]:
         """Size of the maps y: the number of windows."""
         sizes = zip(self.image, self.kernel, self.strides, self.padding, strict=True)
         return tuple((size + low + high - kernel) // stride + 1 for size, kernel, stride, (low, high) in sizes)
@@ -85,7 +87,7 @@ def _matmul(a: Array, b: Array) -> Array:
     return lax.dot_general(a, b, (((1,), (0,)), ((), ())))
 
 
-def _shift(z: Array, offsets: tuple[int, int], size: tuple[int, int]) -> Array:
+def _shift(z: Array, offsets: tuple[int, int], size: tuple[int, ...]) -> Array:
     """Lays z `[B, h, w, ...]` at `offsets` into zeros of height and width `size`; what falls outside is dropped."""
     edges = [(offset, full - offset - part, 0) for offset, full, part in zip(offsets, size, z.shape[1:3], strict=True)]
     return lax.pad(z, jnp.zeros((), z.dtype), [(0, 0, 0), *edges, *[(0, 0, 0)] * (z.ndim - 3)])
@@ -100,7 +102,8 @@ def _overlap_add(y: Array, w: Array, geometry: Geometry) -> Array:
     # A window is m x n blocks of s x t pixels, and block (a, b) of window (u, v) falls on block (u + a, v + b).
     windows = windows.reshape(-1, height, width, m, s, n, t, channels)
     rows, columns = height + m - 1, width + n - 1
-    blocks = sum(_shift(windows[:, :, :, a, :, b], (a, b), (rows, columns)) for a in range(m) for b in range(n))
+    shifts = [(a, b) for a in range(m) for b in range(n)]
+    blocks = reduce(jnp.add, [_shift(windows[:, :, :, a, :, b], (a, b), (rows, columns)) for a, b in shifts])
     padded = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(-1, rows * s, columns * t, channels)
     (top, _), (left, _) = geometry.padding
     return _shift(padded, (-top, -left), geometry.image)
@@ -258,7 +261,7 @@ def conv(images: Array, kernel: Array, *, strides: int | Sequence[int] = 1, padd
         raise ValueError(f"images [B, H, W, I] and kernel [kh, kw, I, O] expected, not {images.shape}, {kernel.shape}")
     image, size, steps = (images.shape[1], images.shape[2]), (kernel.shape[0], kernel.shape[1]), _pair(strides)
     padding = lax.padtype_to_pads(image, size, steps, padding) if isinstance(padding, str) else _sides(padding)
-    geometry = Geometry(image, size, steps, tuple(tuple(pair) for pair in padding))
+    geometry = Geometry(image, size, steps, tuple((low, high) for low, high in padding))
     if min(geometry.maps) < 1:
         raise ValueError(f"a kernel of {size} does not fit images of {image} padded by {geometry.padding}")
     return conv_p.bind(images, kernel, geometry=geometry)
@@ -311,7 +314,7 @@ def _pair(value: int | Sequence[int]) -> tuple[int, int]:
     return first, second
 
 
-def _sides(padding: int | Sequence[int | Sequence[int]]) -> tuple[tuple[int, int], ...]:
+def _sides(padding: int | Sequence[int | tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     axes = (padding, padding) if isinstance(padding, int) else padding
     return tuple(_pair(axis) for axis in axes)
 
@@ -344,7 +347,7 @@ class _Layer(nn.Module):
     def _apply(self, function: Callable, inputs: Array, channels: tuple[int, int]) -> Array:
         kernel = self.param("kernel", self.kernel_init, (*_pair(self.kernel_size), *channels), self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
-        inputs, kernel, bias = nn.dtypes.promote_dtype(inputs, kernel, bias, dtype=self.dtype)
+        inputs, kernel, bias = promote_dtype(inputs, kernel, bias, dtype=self.dtype)
         output = function(inputs, kernel, strides=self.strides, padding=self.padding)
         return output if bias is None else output + bias.reshape(1, 1, 1, -1)
 
