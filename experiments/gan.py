@@ -27,7 +27,7 @@ class Config(ImageConfig):
     experiment: ClassVar[str] = "gan"
     presets: ClassVar = {
         "default": {},
-        "long": {"num_steps": 9000},
+        "long": {"num_steps": 10_000},
         "paper": {
             "norm": "batch",
             "r1": 0.0,
@@ -59,7 +59,7 @@ class Config(ImageConfig):
     latent_dim: int = 16  # size of a latent vector
     ema_decay: float = 0.995  # of the generator's moving average, 0 for none
 
-    num_steps: int = free(3000)  # generator updates
+    num_steps: int = free(3500)  # generator updates
     batch_size: int = 32  # images to an update, over all devices
 
     def __post_init__(self):

@@ -39,7 +39,7 @@ class Config(RunConfig):
     g_learning_rate: float = 1e-3  # Adam's, of the generator
     d_learning_rate: float = 1e-3  # Adam's, of the discriminator
     b1: float = 0.0  # Adam's decay of the first moment, of both
-    b2: float = 0.99  # Adam's decay of the second moment, of both
+    b2: float = 0.9  # Adam's decay of the second moment, of both
     width: int = 128  # units in each of the three hidden layers
     latent_dim: int = 2  # size of a latent vector
     ema_decay: float = 0.999  # of the generator's moving average
