@@ -4,7 +4,7 @@ The ring of 8 and the grid of 25 Gaussians of Metz et al. 2016 (Unrolled GANs, a
 al. 2017 (VEEGAN, arXiv:1705.07761), and a swiss roll. Both players are small perceptrons. Ends with the count of modes
 and the picture of samples over data.
 
-    python -m experiments.gaussians_2d --data grid --loss wasserstein --gradient-penalty 0.1 --n-critic 3
+    python -m experiments.gaussians_2d --data grid --num-steps 17000
 """
 
 from dataclasses import dataclass
