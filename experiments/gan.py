@@ -70,15 +70,13 @@ class Config(ImageConfig):
 
 def build(config: Config) -> GAN:
     def adam(learning_rate: float, updates_per_step: int = 1):
-        constant_steps = int(config.constant * config.num_steps)
-        if constant_steps < config.num_steps:
-            learning_rate = optim.linear_decay(
-                learning_rate,
-                config.num_steps,
-                constant_steps=constant_steps,
-                updates_per_step=updates_per_step,
-            )
-        return optim.adam(learning_rate, b1=config.b1, b2=config.b2)
+        rate = optim.linear_decay(
+            learning_rate,
+            config.num_steps,
+            constant_steps=int(config.constant * config.num_steps),
+            updates_per_step=updates_per_step,
+        )
+        return optim.adam(rate, b1=config.b1, b2=config.b2)
 
     if config.loss == "wasserstein":
         raise ValueError("loss wasserstein needs a Lipschitz critic: use experiments.wgan_gp")

@@ -9,8 +9,6 @@ of single samples.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from jaxgan.networks.dcgan import dcgan_discriminator, dcgan_generator
-
 from jaxgan import cli, optim
 from jaxgan.config import ImageConfig, free
 from jaxgan.data.pipeline import DeviceBatches
@@ -18,6 +16,7 @@ from jaxgan.data.sources import images
 from jaxgan.gan import make_gan
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES
+from jaxgan.networks.dcgan import dcgan_discriminator, dcgan_generator
 from jaxgan.penalties import gradient_penalty
 from jaxgan.types import GAN
 

@@ -29,9 +29,7 @@ class RunConfig:
     batch_size: int = 64  # examples to an update, over all devices
     seed: int = 0  # of weights, latents and data order
     workdir: str | None = free(None)  # run folder; by default runs/<experiment> and what differs from the defaults
-    resume: Literal["auto", "must", "never"] = free(
-        "auto"
-    )  # go on where the folder has checkpoints; or insist; or refuse
+    resume: Literal["auto", "must", "never"] = free("auto")  # go on from a checkpoint if any; insist; or refuse
     init_from: str | None = None  # run folder whose weights to start from, at step 0 with fresh optimizers
     dtype: Literal["float32", "bfloat16"] = "float32"  # what the networks compute in; parameters stay float32
     log_every: int = free(50)  # steps between log lines, which are means over the steps since the last
@@ -40,9 +38,7 @@ class RunConfig:
     evaluate_every: int = free(0)  # steps between evaluations, 0 for only at the end
     keep: int = free(2)  # newest checkpoints to keep, besides the best
     best: str | None = free(None)  # evaluation metric whose best checkpoint is kept too
-    on_nonfinite: Literal["stop", "skip"] = free(
-        "stop"
-    )  # at a loss or gradient that is not finite: stop, or skip the update
+    on_nonfinite: Literal["stop", "skip"] = free("stop")  # at a NaN or infinity: stop, or skip the update
     num_devices: int | None = free(None)  # devices to share the batch among, by default all
 
     def __post_init__(self):

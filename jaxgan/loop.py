@@ -252,7 +252,7 @@ def _introduce(config, folder, mesh, state, batches, start, tally, seconds) -> N
     cores = f", {os.cpu_count()} cores" if device.platform == "cpu" else ""
     cost = tally.compiled.cost_analysis() or {}
     memory = tally.compiled.memory_analysis()
-    kilobytes = f", {(memory.temp_size_in_bytes + memory.argument_size_in_bytes) / 2**20:,.0f} MiB" if memory else ""
+    size = f", {(memory.temp_size_in_bytes + memory.argument_size_in_bytes) / 2**20:,.0f} MiB" if memory else ""
     print(f"run         {folder}")
     print(f"device      {mesh.size} x {device.device_kind}{cores}")
     print(f"parameters  generator {count(state.generator.params)}, discriminator {count(state.discriminator.params)}")
@@ -260,7 +260,7 @@ def _introduce(config, folder, mesh, state, batches, start, tally, seconds) -> N
     if notice := getattr(batches, "notice", None):
         print(f"            {notice}")
     print(f"steps       {start} to {config.num_steps}")
-    print(f"one step    {cost.get('flops', 0) / 1e9:,.2f} GFLOP{kilobytes}, compiled in {seconds:.1f} s", flush=True)
+    print(f"one step    {cost.get('flops', 0) / 1e9:,.2f} GFLOP{size}, compiled in {seconds:.1f} s", flush=True)
 
 
 class _Interruption:

@@ -44,7 +44,7 @@ def linear_decay(
     Args:
       learning_rate: the rate at the start.
       num_steps: generator updates until the rate is zero.
-      constant_steps: generator updates before the decay starts.
+      constant_steps: generator updates before the decay starts; `num_steps` for no decay.
       updates_per_step: updates of this optimizer per generator update: `d_steps` for the discriminator's, so that
         both players have decayed equally far at every step.
 
@@ -55,12 +55,12 @@ def linear_decay(
     >>> [round(float(schedule(update)), 1) for update in (0, 9, 10, 14, 15, 20)]
     [1.0, 1.0, 1.0, 0.6, 0.6, 0.0]
     """
-    if not 0 <= constant_steps < num_steps:
-        raise ValueError(f"constant_steps={constant_steps} must lie in 0..num_steps-1={num_steps - 1}")
+    if not 0 <= constant_steps <= num_steps:
+        raise ValueError(f"constant_steps={constant_steps} must lie in 0..num_steps={num_steps}")
 
     def schedule(update):
         step = jnp.asarray(update) // updates_per_step
-        fraction = (num_steps - step) / (num_steps - constant_steps)
+        fraction = (num_steps - step) / max(num_steps - constant_steps, 1)
         return learning_rate * jnp.clip(fraction, 0.0, 1.0)
 
     return schedule

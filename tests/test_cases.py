@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 import small
 from jax.sharding import NamedSharding, PartitionSpec
@@ -265,6 +266,17 @@ def test_case_23_a_failed_save_is_noticed(tmp_path):
         folder.rename(tmp_path / "moved")
         folder.write_text("in the way")
         checkpoints.save(2, {"w": jnp.ones(3)})
+
+
+def test_case_23_a_save_that_fails_ends_the_run(tmp_path, monkeypatch):
+    """A failed save was noticed much later or never."""
+
+    def full(*_, **__):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", full)
+    with pytest.raises(CheckpointError, match=r"step 10 could not be saved in .*No space left"):
+        small.run(small.config(tmp_path))
 
 
 def test_case_24_resume_brings_back_everything(tmp_path, capsys):

@@ -19,8 +19,13 @@ def test_linear_decay_keeps_both_players_at_one_rate():
 
 
 def test_linear_decay_refuses_an_end_before_its_start():
-    with pytest.raises(ValueError, match="constant_steps=10"):
-        optim.linear_decay(1.0, 10, constant_steps=10)
+    with pytest.raises(ValueError, match="constant_steps=11"):
+        optim.linear_decay(1.0, 10, constant_steps=11)
+
+
+def test_linear_decay_without_decay_is_constant_to_the_end():
+    schedule = optim.linear_decay(2.0, 10, constant_steps=10)
+    np.testing.assert_allclose([schedule(s) for s in range(10)], 2.0)
 
 
 def test_clip_weights_holds_after_every_update():

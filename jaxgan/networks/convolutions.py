@@ -1,7 +1,7 @@
 """Convolutions whose every derivative runs at full speed on a CPU, and the Linen modules `Conv` and `ConvTranspose`.
 
 The trap. XLA's CPU backend has a fast kernel for a strided convolution and for its two gradients. It has none for what
-JAX emits when a *transposed* convolution is differentiated with respect to its kernel: that runs 5 to 30 times slower.
+JAX emits when a *transposed* convolution is differentiated with respect to its kernel: that runs many times slower.
 Every `nn.ConvTranspose` of a generator falls into it, and so does every `nn.Conv` of a critic under a gradient penalty,
 because the first derivative of a convolution is a transposed one and the penalty differentiates that again.
 
@@ -144,8 +144,7 @@ def _correlate(x: Array, y: Array, geometry: Geometry) -> Array:
     return product.T.reshape(*geometry.kernel, x.shape[3], y.shape[3])
 
 
-# The choice on a CPU. A layer of few output channels (the last of a generator) starves the native kernels: they fill
-# their vectors with output channels.
+# The choice on a CPU. A layer of few output channels, the last of a generator, is slow in the native kernels.
 FEW = 4
 
 
