@@ -27,9 +27,10 @@ class Config(ImageConfig):
     experiment: ClassVar[str] = "gan"
     presets: ClassVar = {
         "default": {},
-        "long": {"num_steps": 10_000},
+        "long": {"batch_size": 64, "num_steps": 10_000},
         "paper": {
-            "norm": "batch",
+            "g_norm": "batch",
+            "d_norm": "batch",
             "r1": 0.0,
             "width": 64,
             "latent_dim": 100,
@@ -47,17 +48,18 @@ class Config(ImageConfig):
 
     preset: Literal["default", "long", "paper"] = free("default")  # named settings; further flags change them
     loss: LossName = "non_saturating"  # the two players' losses
-    norm: Literal["batch", "layer", "none"] = "layer"  # in the discriminator; the generator has batch norm
-    r1: float = 0.05  # gamma of the slope penalty at real images, 0 for none; needs --norm layer or none
+    g_norm: Literal["batch", "layer", "none"] = "layer"  # in the generator
+    d_norm: Literal["batch", "layer", "none"] = "layer"  # in the discriminator
+    r1: float = 1.0  # gamma of the slope penalty at real images, 0 for none; needs --d-norm layer or none
     n_critic: int = 1  # discriminator updates to one of the generator
-    g_learning_rate: float = 1e-3  # Adam's, of the generator
-    d_learning_rate: float = 1e-3  # Adam's, of the discriminator
-    constant: float = 0.3  # share of the run with these rates; then they fall to zero linearly
+    g_learning_rate: float = 2e-3  # Adam's, of the generator
+    d_learning_rate: float = 2e-3  # Adam's, of the discriminator
+    constant: float = 0.0  # share of the run with these rates; then they fall to zero linearly
     b1: float = 0.0  # Adam's decay of the first moment, of both
     b2: float = 0.99  # Adam's decay of the second moment, of both
     width: int = 32  # channels next to the image; doubled at each halving of its size
-    latent_dim: int = 16  # size of a latent vector
-    ema_decay: float = 0.995  # of the generator's moving average, 0 for none
+    latent_dim: int = 6  # size of a latent vector
+    ema_decay: float = 0.998  # of the generator's moving average, 0 for none
 
     num_steps: int = free(3500)  # generator updates
     batch_size: int = 32  # images to an update, over all devices
@@ -81,8 +83,10 @@ def build(config: Config) -> GAN:
     if config.loss == "wasserstein":
         raise ValueError("loss wasserstein needs a Lipschitz critic: use experiments.wgan_gp")
     return make_gan(
-        dcgan_generator(config.image_size, channels=config.channels, width=config.width, dtype=config.dtype),
-        dcgan_discriminator(config.image_size, width=config.width, norm=config.norm, dtype=config.dtype),
+        dcgan_generator(
+            config.image_size, channels=config.channels, width=config.width, norm=config.g_norm, dtype=config.dtype
+        ),
+        dcgan_discriminator(config.image_size, width=config.width, norm=config.d_norm, dtype=config.dtype),
         loss=LOSSES[config.loss],
         penalty=(lambda critic, real, fake, key: config.r1 * r1_penalty(critic, real)) if config.r1 else None,
         g_tx=adam(config.g_learning_rate),

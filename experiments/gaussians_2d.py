@@ -29,7 +29,21 @@ from jaxgan.types import GAN
 class Config(RunConfig):
     experiment: ClassVar[str] = "gaussians_2d"
     best_mode: ClassVar = "max"
+    presets: ClassVar = {
+        "default": {},
+        "wgan_gp": {
+            "loss": "wasserstein",
+            "gradient_penalty": 0.3,
+            "r1": 0.0,
+            "r2": 0.0,
+            "g_learning_rate": 2e-3,
+            "d_learning_rate": 2e-3,
+            "b2": 0.99,
+            "ema_decay": 0.995,
+        },
+    }
 
+    preset: Literal["default", "wgan_gp"] = free("default")  # named settings; further flags change them
     data: Literal["ring", "grid", "swiss_roll"] = "ring"  # 8 Gaussians on a circle, 25 on a grid, or a spiral
     loss: LossName = "relativistic"  # the two players' losses
     gradient_penalty: float = 0.0  # weight of the two-sided penalty of WGAN-GP

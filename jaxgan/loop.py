@@ -52,11 +52,14 @@ def fit(
       The final state, and the last line of metrics.
 
     Raises:
-      ValueError: the run folder cannot be resumed as asked, or a batch cannot be shared among the devices.
+      ValueError: the run folder cannot be resumed as asked, a batch cannot be shared among the devices, or
+        `config.best` is no score of `evaluate`.
       NonFiniteError: a metric stopped being finite under `on_nonfinite="stop"`.
       CheckpointError: a checkpoint could not be written or read.
       SystemExit: SIGINT or SIGTERM came, and the state has been saved. A second SIGINT leaves at once.
     """
+    if config.best is not None and evaluate is None:
+        raise ValueError(f"best={config.best!r} names a score, but this run has no evaluation that could give one")
     folder = run_folder(config)
     mesh = data_mesh(config.num_devices, batch_size=config.batch_size)
     key = jax.random.key(config.seed)
@@ -107,6 +110,8 @@ def fit(
                     log.drawing(step, draw(gan.sample(state, inputs)))
                 if evaluates and evaluate is not None:
                     scores = {name: float(value) for name, value in evaluate(state).items()}
+                    if config.best not in (None, *scores):
+                        raise ValueError(f"best={config.best!r} is no score of this run: there are {', '.join(scores)}")
                     metrics |= scores
                 losses = [name for name in metrics if name.endswith("loss")]
                 log.metrics(step, metrics, shown=[*losses, *(scores if evaluates else ())])

@@ -437,9 +437,10 @@ def test_case_29_a_resumed_run_reads_on_in_the_order(tmp_path):
     [
         (["--dataset", "noise", "--batch-size", "2048"], "1024 examples, fewer than one batch of 2048"),
         (["--dataset", "noise", "--channels", "3", "--image-size", "40"], "32, 64, 128"),
-        (["--norm", "batch"], "norm='layer'"),
+        (["--d-norm", "batch"], "norm='layer'"),
         (["--loss", "wasserstein"], "experiments.wgan_gp"),
         (["--dataset", "noise", "--init-from", "nowhere"], "nowhere"),
+        (["--dataset", "noise", "--best", "fid"], "no evaluation"),
     ],
 )
 def test_case_51_settings_that_do_not_fit(arguments, expected, tmp_path, monkeypatch, capsys):

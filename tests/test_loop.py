@@ -177,3 +177,11 @@ def test_drawing_in_the_loop_sees_the_same_latents(tmp_path):
         draw=lambda outputs: report.scatter(outputs["samples"], outputs["samples"]),
     )
     np.testing.assert_array_equal(seen[0], seen[1])
+
+
+def test_a_best_score_must_exist(tmp_path):
+    with pytest.raises(ValueError, match="no evaluation"):
+        small.run(small.config(tmp_path, best="score"))
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="'fid' is no score of this run: there are score"):
+        small.run(small.config(tmp_path, best="fid", evaluate_every=5), evaluate=lambda state: {"score": 0.5})
