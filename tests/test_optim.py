@@ -69,3 +69,17 @@ def test_adam_first_update_and_its_readable_rate():
 
 def test_learning_rate_of_an_optimizer_that_hides_it():
     assert optim.learning_rate_of(optax.sgd(0.1).init(jnp.zeros(1))) is None
+
+
+def test_rmsprop_is_the_one_of_pytorch():
+    """Two updates of torch.optim.RMSprop(lr=5e-5, alpha=0.99, eps=1e-8), written out."""
+    gradients = np.array([[1.0, 1e-4, -3.0], [0.5, 2e-4, 0.0]])
+    params, tx = jnp.zeros(3), optim.rmsprop(5e-5)
+    state, expected, second_moment = tx.init(params), np.zeros(3), np.zeros(3)
+    for gradient in gradients:
+        second_moment = 0.99 * second_moment + 0.01 * gradient**2
+        expected -= 5e-5 * gradient / (np.sqrt(second_moment) + 1e-8)
+        updates, state = tx.update(jnp.asarray(gradient, jnp.float32), state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(params, expected, rtol=1e-5)
+    assert float(optim.learning_rate_of(state)) == pytest.approx(5e-5)

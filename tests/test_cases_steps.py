@@ -1,0 +1,130 @@
+"""Known bugs of other projects in training steps, each as a small case under its number with the right values."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import small
+
+from experiments import wgan
+from jaxgan import optim
+from jaxgan.checkpoint import Checkpoints
+from jaxgan.gan import make_gan
+from jaxgan.loop import fit
+from jaxgan.losses import LOSSES
+from jaxgan.types import Network
+
+
+def largest(params):
+    return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(params))
+
+
+def test_case_16_the_generator_meets_a_clipped_critic(tmp_path):
+    config = wgan.Config(
+        workdir=str(tmp_path), dataset="noise", width=8, num_steps=3, batch_size=4, num_devices=1, checkpoint_every=1,
+        keep=3, d_learning_rate=0.05,
+    )  # fmt: skip
+    gan, data = wgan.build(config), wgan.batches(config)
+    state = gan.init(jax.random.key(0), data(0)[0])
+    assert largest(state.discriminator.params) > 0.01
+    for batch in data(0):
+        state, _ = gan.d_step(state, batch)
+        assert largest(state.discriminator.params) <= 0.01 * (1 + 1e-4)  # norm scales, which start near 1, included
+    fit(gan, data, config)
+    with Checkpoints(tmp_path / "checkpoints", keep=3) as checkpoints:
+        assert checkpoints.steps() == [1, 2, 3]
+        for step in checkpoints.steps():
+            assert largest(checkpoints.restore(step, state).discriminator.params) <= 0.01 * (1 + 1e-4)
+
+
+def test_case_16_first_update_of_rmsprop():
+    first = lambda gradient: float(optim.rmsprop(5e-5).update(jnp.array(gradient), _start(), None)[0])
+    _start = lambda: optim.rmsprop(5e-5).init(jnp.zeros(()))
+    assert first(1.0) == pytest.approx(-5.0e-4, rel=1e-3)
+    assert first(1e-4) == pytest.approx(-4.995e-4, rel=1e-3)  # with eps inside the root it would be 4.98e-5
+
+
+def constant_generator(start):
+    """A generator with one weight, which is also its output."""
+    return Network(
+        init=lambda key, latents: ({"w": jnp.full((), start)}, {}),
+        apply=lambda params, model_state, latents, *, train, key=None: (
+            jnp.broadcast_to(params["w"], (len(latents), 2)),
+            model_state,
+        ),
+        mixes_batch=False,
+    )
+
+
+def mean_critic():
+    return Network(
+        init=lambda key, samples: ({"unused": jnp.zeros(())}, {}),
+        apply=lambda params, model_state, samples, *, train, key=None: (
+            samples.reshape(len(samples), -1).mean(axis=1) + 0.0 * params["unused"],
+            model_state,
+        ),
+        mixes_batch=False,
+    )
+
+
+def averaged(start, g_tx, updates):
+    gan = make_gan(
+        constant_generator(start), mean_critic(), loss=LOSSES["wasserstein"], g_tx=g_tx, d_tx=optax.sgd(0.0),
+        latent_dim=1, ema_decay=0.999,
+    )  # fmt: skip
+    batch = {"image": jnp.zeros((4, 2))}
+    state = gan.init(jax.random.key(0), batch)
+    for _ in range(updates):
+        state, _ = gan.g_step(state, batch)
+    return state
+
+
+@pytest.mark.parametrize("updates", [0, 1, 100])
+def test_case_19_an_average_of_constant_weights_is_that_constant(updates):
+    assert float(averaged(1.0, optax.sgd(0.0), updates).ema_params["w"]) == 1.0
+
+
+def test_case_19_an_average_starts_as_a_copy():
+    # The loss's gradient is -1, so one step of rate 1 takes the weight from 0 to 1.
+    state = averaged(0.0, optax.sgd(1.0), 1)
+    assert float(state.generator.params["w"]) == 1.0
+    assert float(state.ema_params["w"]) == pytest.approx(0.001, rel=1e-4)
+
+
+def test_case_19_a_stop_does_not_disturb_the_average(tmp_path):
+    whole, _ = small.run(small.config(tmp_path / "whole"))
+    small.run(small.config(tmp_path / "parts", num_steps=10))
+    parts, _ = small.run(small.config(tmp_path / "parts"))
+    small.assert_same(whole.ema_params, parts.ema_params)
+
+
+@pytest.mark.parametrize(
+    ("augment", "d_loss", "g_loss", "slope"),
+    [(lambda x, key: 0.5 * x, 0.5, -0.5, -0.5), (None, 1.0, -1.0, -1.0)],
+)
+def test_case_22_augmentation_is_on_all_three_paths(augment, d_loss, g_loss, slope):
+    gan = make_gan(
+        constant_generator(1.0), mean_critic(), loss=LOSSES["wasserstein"], g_tx=optax.sgd(1.0), d_tx=optax.sgd(0.0),
+        latent_dim=1, augment=augment,
+    )  # fmt: skip
+    batch = {"image": jnp.zeros((4, 2))}
+    state = gan.init(jax.random.key(0), batch)
+    _, metrics = gan.d_step(state, batch)
+    assert float(metrics["d_loss"]) == pytest.approx(d_loss)
+    moved, metrics = gan.g_step(state, batch)
+    assert float(metrics["g_loss"]) == pytest.approx(g_loss)
+    assert float(moved.generator.params["w"] - 1.0) == pytest.approx(-slope)
+    samples = gan.sample(state, {"latents": jnp.zeros((4, 1))})["samples"]
+    np.testing.assert_array_equal(samples, 1.0)  # what is shown and scored is not augmented
+
+
+def test_case_22_real_and_fake_draw_their_own_numbers():
+    """Where both drew the same, the wasserstein loss of an additive augmentation would be zero."""
+    gan = make_gan(
+        constant_generator(0.0), mean_critic(), loss=LOSSES["wasserstein"], g_tx=optax.sgd(0.0), d_tx=optax.sgd(0.0),
+        latent_dim=1, augment=lambda x, key: x + jax.random.normal(key, x.shape),
+    )  # fmt: skip
+    batch = {"image": jnp.zeros((4, 2))}
+    _, metrics = gan.d_step(gan.init(jax.random.key(0), batch), batch)
+    assert abs(float(metrics["d_loss"])) > 0.01
