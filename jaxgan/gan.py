@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jax import Array
 
 from jaxgan.optim import learning_rate_of, moving_average
 from jaxgan.state import GANState, TrainState, create_player, gradient_step
-from jaxgan.types import GAN, AdversarialLoss, Batch, Metrics, Network, PenaltyFn
+from jaxgan.types import GAN, AdversarialLoss, Augment, Batch, Metrics, Network, PenaltyFn
 
 
 def make_gan(
@@ -23,9 +24,10 @@ def make_gan(
     d_tx: optax.GradientTransformation,
     latent_dim: int,
     penalty: PenaltyFn | None = None,
-    augment: Callable[[Array, Array], Array] | None = None,
+    penalty_weight: float | optax.Schedule = 1.0,
+    augment: Augment | Callable[[Array, Array], Array] | None = None,
     d_steps: int = 1,
-    ema_decay: float | None = None,
+    ema_decay: float | optax.Schedule | None = None,
 ) -> GAN:
     """A GAN as pure, jitted functions over one immutable `GANState`.
 
@@ -43,13 +45,17 @@ def make_gan(
       latent_dim: size of a latent vector.
       penalty: added to the discriminator's loss, its weight included. Its critic is the discriminator with condition,
         key and model state fixed, on unaugmented samples.
-      augment: `(samples, key) -> samples`, put on real and fake in `d_step` and on fake (and real) in `g_step`.
+      penalty_weight: of the penalty as a whole; a schedule counts the discriminator's own updates.
+      augment: `(samples, key) -> samples`, put on real and fake in `d_step` and on fake (and real) in `g_step`; or an
+        `Augment`, which adapts in `d_step`.
       d_steps: discriminator updates to one generator update.
-      ema_decay: decay of the generator's moving average, which `sample` then uses; None for none.
+      ema_decay: decay of the generator's moving average, which `sample` then uses; None for none. A schedule counts
+        generator updates.
 
     Returns:
       The `GAN`. Metrics: `d_loss`, `g_loss`, `real_score`, `fake_score` (means of the raw scores), `d_grad_norm`,
-      `g_grad_norm`, and where they apply `penalty`, the loss's own estimate, `d_learning_rate`, `g_learning_rate`.
+      `g_grad_norm`, and where they apply `penalty` (before `penalty_weight`), the loss's own estimate, the state of the
+      augmentation, `d_learning_rate`, `g_learning_rate`.
 
     Raises:
       ValueError: a penalty, which is a function of single samples, on a discriminator that mixes its batch.
@@ -58,7 +64,7 @@ def make_gan(
         raise ValueError(_MIXED)
     if d_steps < 1:
         raise ValueError(f"d_steps={d_steps} must be at least 1")
-    augment = augment or (lambda samples, key: samples)
+    augment = augment if isinstance(augment, Augment) else _fixed(augment or (lambda samples, key: samples))
 
     def init(key: Array, batch: Batch) -> GANState:
         g_key, d_key, state_key = jax.random.split(key, 3)
@@ -72,7 +78,7 @@ def make_gan(
         if ema_decay is not None:
             # Copies: the loop donates the state, and one buffer cannot be given away twice.
             average = jax.tree.map(jnp.copy, (g.params, g.model_state))
-        return GANState(state_key, g, d, *average)
+        return GANState(state_key, g, d, *average, jax.tree.map(jnp.asarray, augment.init))
 
     def draw_latents(key: Array, batch: Batch) -> Array:
         return jax.random.normal(key, (len(batch["image"]), latent_dim))
@@ -85,49 +91,53 @@ def make_gan(
         latents = draw_latents(keys[0], batch)
         fake, _ = generator.apply(g.params, g.model_state, latents, *condition, train=True, key=keys[1])
         fake = jax.lax.stop_gradient(fake)
-        start = state.discriminator.model_state
+        start = discriminator.refresh(state.discriminator.params, state.discriminator.model_state)
+        chances = state.augment_state
 
         def loss_fn(params):
             def score(samples, model_state, key):
                 return discriminator.apply(params, model_state, samples, *condition, train=True, key=key)
 
-            real_scores, model_state = score(augment(real, keys[2]), start, keys[3])
-            fake_scores, model_state = score(augment(fake, keys[4]), model_state, keys[5])
+            real_scores, model_state = score(augment.apply(chances, real, keys[2]), start, keys[3])
+            fake_scores, model_state = score(augment.apply(chances, fake, keys[4]), model_state, keys[5])
             value = loss.discriminator(real_scores, fake_scores)
             metrics = {"real_score": _mean(real_scores), "fake_score": _mean(fake_scores)}
             metrics |= loss.estimate(real_scores, fake_scores)
+            metrics |= augment.update(chances, real_scores)
             if penalty is not None:
                 metrics["penalty"] = penalty(lambda samples: score(samples, start, keys[3])[0], real, fake, keys[6])
-                value += metrics["penalty"]
+                value += _at(penalty_weight, state.discriminator.step) * metrics["penalty"]
             return value, (model_state, metrics)
 
         d, metrics = gradient_step(state.discriminator, loss_fn, d_tx)
-        return state.replace(discriminator=d), _named("d", d, metrics)
+        adapted = {name: metrics[name] for name in chances}
+        return state.replace(discriminator=d, augment_state=adapted), _named("d", d, metrics)
 
     def g_step(state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
         keys = _keys(state.key, 1, state.generator, 6)
         condition = _condition(batch)
         d = state.discriminator
+        chances = state.augment_state
+        start = generator.refresh(state.generator.params, state.generator.model_state)
         latents = draw_latents(keys[0], batch)
 
         def score(samples, model_state, key):
             return discriminator.apply(d.params, model_state, samples, *condition, train=True, key=key)
 
         # The generator's gradient of most losses does not see the real scores; the compiler then drops this pass.
-        real_scores, d_model_state = score(augment(batch["image"], keys[2]), d.model_state, keys[3])
+        real_scores, d_model_state = score(augment.apply(chances, batch["image"], keys[2]), d.model_state, keys[3])
 
         def loss_fn(params):
-            fake, model_state = generator.apply(
-                params, state.generator.model_state, latents, *condition, train=True, key=keys[1]
-            )
-            fake_scores, _ = score(augment(fake, keys[4]), d_model_state, keys[5])
+            fake, model_state = generator.apply(params, start, latents, *condition, train=True, key=keys[1])
+            fake_scores, _ = score(augment.apply(chances, fake, keys[4]), d_model_state, keys[5])
             return loss.generator(real_scores, fake_scores), (model_state, {})
 
         g, metrics = gradient_step(state.generator, loss_fn, g_tx)
-        state = state.replace(generator=g)
         if ema_decay is not None:
-            average = moving_average((state.ema_params, state.ema_model_state), (g.params, g.model_state), ema_decay)
+            average, new = (state.ema_params, state.ema_model_state), (g.params, g.model_state)
+            average = moving_average(average, new, _at(ema_decay, state.step))
             state = state.replace(ema_params=average[0], ema_model_state=average[1])
+        state = state.replace(generator=g)
         return state, _named("g", g, metrics)
 
     def train_step(state: GANState, batches: tuple[Batch, ...]) -> tuple[GANState, Metrics]:
@@ -163,6 +173,10 @@ def make_gan(
     )
 
 
+def _fixed(augment: Callable[[Array, Array], Array]) -> Augment:
+    return Augment({}, lambda state, samples, key: augment(samples, key), lambda state, real_scores: state)
+
+
 _MIXED = (
     "a penalty is a function of single samples, but this discriminator mixes its batch (batch norm): "
     "give it norm='layer' or norm='none'"
@@ -176,6 +190,10 @@ def _condition(batch) -> tuple[Array, ...]:
 def _keys(key: Array, player: int, state: TrainState, number: int) -> Array:
     """Keys for one step, of the run's key, who moves and how often they have moved: none is ever used twice."""
     return jax.random.split(jax.random.fold_in(jax.random.fold_in(key, player), state.step), number)
+
+
+def _at(value: float | optax.Schedule, update: Array) -> Any:
+    return value(update) if callable(value) else value
 
 
 def _mean(scores: Array) -> Array:

@@ -11,20 +11,25 @@ from jaxgan.types import Params
 
 
 def adam(
-    learning_rate: optax.ScalarOrSchedule, *, b1: float = 0.5, b2: float = 0.999, eps: float = 1e-8
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    b1: float = 0.5,
+    b2: optax.ScalarOrSchedule = 0.999,
+    eps: float = 1e-8,
 ) -> optax.GradientTransformation:
     """`optax.adam` with DCGAN's first moment, whose rate `learning_rate_of` can read from its state.
 
     Args:
       learning_rate: a number or a schedule over this optimizer's own updates.
       b1: decay of the first moment (Radford et al. 2015, arXiv:1511.06434, use 0.5; WGAN-GP uses 0 or 0.5).
-      b2: decay of the second moment.
+      b2: decay of the second moment, a number or a schedule (R3GAN, Huang et al. 2025, arXiv:2501.05441).
       eps: added to the root of the second moment.
 
     Returns:
       The gradient transformation.
     """
-    return optax.inject_hyperparams(optax.adam, static_args=("b1", "b2", "eps"))(learning_rate, b1=b1, b2=b2, eps=eps)
+    fixed = ("b1", "eps") if callable(b2) else ("b1", "b2", "eps")
+    return optax.inject_hyperparams(optax.adam, static_args=fixed)(learning_rate, b1=b1, b2=b2, eps=eps)
 
 
 def rmsprop(

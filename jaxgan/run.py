@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import RunConfig, load_config
@@ -36,6 +37,27 @@ class Run(NamedTuple):
     batches: Batches
     state: Any
     step: int
+
+    def sample(self, inputs: Mapping[str, Any], *, live: bool = False, at_once: int = 250) -> dict[str, np.ndarray]:
+        """The outputs of `gan.sample`, for any number of inputs.
+
+        Args:
+          inputs: arrays by name, one row a sample.
+          live: whether to use the weights as they were trained last, not their moving average.
+          at_once: rows computed together.
+
+        Returns:
+          Outputs by name, on the host.
+        """
+        state = self.state
+        if live and state.ema_params is not None:
+            state = state.replace(ema_params=state.generator.params, ema_model_state=state.generator.model_state)
+        count = len(next(iter(inputs.values())))
+        parts = [
+            jax.device_get(self.gan.sample(state, {name: rows[i : i + at_once] for name, rows in inputs.items()}))
+            for i in range(0, count, at_once)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def open_run(

@@ -39,6 +39,7 @@ class GANState(struct.PyTreeNode):
       discriminator: the discriminator.
       ema_params: moving average of the generator's parameters, None without averaging.
       ema_model_state: the same of its model state.
+      augment_state: scalars by name that an adaptive augmentation carries, `{}` without one.
     """
 
     key: Array
@@ -46,6 +47,7 @@ class GANState(struct.PyTreeNode):
     discriminator: TrainState
     ema_params: Params | None = None
     ema_model_state: ModelState | None = None
+    augment_state: Metrics = struct.field(default_factory=dict)
 
     @property
     def step(self) -> Array:

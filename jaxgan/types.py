@@ -36,18 +36,40 @@ class PenaltyFn(Protocol):
     def __call__(self, critic: CriticFn, real: Array, fake: Array, key: Array, /) -> Array: ...
 
 
+def _unchanged(params: Params, model_state: ModelState) -> ModelState:
+    del params
+    return model_state
+
+
 class Network(NamedTuple):
-    """A network as two pure functions.
+    """A network as pure functions.
 
     Attributes:
       init: `init(key, *inputs) -> (params, model_state)`.
       apply: `apply(params, model_state, *inputs, train, key=None) -> (output, model_state)`.
       mixes_batch: whether one sample's output depends on the others in its batch (batch norm, minibatch statistics).
+      refresh: `refresh(params, model_state) -> model_state`, called once at the start of each of this network's own
+        updates, however many passes follow: what it keeps of its weights (spectral norm's power step).
     """
 
     init: Callable[..., tuple[Params, ModelState]]
     apply: Callable[..., tuple[Array, ModelState]]
     mixes_batch: bool = False
+    refresh: Callable[[Params, ModelState], ModelState] = _unchanged
+
+
+class Augment(NamedTuple):
+    """A random change of samples that both players train through, and that may adapt to the discriminator.
+
+    Attributes:
+      init: what it starts with: scalars by name, which are logged; `{}` for one that does not adapt.
+      apply: `(state, samples, key) -> samples`.
+      update: `(state, real_scores) -> state`, after each pass of the discriminator over real samples.
+    """
+
+    init: Metrics
+    apply: Callable[[Metrics, Array, Array], Array]
+    update: Callable[[Metrics, Array], Metrics]
 
 
 def no_estimate(real_scores: Array, fake_scores: Array) -> Metrics:

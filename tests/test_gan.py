@@ -15,7 +15,7 @@ from jaxgan.losses import LOSSES
 from jaxgan.networks.base import from_linen
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
 from jaxgan.penalties import gradient_penalty, r1_penalty
-from jaxgan.types import Network
+from jaxgan.types import Augment, Network
 
 
 class BatchNormNet(nn.Module):
@@ -206,6 +206,71 @@ def test_the_penalty_is_added_and_logged():
     assert float(with_penalty["penalty"]) > 0
     assert float(with_penalty["d_loss"]) == pytest.approx(float(without["d_loss"] + with_penalty["penalty"]), rel=1e-5)
     assert float(with_penalty["d_grad_norm"]) != pytest.approx(float(without["d_grad_norm"]))
+
+
+def test_the_weight_of_a_penalty_can_be_a_schedule_over_the_discriminators_updates():
+    penalty = lambda critic, real, fake, key: r1_penalty(critic, real)
+    gan = small_gan("wasserstein", penalty=penalty, penalty_weight=lambda update: 3.0 * update, d_steps=2)
+    state = gan.init(jax.random.key(0), POINTS)
+    for update in range(3):
+        state, metrics = gan.d_step(state, POINTS)
+        # The wasserstein loss without its penalty is what the log calls the estimate, negated.
+        weighted = float(metrics["d_loss"] + metrics["wasserstein_estimate"])
+        assert weighted == pytest.approx(3.0 * update * float(metrics["penalty"]), abs=1e-6)
+        assert float(metrics["penalty"]) > 0
+
+
+def test_the_decay_of_the_average_can_be_a_schedule_over_the_generators_updates():
+    gan = small_gan(ema_decay=lambda update: 0.5 * update)
+    state = gan.init(jax.random.key(0), POINTS)
+    first, _ = gan.g_step(state, POINTS)
+    assert same(first.ema_params, first.generator.params)  # decay 0: nothing of the start is left
+    second, _ = gan.g_step(first, POINTS)
+    halfway = jax.tree.map(lambda a, b: 0.5 * a + 0.5 * b, first.ema_params, second.generator.params)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), second.ema_params, halfway)
+
+
+def test_a_network_is_refreshed_once_in_each_of_its_own_updates():
+    """Whatever the number of passes; the other player's updates leave it alone, and so does sampling."""
+
+    def counting(network):
+        return network._replace(
+            init=lambda key, *inputs: (network.init(key, *inputs)[0], {"refreshed": jnp.int32(0)}),
+            apply=lambda params, model_state, *inputs, train, key=None: (
+                network.apply(params, {}, *inputs, train=train, key=key)[0],
+                model_state,
+            ),
+            refresh=lambda params, model_state: {"refreshed": model_state["refreshed"] + 1},
+        )
+
+    gan = small_gan(
+        generator=counting(mlp_generator((8,), features=2)),
+        discriminator=counting(mlp_discriminator((8,))),
+        penalty=lambda critic, real, fake, key: r1_penalty(critic, real),
+        d_steps=3,
+    )
+    state, _ = gan.train_step(gan.init(jax.random.key(0), POINTS), (POINTS,) * 3)
+    assert int(state.discriminator.model_state["refreshed"]) == 3
+    assert int(state.generator.model_state["refreshed"]) == 1
+
+
+def test_an_adaptive_augmentation_lives_in_the_state():
+    augment = Augment(
+        {"chance": 0.25},
+        lambda state, samples, key: samples + state["chance"],
+        lambda state, real_scores: {"chance": state["chance"] + 0.5 * jnp.mean(jnp.sign(real_scores))},
+    )
+    gan = small_gan("wasserstein", augment=augment)
+    state = gan.init(jax.random.key(0), POINTS)
+    assert float(state.augment_state["chance"]) == 0.25
+    moved, metrics = gan.d_step(state, POINTS)
+    scores, _ = mlp_discriminator((8,)).apply(
+        state.discriminator.params, {}, POINTS["image"] + 0.25, train=True
+    )  # what it sees is augmented with the chance before the update
+    expected = 0.25 + 0.5 * np.sign(np.asarray(scores)).mean()
+    assert float(moved.augment_state["chance"]) == float(metrics["chance"]) == pytest.approx(expected)
+    after_g, _ = gan.g_step(moved, POINTS)
+    assert float(after_g.augment_state["chance"]) == pytest.approx(expected)
 
 
 def test_a_penalty_on_a_discriminator_that_mixes_its_batch_is_refused():

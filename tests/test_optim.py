@@ -83,3 +83,15 @@ def test_rmsprop_is_the_one_of_pytorch():
         params = optax.apply_updates(params, updates)
     np.testing.assert_allclose(params, expected, rtol=1e-5)
     assert float(optim.learning_rate_of(state)) == pytest.approx(5e-5)
+
+
+def test_adams_second_moment_can_follow_a_schedule():
+    tx = optim.adam(0.1, b1=0.0, b2=lambda update: jnp.where(update == 0, 0.5, 0.9))
+    state, params, gradients = tx.init(jnp.zeros(1)), jnp.zeros(1), [2.0, 4.0]
+    moments, expected = [0.5 * 4.0], []  # v1 = (1 - .5) 2^2, v2 = .9 v1 + .1 4^2, corrected by 1 - b2^t
+    moments.append(0.9 * moments[0] + 0.1 * 16.0)
+    for t, (b2, v, g) in enumerate(zip([0.5, 0.9], moments, gradients, strict=True), 1):
+        expected.append(-0.1 * g / (np.sqrt(v / (1 - b2**t)) + 1e-8))
+    for gradient, update in zip(gradients, expected, strict=True):
+        updates, state = tx.update(jnp.array([gradient]), state, params)
+        assert float(updates[0]) == pytest.approx(update, rel=1e-5)

@@ -1,8 +1,11 @@
 import json
 
+import jax
+import numpy as np
 import pytest
 import small
 
+from jaxgan.networks.mlp import mlp_generator
 from jaxgan.run import open_run
 
 
@@ -13,6 +16,18 @@ def test_a_run_is_opened_as_it_was_left(tmp_path):
     assert run.config == small.config(tmp_path, num_steps=12, keep=9)
     small.assert_same(run.state, state)
     assert open_run(tmp_path, {"small": small}, checkpoint="10").step == 10
+
+
+def test_sampling_in_parts_with_averaged_or_live_weights(tmp_path):
+    state, _ = small.run(small.config(tmp_path, num_steps=3))
+    run = open_run(tmp_path, {"small": small})
+    latents = jax.random.normal(jax.random.key(0), (5, 2))
+    averaged = run.sample({"latents": latents}, at_once=2)["samples"]
+    np.testing.assert_allclose(averaged, run.gan.sample(state, {"latents": latents})["samples"], rtol=1e-5)
+    generator = mlp_generator((8,), features=2)
+    live, _ = generator.apply(state.generator.params, {}, latents, train=False)
+    np.testing.assert_allclose(run.sample({"latents": latents}, live=True)["samples"], live, rtol=1e-5)
+    assert not np.allclose(averaged, live)
 
 
 def test_a_record_is_data_and_names_no_code(tmp_path):

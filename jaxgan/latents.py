@@ -1,0 +1,91 @@
+"""Paths and draws in the space of a generator's latents."""
+
+from __future__ import annotations
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+
+def truncated_normal(key: Array, count: int, latent_dim: int, *, truncation: float | None = None) -> Array:
+    """Latents from N(0, I), numbers beyond the truncation drawn again.
+
+    A small truncation trades variety for typical samples: at 0.5 every number lies in [-0.5, 0.5].
+
+    Args:
+      key: random key.
+      count: how many latents.
+      latent_dim: size of each.
+      truncation: largest absolute value, positive; None for none.
+
+    Returns:
+      Latents `[count, latent_dim]`.
+
+    Raises:
+      ValueError: a truncation that is not positive.
+
+    Paper: Brock et al. 2018, BigGAN, arXiv:1809.11096.
+
+    >>> bool(abs(truncated_normal(jax.random.key(0), 100, 8, truncation=0.5)).max() <= 0.5)
+    True
+    """
+    if truncation is None:
+        return jax.random.normal(key, (count, latent_dim))
+    if truncation <= 0:
+        raise ValueError(f"truncation={truncation} must be positive")
+    return jax.random.truncated_normal(key, -truncation, truncation, (count, latent_dim))
+
+
+def slerp(start: ArrayLike, end: ArrayLike, fraction: ArrayLike) -> Array:
+    """Spherical interpolation: along the great circle, the length going evenly from one's to the other's.
+
+    `|x| (sin((1 - t) w) start/|start| + sin(t w) end/|end|) / sin(w)`, w the angle between them, `|x|` interpolated
+    linearly. A straight line would pass through the middle of the space, where N(0, I) in many dimensions has no mass.
+    Parallel vectors are interpolated straight.
+
+    Args:
+      start: latents `[..., latent_dim]`.
+      end: the same shape.
+      fraction: t in [0, 1]; any shape that broadcasts against `[...]`.
+
+    Returns:
+      Latents, `start` at 0 and `end` at 1.
+
+    Paper: White 2016, arXiv:1609.04468.
+
+    >>> [round(float(x), 3) for x in slerp(jnp.array([2.0, 0.0]), jnp.array([0.0, 2.0]), 0.5)]
+    [1.414, 1.414]
+    """
+    start, end = jnp.asarray(start), jnp.asarray(end)
+    chex.assert_equal_shape([start, end])
+    t = jnp.asarray(fraction)[..., None]
+    lengths = [jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (start, end)]
+    a, b = (x / jnp.maximum(length, 1e-12) for x, length in zip((start, end), lengths, strict=True))
+    angle = jnp.arccos(jnp.clip(jnp.sum(a * b, axis=-1, keepdims=True), -1.0, 1.0))
+    parallel = jnp.sin(angle) < 1e-4
+    sine = jnp.where(parallel, 1.0, jnp.sin(angle))
+    direction = jnp.where(parallel, (1 - t) * a + t * b, (jnp.sin((1 - t) * angle) * a + jnp.sin(t * angle) * b) / sine)
+    return ((1 - t) * lengths[0] + t * lengths[1]) * direction
+
+
+def walk(corners: ArrayLike, steps: int) -> Array:
+    """A closed walk by `slerp` from each corner to the next and from the last to the first.
+
+    Args:
+      corners: latents `[K, latent_dim]`.
+      steps: from one corner to the next.
+
+    Returns:
+      Latents `[K * steps, latent_dim]`; every `steps`-th is a corner.
+
+    >>> walk(jnp.eye(3), 4).shape
+    (12, 3)
+    """
+    corners = jnp.asarray(corners)
+    chex.assert_rank(corners, 2)
+    following = jnp.roll(corners, -1, axis=0)
+    fractions = jnp.arange(steps) / steps
+    path = jax.vmap(lambda t: slerp(corners, following, jnp.full(len(corners), t)), out_axes=1)(fractions)
+    return path.reshape(-1, corners.shape[1])
