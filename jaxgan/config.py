@@ -62,10 +62,19 @@ class RunConfig:
 class ImageConfig(RunConfig):
     """What every experiment on images adds."""
 
-    dataset: str = "mnist_5k"  # data set: mnist_5k, noise
+    # a data set: mnist_5k, noise, fashion_mnist, mnist, cifar10, cifar100, another that TFDS has prepared, folder:PATH,
+    # PATH.npy or PATH.npz; see jaxgan.data.sources.images
+    dataset: str = "mnist_5k"
+    split: str = "train"  # what of it to train on, as TFDS writes it: train, train[:90%], train+test
     data_dir: str | None = free(None)  # where prepared data sets lie, by default where tensorflow-datasets keeps them
-    image_size: int = 32  # pixels, square; images are resized to it
-    channels: Literal[1, 3] = 1  # 1 for grey, 3 for colour
+    image_size: int = 32  # pixels, square; images are cut square and resized to it
+    channels: Literal[1, 3] = 1  # 1 for grey, 3 for colour; images of the other kind are converted
+    load_size: int | None = None  # pixels to resize to first; image_size is then cut out, elsewhere each time
+    flip: bool = False  # mirror half of the images left to right, others each time
+    # of all the discriminator sees: color, translation and cutout, or some of them, with commas between; after "ada:"
+    # with a probability that follows how sure it is of the real images
+    augment: str | None = None
+    resident_mib: int = free(1024)  # the largest data set to keep on the device, in MiB; larger ones are read anew
 
 
 def _names(config: type | RunConfig) -> list[str]:

@@ -1,14 +1,23 @@
-"""Batches from a data set on the device."""
+"""Batches, from a data set on the device and from one that is read as it is needed."""
 
 import contextlib
+import dataclasses
+import gc
+import itertools
+import sys
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
-from jaxgan.data.order import batch_indices
-from jaxgan.data.pipeline import DeviceBatches
+from jaxgan.config import ImageConfig, RunConfig
+from jaxgan.data.order import batch_draws, batch_indices
+from jaxgan.data.pipeline import DeviceBatches, StreamedBatches, configured_batches, image_batches
+from jaxgan.data.sources import Source
 from jaxgan.pixels import to_uint8
 
 PICTURES = np.random.default_rng(0).integers(256, size=(50, 8, 6, 3), dtype=np.uint8)
@@ -139,3 +148,246 @@ def test_a_notice_only_where_much_is_thrown_away():
 def test_refusals(arrays, options, error, message):
     with pytest.raises(error, match=message):
         DeviceBatches(arrays, **{"batch_size": 8, **options})
+
+
+def test_draws_depend_on_seed_update_and_row_alone():
+    draws = batch_draws(3, 7, 64)
+    assert draws.shape == (64, 3) and draws.dtype == np.float32
+    np.testing.assert_array_equal(batch_draws(3, 7, 16), draws[:16])  # part of a batch as in the whole
+    others = [batch_draws(3, 8, 64), batch_draws(4, 7, 64), batch_draws(7, 3, 64)]
+    assert len({one.tobytes() for one in [draws, *others]}) == 4
+    many = np.concatenate([batch_draws(0, update, 256) for update in range(100)])
+    np.testing.assert_allclose(many.mean(axis=0), 0.5, atol=5 / np.sqrt(12 * len(many)))
+    np.testing.assert_allclose(np.corrcoef(many.T), np.eye(3), atol=5 / np.sqrt(len(many)))
+
+
+def test_the_draws_are_recorded():
+    """A run that is resumed under another NumPy must go on with the same crops. Recorded with NumPy 2.4.6 and 2.5.5."""
+    recorded = [[0.97764629, 0.37111059, 0.49965891], [0.62455970, 0.62239134, 0.09715060]]
+    np.testing.assert_allclose(batch_draws(0, 0, 2), recorded, rtol=1e-6)
+
+
+# Pictures whose pixels say where they are: [..., 0] the row, [..., 1] the column, [..., 2] which picture.
+PLACES = np.stack([*np.meshgrid(np.arange(8), np.arange(6), indexing="ij"), np.zeros((8, 6))], axis=-1)
+PLACES = np.stack([PLACES + np.array([0, 0, i]) for i in range(50)]).astype(np.uint8)
+
+
+def test_flipping_mirrors_half_of_the_pictures():
+    plain = DeviceBatches(PLACES, batch_size=50)
+    flipped = DeviceBatches(PLACES, batch_size=50, flip=True)
+    count = 0
+    for step in range(8):
+        draws = batch_draws(0, step, 50)[:, 2]
+        (before,), (after,) = plain(step), flipped(step)
+        for i in range(50):
+            expected = before["image"][i, :, ::-1] if draws[i] < 0.5 else before["image"][i]
+            np.testing.assert_array_equal(after["image"][i], expected)
+            count += draws[i] < 0.5
+    assert abs(count - 200) < 5 * 10  # of 400
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_cropping_cuts_windows_at_the_drawn_places(flip):
+    batches = DeviceBatches({"image": PLACES, "label": np.arange(50)}, batch_size=50, crop_size=4, flip=flip)
+    corners = set()
+    for step in range(4):
+        (batch,) = batches(step)
+        assert batch["image"].shape == (50, 4, 4, 3)
+        draws = batch_draws(0, step, 50)
+        for pixels, label, (down, across, mirrored) in zip(
+            to_uint8(batch["image"]), batch["label"], draws, strict=True
+        ):
+            top, left = int(down * 5), int(across * 3)
+            expected = PLACES[label, top : top + 4, left : left + 4]
+            np.testing.assert_array_equal(pixels, expected[:, ::-1] if flip and mirrored < 0.5 else expected)
+            corners.add((top, left))
+    assert corners == set(itertools.product(range(5), range(3)))
+
+
+def test_a_draw_of_one_stays_inside(monkeypatch):
+    monkeypatch.setattr("jaxgan.data.pipeline.batch_draws", lambda *_: np.ones((8, 3), np.float32))
+    (batch,) = DeviceBatches(PLACES, batch_size=8, crop_size=4)(0)
+    np.testing.assert_array_equal(to_uint8(batch["image"])[0, 0, 0, :2], [4, 2])
+
+
+def test_fields_of_an_example_are_cropped_alike():
+    (batch,) = DeviceBatches({"a": PLACES, "b": PLACES, "text": LABELS[:, None]}, batch_size=8, crop_size=2)(0)
+    np.testing.assert_array_equal(batch["a"], batch["b"])
+    assert batch["text"].shape == (8, 1)
+
+
+@pytest.mark.parametrize("crop_size", [0, 7, 9])
+def test_crops_that_do_not_fit(crop_size):
+    with pytest.raises(ValueError, match=f"crop_size={crop_size} cannot be cut out of field 'image', 8 x 6"):
+        DeviceBatches(PICTURES, batch_size=8, crop_size=crop_size)
+
+
+def reading(arrays, seen=None):
+    """Arrays as a source, which notes what is asked of it."""
+
+    def read(rows):
+        if seen is not None:
+            seen.append(rows.tolist())
+        return {name: field[rows] for name, field in arrays.items()}
+
+    return Source(len(next(iter(arrays.values()))), read)
+
+
+def assert_same_bits(one, other):
+    assert len(one) == len(other)
+    for a, b in zip(one, other, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            assert a[name].dtype == b[name].dtype
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+@pytest.mark.parametrize("options", [{}, {"d_steps": 3, "seed": 5}, {"crop_size": 5, "flip": True}, {"flip": True}])
+def test_streamed_batches_are_those_of_the_device(options):
+    arrays = {"image": PICTURES, "label": LABELS, "text": np.linspace(0, 1, 100).reshape(50, 2)}
+    on_device = DeviceBatches(arrays, batch_size=8, **options)
+    streamed = StreamedBatches(reading(arrays), batch_size=8, **options)
+    assert (streamed.size, streamed.batch_size) == (on_device.size, on_device.batch_size)
+    for step in (0, 1, 2, 3, 17, np.int64(18), 5, 5, 0):
+        assert_same_bits(streamed(step), on_device(step))
+
+
+def test_streamed_sixteen_bit_pictures_pass_as_floats():
+    pictures = np.linspace(-1, 1, PICTURES.size, dtype=np.float32).reshape(PICTURES.shape)
+    options = {"batch_size": 8, "crop_size": 5, "flip": True}
+    assert_same_bits(StreamedBatches(reading({"image": pictures}), **options)(3), DeviceBatches(pictures, **options)(3))
+
+
+def test_streaming_reads_ahead_from_the_step_asked_for():
+    seen = []
+    streamed = StreamedBatches(reading({"image": PICTURES}, seen), batch_size=8)
+    assert seen == [[0]]  # one example, for its shapes
+    streamed(100)
+    count = 0
+    while count < len(seen):  # until it has read as far as it will
+        count = len(seen)
+        time.sleep(0.3)
+    assert 3 <= count < 40
+    first = [batch_indices(0, update, 50, 8).tolist() for update in range(100, 99 + count)]
+    assert sorted(seen[1:]) == sorted(first)
+
+
+def test_streaming_compiles_one_program():
+    streamed = StreamedBatches(reading({"image": PICTURES}), batch_size=8, d_steps=2, flip=True)
+    streamed(0)
+    with counted_compilations() as compilations:
+        for step in (1, 2, 3, 9):
+            streamed(step)
+    assert not compilations
+
+
+def test_what_cannot_be_read_is_met_in_its_turn_and_passed_after():
+    def read(rows):
+        if 17 in rows:
+            raise ValueError("x/17.png: broken")
+        return {"image": PICTURES[rows]}
+
+    streamed = StreamedBatches(Source(50, read), batch_size=5)
+    holds_17 = [step for step in range(10) if 17 in batch_indices(0, step, 50, 5)]
+    for step in range(10):
+        if step in holds_17:
+            with pytest.raises(ValueError, match=r"^x/17\.png: broken"):
+                streamed(step)
+        else:
+            streamed(step)
+    for batches in (streamed, DeviceBatches(PICTURES, batch_size=5)):
+        with pytest.raises(ValueError, match="steps count from 0, not -1"):
+            batches(-1)
+
+
+def test_the_threads_end_with_the_batches():
+    before = threading.active_count()
+    streamed = StreamedBatches(reading({"image": PICTURES}), batch_size=8)
+    streamed(0)
+    streamed(50)
+    assert threading.active_count() > before
+    del streamed
+    gc.collect()
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert threading.active_count() <= before
+
+
+def test_streamed_refusals(monkeypatch):
+    with pytest.raises(ValueError, match="50 examples, fewer than one batch of 51"):
+        StreamedBatches(reading({"image": PICTURES}), batch_size=51)
+    with pytest.raises(ValueError, match="d_steps=0"):
+        StreamedBatches(reading({"image": PICTURES}), batch_size=8, d_steps=0)
+    with pytest.raises(TypeError, match="uint16"):
+        StreamedBatches(reading({"image": PICTURES.astype(np.uint16)}), batch_size=8)
+    with pytest.raises(ValueError, match="crop_size=9"):
+        StreamedBatches(reading({"image": PICTURES}), batch_size=8, crop_size=9)
+    assert "16 of 50" in StreamedBatches(reading({"image": PICTURES}), batch_size=17).notice
+    monkeypatch.setitem(sys.modules, "grain", None)
+    with pytest.raises(ModuleNotFoundError, match=r"needs Grain: pip install 'jaxgan\[experiments\]'$"):
+        StreamedBatches(reading({"image": PICTURES}), batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """12 files of three kinds, sizes and classes."""
+    path = tmp_path_factory.mktemp("folder")
+    random = np.random.default_rng(0)
+    for i in range(12):
+        pixels = random.integers(256, size=(12 + i % 3, 14, 3), dtype=np.uint8)
+        (path / f"class{i % 3}").mkdir(exist_ok=True)
+        Image.fromarray(pixels).convert(("RGB", "L", "RGBA")[i % 3]).save(path / f"class{i % 3}/{i}.png")
+    return path
+
+
+@pytest.mark.parametrize("options", [{}, {"load_size": 10, "flip": True, "labels": "condition", "d_steps": 2}])
+def test_both_ways_give_the_same_bits_from_files(folder, options):
+    options = {"batch_size": 4, "seed": 3, "image_size": 8, "channels": 3, **options}
+    resident = image_batches(f"folder:{folder}", **options)
+    streamed = image_batches(f"folder:{folder}", resident_mib=0, **options)
+    assert isinstance(resident, DeviceBatches) and isinstance(streamed, StreamedBatches)
+    for step in (0, 1, 2, 7, 3):
+        assert_same_bits(streamed(step), resident(step))
+    (batch, *_) = resident(0)
+    assert batch["image"].shape == (4, 8, 8, 3)
+    assert set(batch) == ({"image", "condition"} if "labels" in options else {"image"})
+
+
+def test_the_size_in_memory_decides(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((1025, 32, 32, 1), np.uint8))  # 1 KiB each, so one over a MiB
+    options = {"batch_size": 4, "image_size": 32, "channels": 1, "resident_mib": 1}
+    assert isinstance(image_batches(f"{tmp_path}/a.npy", **options), StreamedBatches)
+    assert isinstance(image_batches(f"{tmp_path}/a.npy", "train[1:]", **options), DeviceBatches)
+    assert isinstance(image_batches(f"{tmp_path}/a.npy", **(options | {"image_size": 16})), DeviceBatches)
+    assert isinstance(image_batches(f"{tmp_path}/a.npy", **options, load_size=33), StreamedBatches)
+
+
+def test_labels_are_asked_for(folder, tmp_path):
+    options = {"batch_size": 4, "image_size": 8, "channels": 1}
+    (batch,) = image_batches(f"folder:{folder}", labels="label", **options)(0)
+    np.testing.assert_array_equal(batch["label"], np.repeat([0, 1, 2], 4)[batch_indices(0, 0, 12, 4)])
+    np.save(tmp_path / "a.npy", PICTURES)
+    for resident_mib in (0, 1):
+        with pytest.raises(ValueError, match=r"a\.npy has no labels"):
+            image_batches(f"{tmp_path}/a.npy", labels="condition", resident_mib=resident_mib, **options)
+
+
+def test_a_load_size_must_hold_the_image():
+    with pytest.raises(ValueError, match="load_size=7 is smaller than image_size=8"):
+        image_batches("noise", batch_size=4, image_size=8, channels=1, load_size=7)
+
+
+def test_every_flag_of_image_config_reaches_the_batches(monkeypatch):
+    flags = {field.name for field in dataclasses.fields(ImageConfig)} - {f.name for f in dataclasses.fields(RunConfig)}
+    given = {}
+    monkeypatch.setattr(
+        "jaxgan.data.pipeline.image_batches", lambda *names, **options: given.update(options, names=names)
+    )
+    changed = {"split": "test", "data_dir": "x", "image_size": 9, "channels": 3, "load_size": 10, "flip": True}
+    config = ImageConfig(dataset="noise", batch_size=5, seed=6, resident_mib=7, **changed)
+    configured_batches(config, d_steps=2, labels="label")
+    assert given.pop("names") == ("noise", "test")
+    expected = changed | {"batch_size": 5, "seed": 6, "resident_mib": 7, "d_steps": 2, "labels": "label"}
+    assert given == {name: value for name, value in expected.items() if name != "split"}
+    assert flags <= {"dataset", *expected}

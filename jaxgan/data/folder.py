@@ -1,44 +1,135 @@
-"""Reading image files."""
+"""Image files: which a folder holds, and what is in them.
+
+Every image becomes grey or RGB by the same rules, whatever its format:
+  - it is turned upright as its EXIF orientation says; of several frames the first is taken;
+  - transparency (an alpha channel, a transparent palette entry or colour) is laid over white;
+  - a palette is looked up, 1 bit becomes 0 and 255, CMYK and other colour spaces become RGB; colour profiles are
+    ignored;
+  - grey is repeated for three channels, colour becomes grey by its luma (0.299 R + 0.587 G + 0.114 B) for one;
+  - 16-bit grey keeps its depth, as floats in [-1, 1] (0 to 65535); of 16-bit colour the upper 8 bits are read;
+  - 32-bit grey is refused, because nothing says which values are black and white.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 try:
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 except ModuleNotFoundError:
     raise ModuleNotFoundError("reading images needs Pillow: pip install 'jaxgan[experiments]'") from None
 
-MODES = {"L": 1, "RGB": 3}
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+
+def image_files(folder: str | os.PathLike[str]) -> list[str]:
+    """The image files in a folder and its sub-folders.
+
+    An image is what ends in one of `SUFFIXES`, in capitals or not. Other files, hidden ones and `__MACOSX` are passed
+    over. Links are followed, except back to a folder that they lie in.
+
+    Args:
+      folder: the folder.
+
+    Returns:
+      Their paths, sorted, each once: the same list at every call.
+
+    Raises:
+      ValueError: no such folder, no image in it, or a link to a file that is not there.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is {'a file' if folder.exists() else 'not there'}, where a folder was expected")
+    files = sorted(_walk(str(folder), frozenset()))
+    if not files:
+        raise ValueError(f"{folder} holds 0 images: no file ends in {', '.join(SUFFIXES)}")
+    return files
+
+
+def _walk(folder: str, above: frozenset[str]) -> Iterator[str]:
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if entry.is_dir():
+                yield from _walk(entry.path, above | {real})
+            elif entry.name.lower().endswith(SUFFIXES):
+                if not entry.is_file():
+                    raise ValueError(f"{entry.path} is a link to a file that is not there")
+                yield entry.path
 
 
 def read_image(
-    file: str | os.PathLike[str] | BinaryIO, *, image_size: int | None = None, channels: int | None = None
+    file: str | os.PathLike[str] | BinaryIO | np.ndarray, *, image_size: int | None = None, channels: int | None = None
 ) -> np.ndarray:
-    """Decodes one grey or RGB image of 8 bits a channel.
+    """Decodes one image, by the rules at the top of this module.
 
     Args:
-      file: a path, or an open binary file.
+      file: a path, an open binary file, or pixels: uint8 `[height, width]` or `[height, width, 1 to 4]`, where 2 and 4
+        channels end in alpha.
       image_size: side of the result: the largest centred square is cut out and resized with Pillow's bicubic filter,
         which widens with the reduction (antialiasing). As stored by default.
-      channels: 1 or 3; a grey image is repeated for 3. As stored by default.
+      channels: 1 or 3. By default 1 for a grey image and 3 for another.
 
     Returns:
-      `[height, width, channels]` uint8.
+      `[height, width, channels]` uint8, or float32 in [-1, 1] of a 16-bit grey image.
 
     Raises:
-      ValueError: an image of another kind, or a colour image where one channel was asked for.
+      ValueError: the file is damaged or no image, or of a kind that has no rule; says which file.
+
+    >>> read_image(np.zeros((6, 8), np.uint8), image_size=4, channels=3).shape
+    (4, 4, 3)
     """
-    with Image.open(file) as image:
-        if image.mode not in MODES:
-            raise ValueError(f"an image of mode {image.mode}, where 8-bit grey (L) or RGB was expected")
-        if channels == 1 and image.mode != "L":
-            raise ValueError("a colour image, where channels=1 asks for grey ones")
-        if channels == 3 and image.mode != "RGB":
-            image = image.convert("RGB")
-        if image_size is not None and image.size != (image_size, image_size):
-            image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BICUBIC)
-        return np.array(image).reshape(*reversed(image.size), MODES[image.mode])
+    try:
+        with _open(file) as image:
+            ImageOps.exif_transpose(image, in_place=True)
+            return _pixels(image, image_size, channels)
+    except UnidentifiedImageError:
+        reason = "not an image that Pillow knows"
+    except Exception as error:  # each decoder has its own ways to say that a file is damaged
+        reason = str(error)
+    raise ValueError(f"{os.fspath(file)}: {reason}" if isinstance(file, str | os.PathLike) else reason)
+
+
+def _open(file) -> Image.Image:
+    if not isinstance(file, np.ndarray):
+        return Image.open(file)
+    if file.dtype != np.uint8:
+        raise ValueError(f"pixels of type {file.dtype}, where uint8 was expected")
+    return Image.fromarray(file[..., 0] if file.shape[2:] == (1,) else file)
+
+
+def _pixels(image: Image.Image, image_size: int | None, channels: int | None) -> np.ndarray:
+    grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I;16")
+    channels = channels or (1 if grey else 3)
+    if image.mode.startswith("I;16"):
+        image = _deep(image)
+    elif image.mode in ("I", "F"):
+        raise ValueError(f"an image of mode {image.mode} (32 bits), where 8 or 16 bits a channel were expected")
+    else:
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = image.convert("L" if channels == 1 else "RGB")
+    if image_size is not None and image.size != (image_size, image_size):
+        image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BICUBIC)
+    pixels = np.array(image)
+    if image.mode == "F":
+        pixels = np.clip(pixels, -1.0, 1.0)  # the filter overshoots at edges
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], channels, axis=2)
+
+
+def _deep(image: Image.Image) -> Image.Image:
+    """16 bits as floats in [-1, 1], which is what Pillow resizes without loss."""
+    values = np.array(image, np.float32)
+    if (transparent := image.info.get("transparency")) is not None:
+        values[values == transparent] = 65535.0
+    return Image.fromarray((2.0 * values - 65535.0) / 65535.0)

@@ -35,6 +35,25 @@ def batch_indices(seed: int, update: int, size: int, batch_size: int) -> np.ndar
     return _permutation(seed, epoch, size)[row * batch_size : (row + 1) * batch_size]
 
 
+def batch_draws(seed: int, update: int, batch_size: int) -> np.ndarray:
+    """Random numbers that say how each example of a batch is cropped and flipped.
+
+    Args:
+      seed: of the order, 0 to 2**32 - 1.
+      update: as in `batch_indices`.
+      batch_size: number of examples in the whole batch, over all devices.
+
+    Returns:
+      `[batch_size, 3]` float32, uniform in [0, 1]. A row depends on the seed, the update and its number alone, so a
+      part of a batch is drawn as the whole is. The same on every machine and NumPy version.
+
+    >>> batch_draws(0, update=0, batch_size=2).shape
+    (2, 3)
+    """
+    # Three numbers of seed where the order has two, so the two streams have nothing in common.
+    return np.random.RandomState([seed, update, 1]).random_sample((batch_size, 3)).astype(np.float32)
+
+
 def check_order(seed: int, size: int, batch_size: int) -> None:
     """Refuses a seed, a data set or a batch from which no order can be made, before the first step asks for one.
 

@@ -1,0 +1,145 @@
+"""TFDS's MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100, prepared without TensorFlow or a network.
+
+Names, versions, features, splits and order of examples are those of TFDS; only reading the files that their authors
+publish, and encoding the images, for which TFDS takes TensorFlow, are done here. So a data set prepared here is read by
+`tfds.data_source(name)`, and one that TFDS prepared is read by jaxgan.
+"""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorflow_datasets.image_classification import cifar, mnist
+
+from jaxgan.data.folder import Image  # Pillow's, or the word how to install it
+
+
+class _Published:
+    """Goes before a TFDS builder: reads files that lie at hand, by the names in `FILES`."""
+
+    FILES: tuple[str, ...]
+
+    def __init__(self, *, files: dict[str, Path], **options: Any):
+        self._files = files
+        super().__init__(**options)
+
+
+class MNIST(_Published, mnist.MNIST, skip_registration=True):
+    name = "mnist"
+    FILES = (
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    )
+    FIRST_LABELS = bytes((5, 0, 4, 1, 9, 2, 1, 3, 1, 4))  # other data sets come in files of the same names
+
+    def _split_generators(self, dl_manager):
+        train_images, train_labels, test_images, test_labels = (_read_idx(self._files[name]) for name in self.FILES)
+        folder = self._files[self.FILES[0]].parent
+        if train_labels[:10].tobytes() != self.FIRST_LABELS:
+            raise ValueError(f"the files in {folder} are of another data set than {self.name}: the labels differ")
+        if (len(train_images), len(test_images)) != (len(train_labels), len(test_labels)):
+            raise ValueError(f"the files in {folder} hold unequal numbers of images and labels")
+        return {
+            "train": self._generate_examples(train_images, train_labels),
+            "test": self._generate_examples(test_images, test_labels),
+        }
+
+    def _generate_examples(self, images, labels):
+        for row, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+            # A Pillow image, because TFDS encodes arrays with TensorFlow.
+            yield row, {"image": Image.fromarray(image), "label": label}
+
+
+class FashionMNIST(MNIST, mnist.FashionMNIST, skip_registration=True):
+    name = "fashion_mnist"
+    FIRST_LABELS = bytes((9, 0, 0, 3, 0, 2, 7, 2, 5, 5))
+
+
+class Cifar10(_Published, cifar.Cifar10, skip_registration=True):
+    name = "cifar10"
+    FILES = ("cifar-10-binary.tar",)
+
+    def _split_generators(self, dl_manager):
+        features: Any = self.info.features
+        described = self._cifar_info
+        (path,) = self._files.values()
+        files = _read_tar(path)
+        try:
+            for key, name in zip(described.label_keys, described.label_files, strict=True):
+                features[key].names = files[described.prefix + name].decode().split()
+            train, test = (
+                b"".join(files[described.prefix + name] for name in names)
+                for names in (described.train_files, described.test_files)
+            )
+        except KeyError as missing:
+            raise ValueError(f"{path} is damaged: it holds no {missing.args[0]}") from None
+        return {"train": self._generate_examples("train_", train), "test": self._generate_examples("test_", test)}
+
+    def _generate_examples(self, prefix, data):
+        keys = self._cifar_info.label_keys
+        for row, record in enumerate(np.frombuffer(data, np.uint8).reshape(-1, len(keys) + 3 * 32 * 32)):
+            labels = dict(zip(keys, record.tolist(), strict=False))
+            pixels = record[len(keys) :].reshape(3, 32, 32).transpose(1, 2, 0)
+            yield row, {"id": f"{prefix}{row:05d}", "image": Image.fromarray(pixels), **labels}
+
+
+class Cifar100(Cifar10, cifar.Cifar100, skip_registration=True):
+    name = "cifar100"
+    FILES = ("cifar-100-binary.tar",)
+
+
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
+BUILDERS: dict[str, Any] = {builder.name: builder for builder in (MNIST, FashionMNIST, Cifar10, Cifar100)}
+
+
+def folders(name: str, data_dir: Path) -> list[Path]:
+    """Where the files of a data set are looked for, in this order."""
+    found = [data_dir, data_dir / name, data_dir / "downloads" / name]  # the last is where TFDS puts them
+    return [*found, DEBIAN] if name == "fashion_mnist" else found
+
+
+def find_files(name: str, data_dir: Path) -> dict[str, Path] | None:
+    """The files a data set is prepared from, by the names in its builder's `FILES`, all in one folder; None if not.
+
+    They end in .gz; TFDS writes the address before such a name and a checksum behind it.
+    """
+    for folder in folders(name, data_dir):
+        found = {file: sorted(folder.glob(f"*{file}*.gz")) for file in BUILDERS[name].FILES}
+        if all(found.values()):
+            return {file: paths[0] for file, paths in found.items()}
+    return None
+
+
+def _read_idx(path: Path) -> np.ndarray:
+    """An array in the IDX format: two zeros, the type (8 for uint8), the rank, the sizes as big-endian integers."""
+    try:
+        with gzip.open(path) as file:
+            data = file.read()
+        if data[:3] != b"\x00\x00\x08":
+            raise ValueError("it does not begin as an IDX file of bytes does")
+        shape = np.frombuffer(data, ">i4", data[3], offset=4)
+        return np.frombuffer(data, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
+    except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+
+
+def _read_tar(path: Path) -> dict[str, bytes]:
+    try:
+        with tarfile.open(path) as tar:
+            return dict(_contents(tar))
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+
+
+def _contents(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+    for member in tar:
+        if file := tar.extractfile(member):
+            yield member.name, file.read()
