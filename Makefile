@@ -9,7 +9,7 @@ export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 .PHONY: help gan test test-slow lint
 
 help:
-	@echo "make gan        train a DCGAN on 4,500 MNIST digits (3 to 5 minutes on 2 CPU cores) and name the picture"
+	@echo "make gan        train a DCGAN on 4,500 MNIST digits (2 to 4 minutes on 2 CPU cores) and name the picture"
 	@echo "make test       the fast tests"
 	@echo "make test-slow  the long ones"
 	@echo "make lint       ruff and pyright"

@@ -1,0 +1,1 @@
+"""One module an algorithm; `python -m experiments.NAME --help`."""

@@ -6,17 +6,14 @@ python -m experiments.evaluate --run runs/gan
 from dataclasses import dataclass
 
 import jax
-import numpy as np
 
-from experiments import gan, wgan_gp
+from experiments.sample import EXPERIMENTS
 from jaxgan import cli
 from jaxgan.data.sources import images
 from jaxgan.metrics.features import train_classifier
 from jaxgan.metrics.modes import confident_classes
 from jaxgan.pixels import to_uint8
 from jaxgan.run import open_run
-
-EXPERIMENTS = {module.Config.experiment: module for module in (gan, wgan_gp)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +22,7 @@ class Config:
     checkpoint: str = "last"  # best, last or a step
     num_samples: int = 1000  # how many samples
     seed: int = 0  # of the samples
+    test_split: str = "test"  # images to measure the classifier by; it is trained on the run's own split
     threshold: float = 0.9  # the classifier is sure above this probability
 
 
@@ -33,15 +31,13 @@ def main(config: Config) -> dict[str, float]:
         raise ValueError(f"num_samples={config.num_samples} must be at least 1")
     run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
     shape = {name: getattr(run.config, name) for name in ("data_dir", "image_size", "channels")}
-    train, test = (images(run.config.dataset, split, **shape) for split in ("train", "test"))
+    train, test = (images(run.config.dataset, split, **shape) for split in (run.config.split, config.test_split))
+    if "label" not in train:
+        raise ValueError(f"data set {run.config.dataset} has no labels to train a classifier on")
     predict = train_classifier(train["image"], train["label"])
 
     latents = jax.random.normal(jax.random.key(config.seed), (config.num_samples, run.config.latent_dim))
-    chunks = [
-        run.gan.sample(run.state, {"latents": part})["samples"]
-        for part in np.split(latents, range(250, config.num_samples, 250))
-    ]
-    samples = to_uint8(np.concatenate(chunks))
+    samples = to_uint8(run.sample({"latents": latents})["samples"])
 
     real, generated = predict(test["image"]), predict(samples)
     accuracy = float((real.argmax(axis=1) == test["label"]).mean())

@@ -1,25 +1,27 @@
 """GAN on images: DCGAN networks and any adversarial loss.
 
 Goodfellow et al. 2014 (arXiv:1406.2661) with the networks of Radford et al. 2015 (DCGAN, arXiv:1511.06434); with other
-losses LSGAN, hinge and relativistic GANs.
+losses LSGAN, hinge, relativistic GANs and f-GANs.
 
     python -m experiments.gan
     python -m experiments.gan --loss hinge
+    python -m experiments.gan --loss f_gan --divergence kl
 """
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from jaxgan import cli, optim
+from jaxgan.augment import named_augmentation
 from jaxgan.config import ImageConfig, free
-from jaxgan.data.pipeline import DeviceBatches
-from jaxgan.data.sources import images
+from jaxgan.data.pipeline import configured_batches
+from jaxgan.divergences import DivergenceName, f_gan_loss
 from jaxgan.gan import make_gan
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES, LossName
 from jaxgan.networks.dcgan import dcgan_discriminator, dcgan_generator
 from jaxgan.penalties import r1_penalty
-from jaxgan.types import GAN
+from jaxgan.types import GAN, Batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,21 +42,22 @@ class Config(ImageConfig):
             "d_learning_rate": 2e-4,
             "b1": 0.5,
             "b2": 0.999,
-            "constant": 1.0,
+            "decay": False,
             "ema_decay": 0.0,
             "num_steps": 100_000,
         },
     }
 
     preset: Literal["default", "long", "paper"] = free("default")  # named settings; further flags change them
-    loss: LossName = "non_saturating"  # the two players' losses
+    loss: LossName | Literal["f_gan"] = "non_saturating"  # the two players' losses
+    divergence: DivergenceName = "gan"  # that f_gan estimates and the generator lowers
     g_norm: Literal["batch", "layer", "none"] = "layer"  # in the generator
     d_norm: Literal["batch", "layer", "none"] = "layer"  # in the discriminator
     r1: float = 1.0  # gamma of the slope penalty at real images, 0 for none; needs --d-norm layer or none
     n_critic: int = 1  # discriminator updates to one of the generator
     g_learning_rate: float = 2e-3  # Adam's, of the generator
     d_learning_rate: float = 2e-3  # Adam's, of the discriminator
-    constant: float = 0.0  # share of the run with these rates; then they fall to zero linearly
+    decay: bool = True  # whether these rates fall linearly to zero over the run
     b1: float = 0.0  # Adam's decay of the first moment, of both
     b2: float = 0.99  # Adam's decay of the second moment, of both
     width: int = 32  # channels next to the image; doubled at each halving of its size
@@ -64,21 +67,11 @@ class Config(ImageConfig):
     num_steps: int = free(3500)  # generator updates
     batch_size: int = 32  # images to an update, over all devices
 
-    def __post_init__(self):
-        super().__post_init__()
-        if not 0 <= self.constant <= 1:
-            raise ValueError(f"constant={self.constant} is a share of the run, 0 to 1")
-
 
 def build(config: Config) -> GAN:
     def adam(learning_rate: float, updates_per_step: int = 1):
-        rate = optim.linear_decay(
-            learning_rate,
-            config.num_steps,
-            constant_steps=int(config.constant * config.num_steps),
-            updates_per_step=updates_per_step,
-        )
-        return optim.adam(rate, b1=config.b1, b2=config.b2)
+        falling = optim.linear_decay(learning_rate, config.num_steps, updates_per_step=updates_per_step)
+        return optim.adam(falling if config.decay else learning_rate, b1=config.b1, b2=config.b2)
 
     if config.loss == "wasserstein":
         raise ValueError("loss wasserstein needs a Lipschitz critic: use experiments.wgan_gp")
@@ -87,19 +80,19 @@ def build(config: Config) -> GAN:
             config.image_size, channels=config.channels, width=config.width, norm=config.g_norm, dtype=config.dtype
         ),
         dcgan_discriminator(config.image_size, width=config.width, norm=config.d_norm, dtype=config.dtype),
-        loss=LOSSES[config.loss],
+        loss=f_gan_loss(config.divergence) if config.loss == "f_gan" else LOSSES[config.loss],
         penalty=(lambda critic, real, fake, key: config.r1 * r1_penalty(critic, real)) if config.r1 else None,
         g_tx=adam(config.g_learning_rate),
         d_tx=adam(config.d_learning_rate, config.n_critic),
         latent_dim=config.latent_dim,
+        augment=named_augmentation(config.augment),
         d_steps=config.n_critic,
         ema_decay=config.ema_decay or None,
     )
 
 
-def batches(config: Config) -> DeviceBatches:
-    data = images(config.dataset, data_dir=config.data_dir, image_size=config.image_size, channels=config.channels)
-    return DeviceBatches(data["image"], batch_size=config.batch_size, seed=config.seed, d_steps=config.n_critic)
+def batches(config: Config) -> Batches:
+    return configured_batches(config, d_steps=config.n_critic)
 
 
 def main(config: Config) -> dict[str, float]:

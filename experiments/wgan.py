@@ -14,14 +14,14 @@ from typing import ClassVar, Literal
 import optax
 
 from jaxgan import cli, optim
+from jaxgan.augment import named_augmentation
 from jaxgan.config import ImageConfig, free
-from jaxgan.data.pipeline import DeviceBatches
-from jaxgan.data.sources import images
+from jaxgan.data.pipeline import configured_batches
 from jaxgan.gan import make_gan
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES
 from jaxgan.networks.dcgan import dcgan_discriminator, dcgan_generator
-from jaxgan.types import GAN
+from jaxgan.types import GAN, Batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,7 @@ class Config(ImageConfig):
             "head_start": 500,
             "width": 64,
             "latent_dim": 100,
+            "batch_size": 64,
             "image_size": 64,
             "channels": 3,
             "ema_decay": 0.0,
@@ -74,14 +75,14 @@ def build(config: Config) -> GAN:
         g_tx=optim.rmsprop(late),
         d_tx=optax.chain(optim.rmsprop(config.d_learning_rate), optim.clip_weights(config.clip)),
         latent_dim=config.latent_dim,
+        augment=named_augmentation(config.augment),
         d_steps=config.n_critic,
         ema_decay=config.ema_decay or None,
     )
 
 
-def batches(config: Config) -> DeviceBatches:
-    data = images(config.dataset, data_dir=config.data_dir, image_size=config.image_size, channels=config.channels)
-    return DeviceBatches(data["image"], batch_size=config.batch_size, seed=config.seed, d_steps=config.n_critic)
+def batches(config: Config) -> Batches:
+    return configured_batches(config, d_steps=config.n_critic)
 
 
 def main(config: Config) -> dict[str, float]:

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from jaxgan import cli, optim
+from jaxgan.augment import named_augmentation
 from jaxgan.config import ImageConfig, free
-from jaxgan.data.pipeline import DeviceBatches
-from jaxgan.data.sources import images
+from jaxgan.data.pipeline import configured_batches
 from jaxgan.gan import make_gan
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES
 from jaxgan.networks.dcgan import dcgan_discriminator, dcgan_generator
 from jaxgan.penalties import gradient_penalty
-from jaxgan.types import GAN
+from jaxgan.types import GAN, Batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +27,14 @@ class Config(ImageConfig):
     presets: ClassVar = {
         "default": {},
         "paper": {
+            "g_norm": "batch",
+            "d_norm": "none",
             "width": 64,
             "latent_dim": 128,
             "batch_size": 50,
-            "learning_rate": 1e-4,
+            "g_learning_rate": 1e-4,
+            "d_learning_rate": 1e-4,
+            "decay": False,
             "b1": 0.5,
             "n_critic": 5,
             "ema_decay": 0.0,
@@ -40,36 +44,45 @@ class Config(ImageConfig):
 
     preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
     penalty_weight: float = 10.0  # lambda
-    norm: Literal["layer", "none"] = "none"  # in the critic; the generator has batch norm
+    g_norm: Literal["batch", "layer", "none"] = "layer"  # in the generator
+    d_norm: Literal["layer", "none"] = "layer"  # in the critic
     n_critic: int = 3  # critic updates to one of the generator
-    learning_rate: float = 5e-4  # Adam's, of both
+    g_learning_rate: float = 1e-3  # Adam's, of the generator
+    d_learning_rate: float = 1e-3  # Adam's, of the critic
+    decay: bool = True  # whether these rates fall linearly to zero over the run
     b1: float = 0.0  # Adam's decay of the first moment, of both
     b2: float = 0.9  # Adam's decay of the second moment, of both
-    width: int = 16  # channels next to the image; doubled at each halving of its size
-    latent_dim: int = 64  # size of a latent vector
-    ema_decay: float = 0.99  # of the generator's moving average, 0 for none
+    width: int = 32  # channels next to the image; doubled at each halving of its size
+    latent_dim: int = 8  # size of a latent vector
+    ema_decay: float = 0.998  # of the generator's moving average, 0 for none
+
+    num_steps: int = free(3000)  # generator updates
+    batch_size: int = 32  # images to an update, over all devices
 
 
 def build(config: Config) -> GAN:
-    def penalty(critic, real, fake, key):
-        return config.penalty_weight * gradient_penalty(critic, real, fake, key)
+    def adam(learning_rate: float, updates_per_step: int = 1):
+        falling = optim.linear_decay(learning_rate, config.num_steps, updates_per_step=updates_per_step)
+        return optim.adam(falling if config.decay else learning_rate, b1=config.b1, b2=config.b2)
 
     return make_gan(
-        dcgan_generator(config.image_size, channels=config.channels, width=config.width, dtype=config.dtype),
-        dcgan_discriminator(config.image_size, width=config.width, norm=config.norm, dtype=config.dtype),
+        dcgan_generator(
+            config.image_size, channels=config.channels, width=config.width, norm=config.g_norm, dtype=config.dtype
+        ),
+        dcgan_discriminator(config.image_size, width=config.width, norm=config.d_norm, dtype=config.dtype),
         loss=LOSSES["wasserstein"],
-        penalty=penalty,
-        g_tx=optim.adam(config.learning_rate, b1=config.b1, b2=config.b2),
-        d_tx=optim.adam(config.learning_rate, b1=config.b1, b2=config.b2),
+        penalty=lambda *critic_and_samples: config.penalty_weight * gradient_penalty(*critic_and_samples),
+        g_tx=adam(config.g_learning_rate),
+        d_tx=adam(config.d_learning_rate, config.n_critic),
         latent_dim=config.latent_dim,
+        augment=named_augmentation(config.augment),
         d_steps=config.n_critic,
         ema_decay=config.ema_decay or None,
     )
 
 
-def batches(config: Config) -> DeviceBatches:
-    data = images(config.dataset, data_dir=config.data_dir, image_size=config.image_size, channels=config.channels)
-    return DeviceBatches(data["image"], batch_size=config.batch_size, seed=config.seed, d_steps=config.n_critic)
+def batches(config: Config) -> Batches:
+    return configured_batches(config, d_steps=config.n_critic)
 
 
 def main(config: Config) -> dict[str, float]:

@@ -3,6 +3,7 @@
 The map, for use in other projects:
 
   losses, penalties    pure functions of scores and of a critic
+  divergences, augment f-divergences and their losses; what the discriminator sees, changed at random
   optim                clipped weights, schedules, moving average
   make_gan             two networks, a loss, two optimizers -> a GAN: init, d_step, g_step, train_step, sample
   from_linen           a Flax module -> the Network that make_gan takes
@@ -11,7 +12,8 @@ The map, for use in other projects:
 Networks are in `jaxgan.networks`, data in `jaxgan.data`. `jaxgan.loop.fit` trains a GAN with logs and checkpoints.
 """
 
-from jaxgan import losses, optim, penalties, types
+from jaxgan import augment, divergences, losses, optim, penalties, types
+from jaxgan.divergences import f_gan_loss
 from jaxgan.gan import make_gan
 from jaxgan.losses import LOSSES
 from jaxgan.networks.base import from_linen
@@ -25,6 +27,9 @@ __all__ = [
     "GANState",
     "Network",
     "TrainState",
+    "augment",
+    "divergences",
+    "f_gan_loss",
     "from_linen",
     "gradient_step",
     "losses",

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 import small
+from flax import linen as nn
 
 from experiments import wgan
 from jaxgan import optim
@@ -13,6 +14,8 @@ from jaxgan.checkpoint import Checkpoints
 from jaxgan.gan import make_gan
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES
+from jaxgan.networks.base import from_linen
+from jaxgan.networks.layers import SpectralDense
 from jaxgan.types import Network
 
 
@@ -97,6 +100,38 @@ def test_case_19_a_stop_does_not_disturb_the_average(tmp_path):
     small.run(small.config(tmp_path / "parts", num_steps=10))
     parts, _ = small.run(small.config(tmp_path / "parts"))
     small.assert_same(whole.ema_params, parts.ema_params)
+
+
+def test_case_21_spectral_norm_in_a_whole_training_step(tmp_path):
+    """One power step an update of the discriminator, for real and fake together; none when the generator moves."""
+
+    class Score(nn.Module):
+        @nn.compact
+        def __call__(self, points, *, train):
+            return SpectralDense(2, use_bias=False, name="layer")(points).sum(axis=1)
+
+    gan = make_gan(
+        constant_generator(1.0), from_linen(Score()), loss=LOSSES["wasserstein"], g_tx=optax.sgd(0.0),
+        d_tx=optax.sgd(0.0), latent_dim=1,
+    )  # fmt: skip
+    batch = {"image": jnp.eye(2)}
+    state = gan.init(jax.random.key(0), batch)
+    kernel = {"layer": {"kernel": jnp.diag(jnp.array([3.0, 1.0]))}}
+    u = np.full(2, 0.5**0.5)
+    model_state = {"spectral": {"layer": {"u": jnp.asarray(u, jnp.float32)}}}
+    state = state.replace(discriminator=state.discriminator.replace(params=kernel, model_state=model_state))
+    for _ in range(20):
+        state, metrics = gan.train_step(state, (batch,))
+        u = u * [9.0, 1.0]  # W^T W u
+        u = u / np.linalg.norm(u)
+        largest = 3.0 / np.linalg.norm(u * [3.0, 1.0])  # singular value of what the real points met
+        assert float(metrics["real_score"]) == pytest.approx(largest * (3 + 1) / 3 / 2, rel=1e-4)
+        np.testing.assert_allclose(state.discriminator.model_state["spectral"]["layer"]["u"], u, atol=1e-6)
+    assert largest == pytest.approx(1.0)
+    # Sampling and scoring leave the vectors as they are.
+    network = from_linen(Score())
+    _, after = network.apply(kernel, state.discriminator.model_state, batch["image"], train=True)
+    small.assert_same(after, state.discriminator.model_state)
 
 
 @pytest.mark.parametrize(

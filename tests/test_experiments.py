@@ -1,14 +1,18 @@
 """Each experiment in this process: width 8, three steps, its own build, data and main; and what becomes of the run."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
-from experiments import evaluate, gan, gaussians_2d, wgan_gp
+from experiments import evaluate, gan, gaussians_2d, relativistic, sample, sngan, wgan, wgan_gp
 
 TINY = {"num_steps": 3, "batch_size": 4, "num_devices": 1}
 
@@ -31,18 +35,39 @@ def test_gaussians_2d_data_has_the_modes_it_says():
         assert scores["high_quality"] == pytest.approx(1 - np.exp(-4.5), abs=0.01)  # Rayleigh: 98.9% within 3 std
 
 
-@pytest.mark.parametrize("experiment", [gan, wgan_gp])
+IMAGE_EXPERIMENTS = (gan, relativistic, sngan, wgan, wgan_gp)
+NARROW = {sngan: {"g_width": 8, "d_width": 8}, relativistic: {"width": 8}}
+
+
+def tiny(experiment, folder, **changes):
+    width = NARROW.get(experiment, {"width": 8})
+    return experiment.Config(workdir=str(folder), dataset="noise", channels=3, **width, **TINY, **changes)
+
+
+@pytest.mark.parametrize("experiment", IMAGE_EXPERIMENTS)
 def test_image_experiments_on_noise(experiment, tmp_path, capsys):
-    config = experiment.Config(workdir=str(tmp_path), dataset="noise", channels=3, width=8, **TINY)
+    config = tiny(experiment, tmp_path)
     metrics = experiment.main(config)
     assert np.isfinite(metrics["d_loss"])
-    assert metrics["penalty"] > 0
-    assert ("wasserstein_estimate" in metrics) == (experiment is wgan_gp)
+    assert ("penalty" in metrics) == (experiment in (gan, relativistic, wgan_gp))
+    assert ("wasserstein_estimate" in metrics) == (experiment in (wgan, wgan_gp))
     assert f"samples: {tmp_path / 'samples' / '00000003.png'}" in capsys.readouterr().out
     assert json.loads((tmp_path / "config.json").read_text())["experiment"] == config.experiment
 
 
-@pytest.mark.parametrize("experiment", [gan, wgan_gp])
+def test_an_f_gan_by_flag(tmp_path):
+    metrics = gan.main(tiny(gan, tmp_path, loss="f_gan", divergence="squared_hellinger", r1=0.0))
+    assert metrics["d_loss"] == pytest.approx(-metrics["divergence_estimate"], rel=1e-5)
+
+
+def test_augmentation_by_flag(tmp_path):
+    metrics = gan.main(tiny(gan, tmp_path, augment="ada:color,translation,cutout"))
+    assert 0 <= metrics["augment_probability"] <= 3 * 4 / 500_000
+    with pytest.raises(ValueError, match="unknown augmentation 'colour'"):
+        gan.build(tiny(gan, tmp_path, augment="colour"))
+
+
+@pytest.mark.parametrize("experiment", IMAGE_EXPERIMENTS)
 def test_every_preset_is_a_configuration(experiment):
     for preset in experiment.Config.presets:
         config = experiment.Config.from_preset(preset)
@@ -50,12 +75,44 @@ def test_every_preset_is_a_configuration(experiment):
         experiment.build(config)
 
 
+def test_the_critic_of_wgan_has_its_head_start():
+    config = tiny(wgan, "unused", head_start=2)
+    run, data = wgan.build(config), wgan.batches(config)
+    state = run.init(jax.random.key(0), data(0)[0])
+    moved = []
+    for step in range(4):
+        after, _ = run.train_step(state, data(step))
+        same = jax.tree.map(np.array_equal, after.generator.params, state.generator.params)
+        moved.append(not all(jax.tree.leaves(same)))
+        state = after
+    assert moved == [False, False, True, True]
+
+
+def test_the_schedules_of_r3gan():
+    """Half a cosine from first to last value over the share `anneal`, then constant."""
+    config = dataclasses.replace(tiny(relativistic, "unused", anneal=0.5, gamma=1.0, last_gamma=0.5), num_steps=8)
+    run, data = relativistic.build(config), relativistic.batches(config)
+    plain = relativistic.build(dataclasses.replace(config, gamma=0.0, last_gamma=0.0))
+    start = run.init(jax.random.key(0), data(0)[0])
+    for step in (0, 2, 4, 7):
+        share = 0.5 * (1 + np.cos(np.pi * min(step / 4, 1)))
+        state = start.replace(discriminator=start.discriminator.replace(step=jnp.int32(step)))
+        with_penalty, without = (gan.d_step(state, data(0)[0])[1] for gan in (run, plain))
+        gamma = float((with_penalty["d_loss"] - without["d_loss"]) / with_penalty["penalty"])
+        assert gamma == pytest.approx(0.5 + 0.5 * share, rel=1e-2)
+    for step in range(6):
+        start, metrics = run.train_step(start, data(step))
+        share = 0.5 * (1 + np.cos(np.pi * min(step / 4, 1)))
+        assert float(metrics["g_learning_rate"]) == pytest.approx(1e-4 + 9e-4 * share, rel=1e-4)
+        assert float(metrics["d_learning_rate"]) == float(metrics["g_learning_rate"])
+
+
 def test_papers_settings():
     """Read off the authors' code: soumith/dcgan.torch main.lua and igul222/improved_wgan_training gan_mnist.py."""
     dcgan = gan.Config.from_preset("paper")
     assert (dcgan.g_learning_rate, dcgan.b1, dcgan.latent_dim, dcgan.batch_size) == (2e-4, 0.5, 100, 64)
     critic = wgan_gp.Config.from_preset("paper")
-    assert (critic.learning_rate, critic.b1, critic.b2, critic.n_critic, critic.penalty_weight) == (
+    assert (critic.d_learning_rate, critic.b1, critic.b2, critic.n_critic, critic.penalty_weight) == (
         1e-4,
         0.5,
         0.9,
@@ -63,6 +120,56 @@ def test_papers_settings():
         10,
     )
     assert (critic.width, critic.batch_size, critic.num_steps) == (64, 50, 200_000)
+    # martinarjovsky/WassersteinGAN main.py; pfnet-research/sngan_projection sn_cifar10_unconditional.yml; brownvc/R3GAN
+    # train.py.
+    clipped = wgan.Config.from_preset("paper")
+    assert (clipped.d_learning_rate, clipped.clip, clipped.n_critic, clipped.batch_size) == (5e-5, 0.01, 5, 64)
+    spectral = sngan.Config.from_preset("paper")
+    assert (spectral.d_learning_rate, spectral.b1, spectral.b2, spectral.n_critic, spectral.num_steps) == (
+        2e-4,
+        0.0,
+        0.9,
+        5,
+        50_000,
+    )
+    modern = relativistic.Config.from_preset("paper")
+    assert (modern.learning_rate, modern.last_learning_rate, modern.b2, modern.last_b2) == (2e-4, 5e-5, 0.9, 0.99)
+    assert (modern.gamma, modern.last_gamma, modern.width, modern.blocks, modern.batch_size) == (
+        0.05,
+        0.005,
+        768,
+        2,
+        512,
+    )
+
+
+@pytest.mark.parametrize("kind", ["grid", "images", "interpolation", "walk"])
+def test_sample(kind, tmp_path, capsys, finished_run):
+    output = sample.main(
+        sample.Config(run=finished_run, kind=kind, count=2, truncation=0.5, output=str(tmp_path / "a.gif"))
+    )
+    assert "at step 3, averaged weights" in capsys.readouterr().out
+    if kind == "images":
+        assert sorted(path.name for path in output.iterdir()) == ["00000.png", "00001.png"]
+        return
+    with Image.open(output) as picture:
+        assert getattr(picture, "n_frames", 1) == (2 * sample.FRAMES if kind == "walk" else 1)
+        if kind == "interpolation":
+            assert picture.width > 4 * picture.height
+
+
+def test_sample_refuses(finished_run):
+    with pytest.raises(ValueError, match="count=101"):
+        sample.main(sample.Config(run=finished_run, count=101))
+    with pytest.raises(ValueError, match="truncation=0"):
+        sample.main(sample.Config(run=finished_run, truncation=0.0))
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    gan.main(tiny(gan, folder))
+    return str(folder)
 
 
 def test_from_the_command_line_to_a_score(tmp_path):

@@ -6,6 +6,7 @@ from typing import Any
 
 from flax import linen as nn
 
+from jaxgan.networks.layers import SPECTRAL, power_step
 from jaxgan.types import Network
 
 
@@ -13,8 +14,8 @@ def from_linen(module: nn.Module, *, mixes_batch: bool | None = None) -> Network
     """Wraps a Linen module as a pair of pure functions.
 
     The module is called as `module(*inputs, train=...)`. Every collection besides `params` (batch statistics,
-    power-iteration vectors) becomes the model state; it changes only under `train=True`. A `key` given to `apply`
-    feeds the `dropout` stream.
+    power-iteration vectors) becomes the model state; it changes only under `train=True`, the vectors of spectral norm
+    only in `refresh`. A `key` given to `apply` feeds the `dropout` stream.
 
     Args:
       module: the module.
@@ -35,8 +36,9 @@ def from_linen(module: nn.Module, *, mixes_batch: bool | None = None) -> Network
         variables = {"params": params, **model_state}
         if not (train and model_state):
             return module.apply(variables, *inputs, train=train, rngs=rngs), model_state
-        output, updated = module.apply(variables, *inputs, train=True, rngs=rngs, mutable=list(model_state))
-        return output, dict(updated)
+        mutable = [name for name in model_state if name != SPECTRAL]
+        output, updated = module.apply(variables, *inputs, train=True, rngs=rngs, mutable=mutable)
+        return output, {**model_state, **updated}
 
     mixes = getattr(module, "mixes_batch", False) if mixes_batch is None else mixes_batch
-    return Network(init=init, apply=apply, mixes_batch=mixes)
+    return Network(init=init, apply=apply, mixes_batch=mixes, refresh=power_step)

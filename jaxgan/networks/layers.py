@@ -1,13 +1,18 @@
-"""Normalization by name."""
+"""Normalization of maps by name, and of kernels by their largest singular value."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 from jax.typing import DTypeLike
+
+from jaxgan.networks.convolutions import Conv
+from jaxgan.types import ModelState, Params
 
 NORMS = ("batch", "layer", "none")
 
@@ -52,3 +57,74 @@ def check_norm(kind: str) -> str:
 
 def _near_one(key: Array, shape: Any, dtype: Any = jnp.float32) -> Array:
     return 1.0 + nn.initializers.normal(0.02)(key, shape, dtype)
+
+
+SPECTRAL = "spectral"
+"""The Linen collection of the power iteration's vectors: `u` `[features]`, under the path of the layer it is of."""
+
+
+class _SpectralNorm(nn.Module):
+    """Mixed into a layer, divides its kernel W, read as a matrix `[-1, features]`, by an estimate of its largest
+    singular value.
+
+    `W / sigma`, `sigma = v^T W u`, with u and `v = W u / |W u|` held constant: the gradient sees W in `sigma` too. No
+    pass changes u; `power_step` does.
+    """
+
+    def param(self, name: str, *arguments: Any, **options: Any) -> Any:
+        value = super().param(name, *arguments, **options)
+        return self._divided(value) if name == "kernel" else value
+
+    def _divided(self, kernel: Array) -> Array:
+        draw = lambda: _unit(jax.random.normal(self.make_rng("params"), kernel.shape[-1:], kernel.dtype))
+        u = self.variable(SPECTRAL, "u", draw)
+        matrix = kernel.reshape(-1, kernel.shape[-1])
+        image = matrix @ u.value
+        sigma = _unit(jax.lax.stop_gradient(image)) @ image
+        return kernel / jnp.where(sigma > 0, sigma, 1.0)
+
+
+class SpectralConv(_SpectralNorm, Conv):
+    """`Conv` with spectral normalization, its parameters named and drawn alike.
+
+    Paper: Miyato et al. 2018, arXiv:1802.05957; one power step an update. Of the two matrices that a kernel
+    `[kh, kw, I, O]` can be read as, this is the paper's transposed, with the same singular values.
+    """
+
+
+class SpectralDense(_SpectralNorm, nn.Dense):
+    """`flax.linen.Dense` with spectral normalization, see `SpectralConv`."""
+
+
+def power_step(params: Params, model_state: ModelState) -> ModelState:
+    """One power step of every spectrally normalized layer of a network: the `refresh` of every `from_linen` network.
+
+    u becomes `W^T v / |W^T v|`, `v = W u / |W u|`, which turns it towards the first right singular vector. This needs
+    the weights alone and no samples, so an update takes one step however many passes it makes.
+
+    Args:
+      params: the network's parameters.
+      model_state: its collections, with `SPECTRAL` among them or not.
+
+    Returns:
+      The collections, `SPECTRAL` moved one step, no gradient flowing into it; the others as they were.
+    """
+
+    def moved(vectors: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: moved(inner, params[name]) if isinstance(inner, Mapping) else _power_step(params["kernel"], inner)
+            for name, inner in vectors.items()
+        }
+
+    if SPECTRAL not in model_state:
+        return model_state
+    return {**model_state, SPECTRAL: moved(model_state[SPECTRAL], params)}
+
+
+def _power_step(kernel: Array, u: Array) -> Array:
+    matrix = jax.lax.stop_gradient(kernel).reshape(-1, kernel.shape[-1])
+    return _unit(_unit(matrix @ u) @ matrix)
+
+
+def _unit(vector: Array) -> Array:
+    return vector / (jnp.linalg.norm(vector) + 1e-12)

@@ -1,0 +1,107 @@
+"""R3GAN: the relativistic loss of pairs with R1 and R2, and residual networks without normalization.
+
+Huang et al. 2025 (arXiv:2501.05441), its configuration E in small; the loss is Jolicoeur-Martineau's (2018,
+arXiv:1807.00734). Learning rate, Adam's second moment, gamma and the reach of the moving average go from their first to
+their last value along a half cosine, as in the authors' code.
+
+    python -m experiments.relativistic
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import jax.numpy as jnp
+import optax
+
+from jaxgan import cli, optim
+from jaxgan.augment import named_augmentation
+from jaxgan.config import ImageConfig, free
+from jaxgan.data.pipeline import configured_batches
+from jaxgan.gan import make_gan
+from jaxgan.loop import fit
+from jaxgan.losses import LOSSES
+from jaxgan.networks.r3gan import r3gan_discriminator, r3gan_generator
+from jaxgan.penalties import r1_penalty, r2_penalty
+from jaxgan.types import GAN, Batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ImageConfig):
+    experiment: ClassVar[str] = "relativistic"
+    presets: ClassVar = {
+        "default": {},
+        # CIFAR-10's: 2e7 images until the schedules end, of the 5e7 of a run.
+        "paper": {
+            "width": 768,
+            "blocks": 2,
+            "latent_dim": 64,
+            "channels": 3,
+            "batch_size": 512,
+            "learning_rate": 2e-4,
+            "last_learning_rate": 5e-5,
+            "gamma": 0.05,
+            "last_gamma": 0.005,
+            "average": 5_000_000,
+            "anneal": 0.4,
+            "num_steps": 97_656,
+        },
+    }
+
+    preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
+    gamma: float = 0.5  # of R1 and R2, at the start
+    last_gamma: float = 0.05  # and from `anneal` on
+    learning_rate: float = 1e-3  # Adam's, of both, at the start
+    last_learning_rate: float = 1e-4  # and from `anneal` on
+    b2: float = 0.9  # Adam's decay of the second moment, of both, at the start; that of the first is 0
+    last_b2: float = 0.99  # and from `anneal` on
+    average: int = 10_000  # images after which half of the generator's moving average is new, from `anneal` on
+    anneal: float = 1.0  # share of the run in which the five schedules go from first to last
+    width: int = 32  # channels at every size
+    blocks: int = 1  # residual blocks at every size
+    latent_dim: int = 16  # size of a latent vector
+
+    num_steps: int = free(2000)  # generator updates
+    batch_size: int = 32  # images to an update, over all devices
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 < self.anneal <= 1:
+            raise ValueError(f"anneal={self.anneal} is a share of the run, above 0 and at most 1")
+
+
+def build(config: Config) -> GAN:
+    def half_cosine(first: float, last: float) -> optax.Schedule:
+        return lambda step: last + (first - last) * optax.cosine_decay_schedule(1.0, steps)(step)
+
+    steps = max(1, int(config.anneal * config.num_steps))
+    # Both players make one update a step, so one count serves all schedules.
+    learning_rate, b2 = (
+        half_cosine(config.learning_rate, config.last_learning_rate),
+        half_cosine(config.b2, config.last_b2),
+    )
+    reach = half_cosine(0.0, config.average)
+    network = {"width": config.width, "blocks": config.blocks, "dtype": config.dtype}
+    return make_gan(
+        r3gan_generator(config.image_size, channels=config.channels, **network),
+        r3gan_discriminator(config.image_size, **network),
+        loss=LOSSES["relativistic"],
+        penalty=lambda critic, real, fake, key: r1_penalty(critic, real) + r2_penalty(critic, fake),
+        penalty_weight=half_cosine(config.gamma, config.last_gamma),
+        g_tx=optim.adam(learning_rate, b1=0.0, b2=b2),
+        d_tx=optim.adam(learning_rate, b1=0.0, b2=b2),
+        latent_dim=config.latent_dim,
+        augment=named_augmentation(config.augment),
+        ema_decay=lambda step: 0.5 ** (config.batch_size / jnp.maximum(reach(step), 1e-8)),
+    )
+
+
+def batches(config: Config) -> Batches:
+    return configured_batches(config)
+
+
+def main(config: Config) -> dict[str, float]:
+    return fit(build(config), batches(config), config)[1]
+
+
+if __name__ == "__main__":
+    cli.run(Config, main)

@@ -1,0 +1,84 @@
+"""SNGAN: the hinge loss, and a discriminator whose every layer has a largest singular value of 1.
+
+Miyato et al. 2018 (arXiv:1802.05957), the residual networks. One power step an update of the discriminator, none
+elsewhere; learning rates fall linearly to zero from the start.
+
+    python -m experiments.sngan
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from jaxgan import cli, optim
+from jaxgan.augment import named_augmentation
+from jaxgan.config import ImageConfig, free
+from jaxgan.data.pipeline import configured_batches
+from jaxgan.gan import make_gan
+from jaxgan.loop import fit
+from jaxgan.losses import LOSSES
+from jaxgan.networks.resnet import resnet_discriminator, resnet_generator
+from jaxgan.types import GAN, Batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ImageConfig):
+    experiment: ClassVar[str] = "sngan"
+    presets: ClassVar = {
+        "default": {},
+        "paper": {
+            "g_width": 256,
+            "d_width": 128,
+            "latent_dim": 128,
+            "n_critic": 5,
+            "g_learning_rate": 2e-4,
+            "d_learning_rate": 2e-4,
+            "channels": 3,
+            "batch_size": 64,
+            "ema_decay": 0.0,
+            "num_steps": 50_000,
+        },
+    }
+
+    preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
+    n_critic: int = 2  # discriminator updates to one of the generator
+    g_learning_rate: float = 1e-3  # Adam's, of the generator
+    d_learning_rate: float = 1e-3  # Adam's, of the discriminator
+    b1: float = 0.0  # Adam's decay of the first moment, of both
+    b2: float = 0.9  # Adam's decay of the second moment, of both
+    g_width: int = 24  # channels of the generator; at 64 and 128 pixels those next to the image
+    d_width: int = 24  # channels of the discriminator, likewise
+    latent_dim: int = 16  # size of a latent vector
+    ema_decay: float = 0.998  # of the generator's moving average, 0 for none
+
+    num_steps: int = free(3000)  # generator updates
+    batch_size: int = 32  # images to an update, over all devices
+
+
+def build(config: Config) -> GAN:
+    def adam(learning_rate: float, updates_per_step: int = 1):
+        rate = optim.linear_decay(learning_rate, config.num_steps, updates_per_step=updates_per_step)
+        return optim.adam(rate, b1=config.b1, b2=config.b2)
+
+    return make_gan(
+        resnet_generator(config.image_size, channels=config.channels, width=config.g_width, dtype=config.dtype),
+        resnet_discriminator(config.image_size, width=config.d_width, spectral_norm=True, dtype=config.dtype),
+        loss=LOSSES["hinge"],
+        g_tx=adam(config.g_learning_rate),
+        d_tx=adam(config.d_learning_rate, config.n_critic),
+        latent_dim=config.latent_dim,
+        augment=named_augmentation(config.augment),
+        d_steps=config.n_critic,
+        ema_decay=config.ema_decay or None,
+    )
+
+
+def batches(config: Config) -> Batches:
+    return configured_batches(config, d_steps=config.n_critic)
+
+
+def main(config: Config) -> dict[str, float]:
+    return fit(build(config), batches(config), config)[1]
+
+
+if __name__ == "__main__":
+    cli.run(Config, main)

@@ -1,0 +1,274 @@
+"""Residual networks without normalization, after configuration E of R3GAN (Huang et al. 2025, arXiv:2501.05441).
+
+What stands in for normalization is the scale the blocks start at: each begins as the identity, and its inner layers
+are the smaller the more blocks there are (Fixup: Zhang et al. 2019, arXiv:1901.09321). Made for
+`relativistic` losses with `r1_penalty` and `r2_penalty` together.
+
+The paper's networks for 32 pixels have width 768 and two blocks at each of the four sizes, those for larger images
+fewer channels at the larger sizes. Neither network is conditional here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import Array
+from jax.typing import DTypeLike
+
+from jaxgan.networks.base import from_linen
+from jaxgan.networks.convolutions import Conv, Padding, conv
+from jaxgan.types import Network
+
+# What keeps the mean square through a leaky ReLU of slope 0.2.
+GAIN = (2 / (1 + 0.2**2)) ** 0.5
+
+
+def _normal(gain: float = 1.0):
+    return nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
+
+
+def grouped_conv(
+    images: Array, kernel: Array, *, groups: int, strides: int | Sequence[int] = 1, padding: Padding = "SAME"
+) -> Array:
+    """A convolution in which each group of output channels sees only its own group of input channels.
+
+    On a CPU, tens of times faster to train through than `lax.conv_general_dilated` with a `feature_group_count`.
+
+    Args:
+      images: `[B, H, W, groups * I]`.
+      kernel: `[kh, kw, I, groups * O]`.
+      groups: number of groups.
+      strides: see `conv`.
+      padding: see `conv`.
+
+    Returns:
+      Maps `[B, h, w, groups * O]`.
+    """
+    images = images.reshape(*images.shape[:3], groups, -1)
+    kernel = kernel.reshape(*kernel.shape[:3], groups, -1)
+    # The batching rule of `conv` unrolls this into one convolution a group.
+    maps = jax.vmap(partial(conv, strides=strides, padding=padding), in_axes=3, out_axes=3)(images, kernel)
+    return maps.reshape(*maps.shape[:3], -1)
+
+
+class GroupedConv(Conv):
+    """`grouped_conv` with a kernel of its own; the parameters are those of `flax.linen.Conv`.
+
+    Attributes:
+      groups: number of groups, a divisor of the channels of input and output.
+    """
+
+    groups: int = 1
+
+    @nn.compact
+    def __call__(self, images: Array) -> Array:
+        channels = images.shape[3] // self.groups
+        return self._apply(partial(grouped_conv, groups=self.groups), images, (channels, self.features))
+
+
+def bilinear_upsample(maps: Array) -> Array:
+    """Doubles height and width bilinearly, with zeros beyond the edges: `[B, H, W, C]` to `[B, 2 H, 2 W, C]`."""
+    rows, columns = (_bilinear(size, maps.dtype) for size in maps.shape[1:3])
+    return jnp.einsum("uh,bhwc,vw->buvc", rows, maps, columns)
+
+
+def bilinear_downsample(maps: Array) -> Array:
+    """Halves height and width with the same filter: `[B, 2 H, 2 W, C]` to `[B, H, W, C]`.
+
+    The transpose of `bilinear_upsample`, divided by 4 so that a constant stays what it is away from the edges.
+    """
+    rows, columns = (_bilinear(size // 2, maps.dtype) for size in maps.shape[1:3])
+    return jnp.einsum("uh,buvc,vw->bhwc", rows, maps, columns) / 4
+
+
+def _bilinear(size: int, dtype: DTypeLike) -> Array:
+    """The matrix `[2 size, size]` that doubles a line: every new pixel takes 3/4 of the nearer one and 1/4 of the next.
+
+    A product with it costs little and differentiates into its transpose, where shifted slices cost as much.
+    """
+    pixels = np.arange(2 * size)
+    nearer = pixels // 2
+    further = nearer + np.where(pixels % 2, 1, -1)
+    lines = np.arange(size)
+    return jnp.asarray(0.75 * (nearer[:, None] == lines) + 0.25 * (further[:, None] == lines), dtype)
+
+
+class Block(nn.Module):
+    """`x + W3 a(W2 a(W1 x))`: 1x1 to more channels, 3x3 in groups, 1x1 back; a is leaky ReLU 0.2, and W3 starts at 0.
+
+    Attributes:
+      expansion: how many times more channels there are inside.
+      group_size: channels of a group.
+      gain: scale at which W1 and W2 start, over what keeps the mean square through the activation.
+      dtype: what it computes in.
+    """
+
+    expansion: int
+    group_size: int
+    gain: float
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, maps: Array) -> Array:
+        channels = maps.shape[3]
+        inside = channels * self.expansion
+        scaled = {"dtype": self.dtype, "kernel_init": _normal(GAIN * self.gain)}
+        hidden = nn.leaky_relu(Conv(inside, 1, name="layer_0", **scaled)(maps), 0.2)
+        grouped = GroupedConv(inside, 3, groups=inside // self.group_size, name="layer_1", **scaled)
+        hidden = nn.leaky_relu(grouped(hidden), 0.2)
+        zero = nn.initializers.zeros_init()
+        return maps + Conv(channels, 1, use_bias=False, dtype=self.dtype, kernel_init=zero, name="layer_2")(hidden)
+
+
+class R3GANGenerator(nn.Module):
+    """Latents `[B, latent_dim]` to images `[B, size, size, channels]`, meant for [-1, 1] but not bounded.
+
+    A learned 4x4 basis, each channel of it multiplied by a linear function of the latent; at each size the blocks, then
+    a bilinear doubling; a 1x1 convolution at the end.
+
+    Attributes:
+      channels: of the image.
+      widths: channels at 4x4, 8x8, ... and the full size.
+      blocks: number of blocks at each size.
+      expansion: see `Block`.
+      group_size: see `Block`.
+      dtype: what it computes in; parameters are float32.
+    """
+
+    channels: int
+    widths: tuple[int, ...]
+    blocks: int
+    expansion: int
+    group_size: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, latents: Array, *, train: bool) -> Array:
+        del train
+        gain = _gain(self.blocks * len(self.widths))
+        linear = {"use_bias": False, "dtype": self.dtype, "kernel_init": _normal()}
+        basis = self.param("basis", nn.initializers.normal(1.0), (4, 4, self.widths[0]))
+        scale = nn.Dense(self.widths[0], name="base", **linear)(latents)
+        hidden = basis[None].astype(self.dtype) * scale[:, None, None]
+        for stage, width in enumerate(self.widths):
+            if stage:
+                if width != hidden.shape[3]:
+                    hidden = Conv(width, 1, name=f"change_{stage}", **linear)(hidden)
+                hidden = bilinear_upsample(hidden)
+            for index in range(self.blocks):
+                block = Block(self.expansion, self.group_size, gain, self.dtype, name=f"block_{stage}_{index}")
+                hidden = block(hidden)
+        return Conv(self.channels, 1, name="image", **linear)(hidden)
+
+
+class R3GANDiscriminator(nn.Module):
+    """Images `[B, size, size, channels]` to raw scores `[B]`: the generator's mirror image.
+
+    Attributes:
+      widths: channels at 4x4, 8x8, ... and the full size.
+      blocks: number of blocks at each size.
+      expansion: see `Block`.
+      group_size: see `Block`.
+      dtype: what it computes in; parameters are float32.
+    """
+
+    widths: tuple[int, ...]
+    blocks: int
+    expansion: int
+    group_size: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: Array, *, train: bool) -> Array:
+        del train
+        size = 2 * 2 ** len(self.widths)
+        if images.shape[1:3] != (size, size):
+            raise ValueError(f"this discriminator takes images of {size} x {size}, not {images.shape[1:3]}")
+        gain = _gain(self.blocks * len(self.widths))
+        linear = {"use_bias": False, "dtype": self.dtype, "kernel_init": _normal()}
+        hidden = Conv(self.widths[-1], 1, name="image", **linear)(images)
+        for stage in reversed(range(len(self.widths))):
+            for index in range(self.blocks):
+                block = Block(self.expansion, self.group_size, gain, self.dtype, name=f"block_{stage}_{index}")
+                hidden = block(hidden)
+            if stage:
+                hidden = bilinear_downsample(hidden)
+                if self.widths[stage - 1] != hidden.shape[3]:
+                    hidden = Conv(self.widths[stage - 1], 1, name=f"change_{stage}", **linear)(hidden)
+        basis = self.param("basis", nn.initializers.normal(0.25), (4, 4, self.widths[0]))
+        hidden = jnp.einsum("bhwc,hwc->bc", hidden, basis.astype(self.dtype))
+        return nn.Dense(1, name="score", **linear)(hidden)[:, 0]
+
+
+def r3gan_generator(
+    size: int,
+    *,
+    channels: int,
+    width: int | Sequence[int] = 64,
+    blocks: int = 1,
+    expansion: int = 2,
+    group_size: int = 16,
+    dtype: DTypeLike = jnp.float32,
+) -> Network:
+    """An `R3GANGenerator` as a `Network`.
+
+    Args:
+      size: 8, 16, 32, ... pixels.
+      channels: of the image.
+      width: channels at every size, or one number for each of 4x4, 8x8, ... and the full size.
+      blocks: number of blocks at each size, 2 in the paper.
+      expansion: how many times more channels there are inside a block.
+      group_size: channels that its 3x3 convolution mixes, a divisor of width times expansion.
+      dtype: what it computes in.
+
+    Raises:
+      ValueError: numbers that do not fit.
+    """
+    widths = _check(size, width, blocks, expansion, group_size)
+    return from_linen(R3GANGenerator(channels, widths, blocks, expansion, group_size, dtype))
+
+
+def r3gan_discriminator(
+    size: int,
+    *,
+    width: int | Sequence[int] = 64,
+    blocks: int = 1,
+    expansion: int = 2,
+    group_size: int = 16,
+    dtype: DTypeLike = jnp.float32,
+) -> Network:
+    """An `R3GANDiscriminator` as a `Network`; arguments as for `r3gan_generator`.
+
+    Raises:
+      ValueError: numbers that do not fit.
+    """
+    widths = _check(size, width, blocks, expansion, group_size)
+    return from_linen(R3GANDiscriminator(widths, blocks, expansion, group_size, dtype))
+
+
+def _gain(blocks: int) -> float:
+    """Fixup's scale for the two inner layers of each of so many blocks."""
+    return blocks**-0.25
+
+
+def _check(size: int, width: int | Sequence[int], blocks: int, expansion: int, group_size: int) -> tuple[int, ...]:
+    """The width at each size."""
+    if size < 8 or size & (size - 1):
+        raise ValueError(f"R3GAN's networks have 8, 16, 32, ... pixels (a power of 2), not {size}")
+    stages = size.bit_length() - 2
+    widths = (width,) * stages if isinstance(width, int) else tuple(width)
+    if len(widths) != stages:
+        raise ValueError(f"{size} pixels take one width, or {stages} (at 4, 8, ... {size} pixels), not {len(widths)}")
+    for channels in widths:
+        if channels * expansion % group_size:
+            raise ValueError(
+                f"width {channels} times expansion {expansion} is not a multiple of group_size={group_size}"
+            )
+    if blocks < 1:
+        raise ValueError(f"blocks={blocks}, but each size needs at least 1")
+    return widths

@@ -1,0 +1,207 @@
+"""The residual networks of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028) and SNGAN (Miyato et al. 2018,
+arXiv:1802.05957), which are the same but for what holds the discriminator's slope, for 32, 64 and 128 pixels.
+
+At 32 pixels every layer has `width` channels: the papers' is 128, SNGAN's generator 256. At 64 and 128, widths double
+with every halving, as in SNGAN's code, from `width` (64 there) at the full size to 16 times that at 4x4.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+from jax.typing import DTypeLike
+
+from jaxgan.networks.base import from_linen
+from jaxgan.networks.convolutions import Conv
+from jaxgan.networks.layers import Norm, SpectralConv, SpectralDense, check_norm
+from jaxgan.types import Network
+
+# Channels in multiples of the width: the generator's at 4x4 and after each block, the discriminator's after each block
+# that halves the size and after each that keeps it.
+GENERATOR = {32: (1, 1, 1, 1), 64: (16, 8, 4, 2, 1), 128: (16, 16, 8, 4, 2, 1)}
+DISCRIMINATOR = {32: ((1, 1), (1, 1)), 64: ((1, 2, 4, 8, 16), ()), 128: ((1, 2, 4, 8, 16), (16,))}
+
+# Both authors': uniform, of variance 4 / (fan in + fan out) in the 3x3 convolutions of a block, half that elsewhere.
+_he = nn.initializers.variance_scaling(2.0, "fan_avg", "uniform")
+_glorot = nn.initializers.glorot_uniform()
+
+
+def upsample(maps: Array) -> Array:
+    """Doubles height and width by repeating every pixel: `[B, H, W, C]` to `[B, 2 H, 2 W, C]`."""
+    batch, height, width, channels = maps.shape
+    repeated = jnp.broadcast_to(maps[:, :, None, :, None], (batch, height, 2, width, 2, channels))
+    return repeated.reshape(batch, 2 * height, 2 * width, channels)
+
+
+def average_pool(maps: Array) -> Array:
+    """Halves height and width by the mean of every 2x2 pixels: `[B, H, W, C]` to `[B, H / 2, W / 2, C]`."""
+    batch, height, width, channels = maps.shape
+    return maps.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+
+
+class UpBlock(nn.Module):
+    """Two 3x3 convolutions with norm and ReLU before each, beside a 1x1 convolution; doubles height and width.
+
+    Attributes:
+      features: channels of the output.
+      norm: see `Norm`.
+      dtype: what it computes in.
+    """
+
+    features: int
+    norm: str
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, maps: Array, *, train: bool) -> Array:
+        bias = self.norm != "batch"  # batch norm takes a bias out again
+        he = {"dtype": self.dtype, "kernel_init": _he}
+        hidden = nn.relu(Norm(self.norm, self.dtype, name="norm_0")(maps, train=train))
+        hidden = Conv(self.features, 3, use_bias=bias, name="layer_0", **he)(upsample(hidden))
+        hidden = nn.relu(Norm(self.norm, self.dtype, name="norm_1")(hidden, train=train))
+        hidden = Conv(self.features, 3, name="layer_1", **he)(hidden)
+        # The order of resampling and a 1x1 convolution does not matter, but for the cost.
+        shortcut = Conv(self.features, 1, dtype=self.dtype, kernel_init=_glorot, name="shortcut")(maps)
+        return upsample(shortcut) + hidden
+
+
+class DownBlock(nn.Module):
+    """Two 3x3 convolutions with norm and ReLU before each, beside the input.
+
+    Attributes:
+      features: channels of the output.
+      norm: see `Norm`.
+      conv: the layer class, `Conv` or `SpectralConv`.
+      first: whether it takes images: neither norm nor ReLU before the first convolution, no norm before the second.
+      halves: whether it halves height and width, with a 1x1 convolution beside; else the channels stay what they are.
+      dtype: what it computes in.
+    """
+
+    features: int
+    norm: str
+    conv: type[Conv] = Conv
+    first: bool = False
+    halves: bool = True
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, maps: Array, *, train: bool) -> Array:
+        norm = "none" if self.first else self.norm
+        he = {"dtype": self.dtype, "kernel_init": _he}
+        hidden = maps if self.first else nn.relu(Norm(norm, self.dtype, name="norm_0")(maps, train=train))
+        between = self.features if self.first else maps.shape[3]
+        hidden = self.conv(between, 3, use_bias=norm != "batch", name="layer_0", **he)(hidden)
+        hidden = nn.relu(Norm(norm, self.dtype, name="norm_1")(hidden, train=train))
+        hidden = self.conv(self.features, 3, name="layer_1", **he)(hidden)
+        if not self.halves:
+            return maps + hidden
+        shortcut = self.conv(self.features, 1, dtype=self.dtype, kernel_init=_glorot, name="shortcut")
+        return shortcut(average_pool(maps)) + average_pool(hidden)
+
+
+class ResNetGenerator(nn.Module):
+    """Latents `[B, latent_dim]` to images `[B, size, size, channels]` in [-1, 1].
+
+    A linear layer to a 4x4 map, a block for every doubling, then norm, ReLU, 3x3 convolution and tanh.
+
+    Attributes:
+      size: 32, 64 or 128 pixels.
+      channels: of the image.
+      width: channels before the last layer.
+      norm: see `Norm`.
+      dtype: what it computes in; parameters are float32.
+    """
+
+    size: int
+    channels: int
+    width: int
+    norm: str = "batch"
+    dtype: DTypeLike = jnp.float32
+
+    @property
+    def mixes_batch(self) -> bool:
+        return self.norm == "batch"
+
+    @nn.compact
+    def __call__(self, latents: Array, *, train: bool) -> Array:
+        first, *widths = (self.width * multiple for multiple in GENERATOR[self.size])
+        hidden = nn.Dense(4 * 4 * first, dtype=self.dtype, kernel_init=_glorot, name="base")(latents)
+        hidden = hidden.reshape(-1, 4, 4, first)
+        for index, width in enumerate(widths):
+            hidden = UpBlock(width, self.norm, self.dtype, name=f"block_{index}")(hidden, train=train)
+        hidden = nn.relu(Norm(self.norm, self.dtype, name="norm")(hidden, train=train))
+        return jnp.tanh(Conv(self.channels, 3, dtype=self.dtype, kernel_init=_glorot, name="image")(hidden))
+
+
+class ResNetDiscriminator(nn.Module):
+    """Images `[B, size, size, channels]` to raw scores `[B]`.
+
+    Blocks down to 8x8 (2x2 and 4x4 at 64 and 128 pixels), ReLU, the sum over all places, and a linear layer.
+
+    Attributes:
+      size: 32, 64 or 128 pixels.
+      width: channels after the first block.
+      norm: see `Norm`; in all blocks but the first.
+      spectral_norm: whether all kernels are spectrally normalized.
+      dtype: what it computes in; parameters are float32.
+    """
+
+    size: int
+    width: int
+    norm: str = "none"
+    spectral_norm: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @property
+    def mixes_batch(self) -> bool:
+        return self.norm == "batch"
+
+    @nn.compact
+    def __call__(self, images: Array, *, train: bool) -> Array:
+        if images.shape[1:3] != (self.size, self.size):
+            raise ValueError(f"this discriminator takes images of {self.size} x {self.size}, not {images.shape[1:3]}")
+        conv, dense = (SpectralConv, SpectralDense) if self.spectral_norm else (Conv, nn.Dense)
+        halving, keeping = DISCRIMINATOR[self.size]
+        hidden = images
+        for index, multiple in enumerate(halving + keeping):
+            place = {"first": index == 0, "halves": index < len(halving), "name": f"block_{index}"}
+            block = DownBlock(self.width * multiple, self.norm, conv, dtype=self.dtype, **place)
+            hidden = block(hidden, train=train)
+        hidden = nn.relu(hidden).sum((1, 2))
+        return dense(1, dtype=self.dtype, kernel_init=_glorot, name="score")(hidden)[:, 0]
+
+
+def resnet_generator(
+    size: int, *, channels: int, width: int = 64, norm: str = "batch", dtype: DTypeLike = jnp.float32
+) -> Network:
+    """A `ResNetGenerator` as a `Network`.
+
+    Raises:
+      ValueError: a size or norm it does not have.
+    """
+    return from_linen(ResNetGenerator(_check_size(size), channels, width, check_norm(norm), dtype))
+
+
+def resnet_discriminator(
+    size: int,
+    *,
+    width: int = 64,
+    norm: str = "none",
+    spectral_norm: bool = False,
+    dtype: DTypeLike = jnp.float32,
+) -> Network:
+    """A `ResNetDiscriminator` as a `Network`; with batch norm it mixes its batch and can have no penalty.
+
+    WGAN-GP's takes a `gradient_penalty` and no norm (or `layer`), SNGAN's `spectral_norm` alone.
+
+    Raises:
+      ValueError: a size or norm it does not have.
+    """
+    return from_linen(ResNetDiscriminator(_check_size(size), width, check_norm(norm), spectral_norm, dtype))
+
+
+def _check_size(size: int) -> int:
+    if size not in GENERATOR:
+        raise ValueError(f"the residual networks have {', '.join(map(str, GENERATOR))} pixels, not {size}")
+    return size
