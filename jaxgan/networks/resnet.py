@@ -19,8 +19,8 @@ from jaxgan.types import Network
 
 # Channels in multiples of the width: the generator's at 4x4 and after each block, the discriminator's after each block
 # that halves the size and after each that keeps it.
-GENERATOR = {32: (1, 1, 1, 1), 64: (16, 8, 4, 2, 1), 128: (16, 16, 8, 4, 2, 1)}
-DISCRIMINATOR = {32: ((1, 1), (1, 1)), 64: ((1, 2, 4, 8, 16), ()), 128: ((1, 2, 4, 8, 16), (16,))}
+_GENERATOR = {32: (1, 1, 1, 1), 64: (16, 8, 4, 2, 1), 128: (16, 16, 8, 4, 2, 1)}
+_DISCRIMINATOR = {32: ((1, 1), (1, 1)), 64: ((1, 2, 4, 8, 16), ()), 128: ((1, 2, 4, 8, 16), (16,))}
 
 # Both authors': uniform, of variance 4 / (fan in + fan out) in the 3x3 convolutions of a block, half that elsewhere.
 _he = nn.initializers.variance_scaling(2.0, "fan_avg", "uniform")
@@ -125,7 +125,7 @@ class ResNetGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, latents: Array, *, train: bool) -> Array:
-        first, *widths = (self.width * multiple for multiple in GENERATOR[self.size])
+        first, *widths = (self.width * multiple for multiple in _GENERATOR[self.size])
         hidden = nn.Dense(4 * 4 * first, dtype=self.dtype, kernel_init=_glorot, name="base")(latents)
         hidden = hidden.reshape(-1, 4, 4, first)
         for index, width in enumerate(widths):
@@ -162,7 +162,7 @@ class ResNetDiscriminator(nn.Module):
         if images.shape[1:3] != (self.size, self.size):
             raise ValueError(f"this discriminator takes images of {self.size} x {self.size}, not {images.shape[1:3]}")
         conv, dense = (SpectralConv, SpectralDense) if self.spectral_norm else (Conv, nn.Dense)
-        halving, keeping = DISCRIMINATOR[self.size]
+        halving, keeping = _DISCRIMINATOR[self.size]
         hidden = images
         for index, multiple in enumerate(halving + keeping):
             place = {"first": index == 0, "halves": index < len(halving), "name": f"block_{index}"}
@@ -202,6 +202,6 @@ def resnet_discriminator(
 
 
 def _check_size(size: int) -> int:
-    if size not in GENERATOR:
-        raise ValueError(f"the residual networks have {', '.join(map(str, GENERATOR))} pixels, not {size}")
+    if size not in _GENERATOR:
+        raise ValueError(f"the residual networks have {', '.join(map(str, _GENERATOR))} pixels, not {size}")
     return size
