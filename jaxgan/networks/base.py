@@ -6,7 +6,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from jaxgan.networks.layers import SPECTRAL, power_step
+from jaxgan.networks.layers import power_step
 from jaxgan.types import Network
 
 
@@ -36,9 +36,8 @@ def from_linen(module: nn.Module, *, mixes_batch: bool | None = None) -> Network
         variables = {"params": params, **model_state}
         if not (train and model_state):
             return module.apply(variables, *inputs, train=train, rngs=rngs), model_state
-        mutable = [name for name in model_state if name != SPECTRAL]
-        output, updated = module.apply(variables, *inputs, train=True, rngs=rngs, mutable=mutable)
-        return output, {**model_state, **updated}
+        output, updated = module.apply(variables, *inputs, train=True, rngs=rngs, mutable=list(model_state))
+        return output, dict(updated)
 
     mixes = getattr(module, "mixes_batch", False) if mixes_batch is None else mixes_batch
     return Network(init=init, apply=apply, mixes_batch=mixes, refresh=power_step)

@@ -148,9 +148,16 @@ def _correlate(x: Array, y: Array, geometry: Geometry) -> Array:
 FEW = 4
 
 
+def _is_pointwise(geometry: Geometry, channels: int) -> bool:
+    """Whether the convolution is the same Dense layer at every place; with few channels the native kernel is faster."""
+    return geometry[1:] == ((1, 1), (1, 1), ((0, 0), (0, 0))) and channels > FEW
+
+
 def _cpu_conv(x: Array, w: Array, *, geometry: Geometry) -> Array:
     if _covers(geometry):
         return _matmul(x.reshape(x.shape[0], -1), w.reshape(-1, w.shape[3])).reshape(-1, 1, 1, w.shape[3])
+    if _is_pointwise(geometry, min(w.shape[2:])):
+        return _matmul(x.reshape(-1, x.shape[3]), w[0, 0]).reshape(*x.shape[:3], -1)
     if geometry.strides == (1, 1) and w.shape[3] <= FEW:
         return _overlap_add(x, _flip(w), _mirrored(geometry))
     return _native_conv(x, w, geometry=geometry)
@@ -159,6 +166,8 @@ def _cpu_conv(x: Array, w: Array, *, geometry: Geometry) -> Array:
 def _cpu_conv_transpose(y: Array, w: Array, *, geometry: Geometry) -> Array:
     if _covers(geometry):
         return _matmul(y.reshape(-1, y.shape[3]), w.reshape(-1, w.shape[3]).T).reshape(-1, *geometry.image, w.shape[2])
+    if _is_pointwise(geometry, min(w.shape[2:])):
+        return _matmul(y.reshape(-1, y.shape[3]), w[0, 0].T).reshape(*y.shape[:3], -1)
     strided = geometry.strides != (1, 1)
     divides = all(k % s == 0 for k, s in zip(geometry.kernel, geometry.strides, strict=True))
     if divides and (strided or w.shape[2] <= FEW):
@@ -169,6 +178,8 @@ def _cpu_conv_transpose(y: Array, w: Array, *, geometry: Geometry) -> Array:
 def _cpu_kernel_correlation(x: Array, y: Array, *, geometry: Geometry) -> Array:
     if _covers(geometry):
         return _matmul(x.reshape(x.shape[0], -1).T, y.reshape(-1, y.shape[3])).reshape(*geometry.kernel, -1, y.shape[3])
+    if _is_pointwise(geometry, min(x.shape[3], y.shape[3])):
+        return _matmul(x.reshape(-1, x.shape[3]).T, y.reshape(-1, y.shape[3]))[None, None]
     if geometry.strides == (1, 1) and y.shape[3] <= FEW:
         return _flip(_correlate(y, x, _mirrored(geometry)))
     return _native_kernel_correlation(x, y, geometry=geometry)
