@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from experiments import evaluate, gan, gaussians_2d, relativistic, sample, sngan, wgan, wgan_gp
+from jaxgan.run import open_run
 
 TINY = {"num_steps": 3, "batch_size": 4, "num_devices": 1}
 
@@ -201,3 +202,16 @@ def test_evaluate(tmp_path, capsys, monkeypatch):
         evaluate.main(evaluate.Config(run=str(tmp_path / "run"), checkpoint="100"))
     with pytest.raises(ValueError, match="num_samples=0"):
         evaluate.main(evaluate.Config(run=str(tmp_path / "run"), num_samples=0))
+
+
+@pytest.mark.slow
+def test_the_largest_singular_values_are_1_after_a_run(tmp_path):
+    sngan.main(dataclasses.replace(tiny(sngan, tmp_path), num_steps=300, batch_size=16))
+    d = open_run(tmp_path, sample.EXPERIMENTS).state.discriminator
+    kernels = {path[:-1]: leaf for path, leaf in jax.tree.leaves_with_path(d.params) if path[-1].key == "kernel"}
+    vectors = {path[:-1]: leaf for path, leaf in jax.tree.leaves_with_path(d.model_state["spectral"])}
+    assert len(vectors) == 11 and vectors.keys() <= kernels.keys()
+    for path, u in vectors.items():
+        matrix = np.asarray(kernels[path], np.float64).reshape(-1, u.shape[0])
+        largest = np.linalg.svd(matrix / np.linalg.norm(matrix @ np.asarray(u)), compute_uv=False)[0]
+        assert largest == pytest.approx(1.0, rel=0.05), path
