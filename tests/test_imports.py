@@ -29,6 +29,7 @@ ALLOWED = {
     "sharding": set(),
     "checkpoint": set(),
     "report": {"pixels"},
+    "figures": {"report"},
     "config": set(),
     "cli": {"config"},
     "metrics": {"pixels", "networks"},

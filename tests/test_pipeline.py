@@ -390,4 +390,4 @@ def test_every_flag_of_image_config_reaches_the_batches(monkeypatch):
     assert given.pop("names") == ("noise", "test")
     expected = changed | {"batch_size": 5, "seed": 6, "resident_mib": 7, "d_steps": 2, "labels": "label"}
     assert given == {name: value for name, value in expected.items() if name != "split"}
-    assert flags <= {"dataset", *expected}
+    assert flags <= {"dataset", "augment", *expected}  # augment is the training step's
