@@ -1,0 +1,78 @@
+"""Moving plans: the best one, whose mean way is the Wasserstein distance, and one at random beside it.
+
+A plan says how much of each point of P goes to each point of Q. With n points of equal weight each there are n! plans
+that move whole points, and one of them is the best: too many to try all, so a linear programme finds it.
+
+    python -m experiments.divergence.plans
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from jaxgan import cli, figures
+from jaxgan.transport import wasserstein_discrete
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    num_points: int = 16  # of each law
+    seed: int = 0  # of the points and of the other plan
+    output: str | None = None  # folder, by default runs/divergence/plans
+
+
+def main(config: Config) -> list[dict[str, str | float]]:
+    count = config.num_points
+    if count < 2:
+        raise ValueError(f"num_points={count}, but at least 2 are needed for a choice")
+    random = np.random.default_rng(config.seed)
+    p = random.normal((0.0, 0.0), (0.5, 1.5), (count, 2))
+    q = random.normal((2.0, 0.0), (0.5, 1.5), (count, 2))
+    p, q = (points[np.argsort(points[:, 1])] for points in (p, q))
+    weights = np.full(count, 1.0 / count)
+    distance, best = wasserstein_discrete(weights, p, weights, q)
+    plans = {"best": best, "random": np.eye(count)[random.permutation(count)] / count}
+
+    ways = cdist(p, q)
+    rows: list[dict[str, str | float]] = [
+        {"plan": name, "from": i, "to": j, "mass": float(plan[i, j]), "distance": float(ways[i, j])}
+        for name, plan in plans.items()
+        for i, j in np.argwhere(plan > 1e-9).tolist()
+    ]
+    costs = {name: float(np.sum(plan * ways)) for name, plan in plans.items()}
+    print(f"Wasserstein distance {distance:.4f}, {count}! = {math.factorial(count):.4g} plans that move whole points")
+    shown = [{"plan": name, "mean_distance": cost} for name, cost in costs.items()]
+    figures.save(config.output or "runs/divergence/plans", "plans", draw(p, q, plans, costs), rows, shown=shown)
+    return rows
+
+
+def draw(p: np.ndarray, q: np.ndarray, plans: dict[str, np.ndarray], costs: dict[str, float]):
+    figure, axes = figures.panels(2, 2, width=4.4, height=3.5)
+    count = len(p)
+    figure.suptitle(f"{count}! = {math.factorial(count):,} plans move {count} points as a whole")
+    for (name, plan), (arrows, heat) in zip(plans.items(), axes, strict=True):
+        start, end = np.argwhere(plan > 1e-9).T
+        way = 0.94 * (q[end] - p[start])  # up to the rim of the dot
+        size = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.003, "headwidth": 7, "headlength": 8}
+        arrows.quiver(*p[start].T, *way.T, color="0.4", **size)
+        arrows.scatter(*p.T, s=24, color="tab:blue", label="from P", zorder=3)
+        arrows.scatter(*q.T, s=24, color="tab:red", label="to Q", zorder=3)
+        arrows.set(
+            title=f"the {name} plan: mean way {costs[name]:.3f}",
+            xlabel="$x_1$",
+            ylabel="$x_2$",
+            aspect="equal",
+            adjustable="datalim",
+        )
+        image = heat.imshow(plan * count, cmap="Blues", vmin=0.0, vmax=1.0)
+        heat.set(title=f"the {name} plan", xlabel="to point of Q, by height", ylabel="from point of P, by height")
+        heat.set(xticks=range(0, count, 5), yticks=range(0, count, 5))
+        figure.colorbar(image, ax=heat, label="share of the point that goes there")
+    axes[0, 0].legend(loc="upper left", fontsize="small")
+    return figure
+
+
+if __name__ == "__main__":
+    cli.run(Config, main)
