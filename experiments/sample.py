@@ -10,6 +10,7 @@ from typing import Literal
 
 import jax
 import numpy as np
+from jax import Array
 
 from experiments import gan, relativistic, sngan, wgan, wgan_gp
 from jaxgan import cli, report
@@ -42,7 +43,7 @@ def main(config: Config) -> Path:
         raise ValueError(f"count={count}: at least 1, and at most {MOST} in one picture")
     run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
 
-    def draw(seed: int) -> np.ndarray:
+    def draw(seed: int) -> Array:
         key = jax.random.key(seed)
         return truncated_normal(key, count, run.config.latent_dim, truncation=config.truncation)
 
@@ -52,8 +53,8 @@ def main(config: Config) -> Path:
     latents = draw(config.seed)
     if config.kind == "interpolation":
         fractions = np.linspace(0.0, 1.0, STEPS)[None].repeat(count, axis=0)
-        ends = (np.asarray(end)[:, None].repeat(STEPS, axis=1) for end in (latents, draw(config.seed + 1)))
-        latents = slerp(*ends, fractions).reshape(-1, run.config.latent_dim)
+        start, end = (x[:, None].repeat(STEPS, axis=1) for x in (latents, draw(config.seed + 1)))
+        latents = slerp(start, end, fractions).reshape(-1, run.config.latent_dim)
     elif config.kind == "walk":
         latents = walk(latents, FRAMES)
     images = generate(latents)

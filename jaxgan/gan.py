@@ -74,11 +74,12 @@ def make_gan(
         d = create_player(discriminator, d_tx, d_key, samples, *_condition(batch))
         if penalty is not None and "batch_stats" in d.model_state:
             raise ValueError(_MIXED)
-        average = (None, None)
+        state = GANState(state_key, g, d, augment_state=jax.tree.map(jnp.asarray, augment.init))
         if ema_decay is not None:
             # Copies: the loop donates the state, and one buffer cannot be given away twice.
             average = jax.tree.map(jnp.copy, (g.params, g.model_state))
-        return GANState(state_key, g, d, *average, jax.tree.map(jnp.asarray, augment.init))
+            state = state.replace(ema_params=average[0], ema_model_state=average[1])
+        return state
 
     def draw_latents(key: Array, batch: Batch) -> Array:
         return jax.random.normal(key, (len(batch["image"]), latent_dim))
