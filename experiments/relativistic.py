@@ -32,7 +32,7 @@ class Config(ImageConfig):
         "default": {},
         # CIFAR-10's: 2e7 images until the schedules end, of the 5e7 of a run.
         "paper": {
-            "width": 768,
+            "widths": (768, 768, 768, 768),
             "blocks": 2,
             "latent_dim": 64,
             "channels": 3,
@@ -48,17 +48,17 @@ class Config(ImageConfig):
     }
 
     preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
-    gamma: float = 0.5  # of R1 and R2, at the start
-    last_gamma: float = 0.05  # and from `anneal` on
+    gamma: float = 1.0  # of R1 and R2, at the start
+    last_gamma: float = 0.1  # and from `anneal` on
     learning_rate: float = 1e-3  # Adam's, of both, at the start
     last_learning_rate: float = 1e-4  # and from `anneal` on
     b2: float = 0.9  # Adam's decay of the second moment, of both, at the start; that of the first is 0
     last_b2: float = 0.99  # and from `anneal` on
     average: int = 10_000  # images after which half of the generator's moving average is new, from `anneal` on
     anneal: float = 1.0  # share of the run in which the five schedules go from first to last
-    width: int = 32  # channels at every size
+    widths: tuple[int, ...] = (64, 64, 32, 16)  # channels at 4x4, 8x8, ... and the full size
     blocks: int = 1  # residual blocks at every size
-    latent_dim: int = 16  # size of a latent vector
+    latent_dim: int = 8  # size of a latent vector
 
     num_steps: int = free(2000)  # generator updates
     batch_size: int = 32  # images to an update, over all devices
@@ -80,7 +80,7 @@ def build(config: Config) -> GAN:
         half_cosine(config.b2, config.last_b2),
     )
     reach = half_cosine(0.0, config.average)
-    network = {"width": config.width, "blocks": config.blocks, "dtype": config.dtype}
+    network = {"width": config.widths, "blocks": config.blocks, "dtype": config.dtype}
     return make_gan(
         r3gan_generator(config.image_size, channels=config.channels, **network),
         r3gan_discriminator(config.image_size, **network),

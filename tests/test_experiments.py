@@ -37,7 +37,7 @@ def test_gaussians_2d_data_has_the_modes_it_says():
 
 
 IMAGE_EXPERIMENTS = (gan, relativistic, sngan, wgan, wgan_gp)
-NARROW = {sngan: {"g_width": 8, "d_width": 8}, relativistic: {"width": 8}}
+NARROW = {sngan: {"g_width": 8, "d_width": 8}, relativistic: {"widths": (8, 8, 8, 8)}}
 
 
 def tiny(experiment, folder, **changes):

@@ -301,17 +301,18 @@ def test_what_cannot_be_read_is_met_in_its_turn_and_passed_after():
 
 
 def test_the_threads_end_with_the_batches():
-    before = threading.active_count()
+    before = set(threading.enumerate())
     streamed = StreamedBatches(reading({"image": PICTURES}), batch_size=8)
     streamed(0)
     streamed(50)
-    assert threading.active_count() > before
+    own = set(threading.enumerate()) - before
+    assert own
     del streamed
     gc.collect()
     deadline = time.monotonic() + 10
-    while threading.active_count() > before and time.monotonic() < deadline:
+    while any(thread.is_alive() for thread in own) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert threading.active_count() <= before
+    assert not [thread for thread in own if thread.is_alive()]
 
 
 def test_streamed_refusals(monkeypatch):

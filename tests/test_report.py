@@ -3,6 +3,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -108,7 +109,11 @@ def test_tensorboard_writes_and_does_without(tmp_path, monkeypatch):
     with report.TensorBoard(tmp_path / "a", last_step=3) as events:
         events.write(4, {"d_loss": jnp.float32(1.0), "fid": math.nan})
         events.write_image(4, "samples", np.zeros((8, 8, 3), np.uint8))
-        assert sum(path.stat().st_size for path in (tmp_path / "a").iterdir()) > 100  # written before the end
+        written = lambda: sum(path.stat().st_size for path in (tmp_path / "a").iterdir())
+        deadline = time.monotonic() + 10  # a thread of tensorboardX writes
+        while written() <= 100 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert written() > 100  # before the end
     monkeypatch.setitem(sys.modules, "tensorboardX", None)  # as if it were not installed
     with report.TensorBoard(tmp_path / "b") as events:
         events.write(4, {"d_loss": 1.0})
