@@ -1,0 +1,59 @@
+"""Images a second from a data set kept on the device and from the same one read and decoded while a run goes on.
+
+python -m benchmarks.input_pipeline
+python -m benchmarks.input_pipeline --dataset folder:PATH --image-size 64
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxgan.data.pipeline import image_batches
+from jaxgan.report import save_image
+
+
+def write_pictures(folder: Path, count: int, size: int) -> None:
+    """PNG files of smooth random colours: noise would not compress, and be slower to read than pictures are."""
+    random = np.random.default_rng(0)
+    coarse = random.integers(256, size=(count, 8, 8, 3), dtype=np.uint8)
+    for index, colours in enumerate(coarse):
+        save_image(folder / f"{index:05d}.png", colours.repeat(size // 8, axis=0).repeat(size // 8, axis=1))
+
+
+def images_per_second(batches, batch_size: int, steps: int) -> float:
+    jax.block_until_ready(batches(0))
+    began = time.perf_counter()
+    for step in range(1, steps + 1):
+        jax.block_until_ready(batches(step))
+    return steps * batch_size / (time.perf_counter() - began)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", help="by default 2,000 PNG files of 64x64, written for the purpose")
+    parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--channels", type=int, choices=(1, 3), default=3)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=60)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = arguments.dataset
+        if dataset is None:
+            dataset = f"folder:{folder}"
+            write_pictures(Path(folder), 2000, arguments.image_size)
+        print(f"{dataset if arguments.dataset else '2,000 PNG files'}, {jax.devices()[0].device_kind}")
+        options = {name: getattr(arguments, name) for name in ("batch_size", "image_size", "channels")}
+        for name, resident_mib in (("resident", 1 << 20), ("streamed", 0)):
+            began = time.perf_counter()
+            batches = image_batches(dataset, resident_mib=resident_mib, **options)
+            seconds = time.perf_counter() - began
+            rate = images_per_second(batches, arguments.batch_size, arguments.steps)
+            print(f"{name}: {rate:,.0f} images/s, opened in {seconds:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
