@@ -135,7 +135,7 @@ def test_papers_settings():
     )
     modern = relativistic.Config.from_preset("paper")
     assert (modern.learning_rate, modern.last_learning_rate, modern.b2, modern.last_b2) == (2e-4, 5e-5, 0.9, 0.99)
-    assert (modern.gamma, modern.last_gamma, modern.width, modern.blocks, modern.batch_size) == (
+    assert (modern.gamma, modern.last_gamma, modern.widths[0], modern.blocks, modern.batch_size) == (
         0.05,
         0.005,
         768,
