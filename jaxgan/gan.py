@@ -93,32 +93,32 @@ def make_gan(
         fake, _ = generator.apply(g.params, g.model_state, latents, *condition, train=True, key=keys[1])
         fake = jax.lax.stop_gradient(fake)
         start = discriminator.refresh(state.discriminator.params, state.discriminator.model_state)
-        chances = state.augment_state
+        augment_state = state.augment_state
 
         def loss_fn(params):
             def score(samples, model_state, key):
                 return discriminator.apply(params, model_state, samples, *condition, train=True, key=key)
 
-            real_scores, model_state = score(augment.apply(chances, real, keys[2]), start, keys[3])
-            fake_scores, model_state = score(augment.apply(chances, fake, keys[4]), model_state, keys[5])
+            real_scores, model_state = score(augment.apply(augment_state, real, keys[2]), start, keys[3])
+            fake_scores, model_state = score(augment.apply(augment_state, fake, keys[4]), model_state, keys[5])
             value = loss.discriminator(real_scores, fake_scores)
             metrics = {"real_score": _mean(real_scores), "fake_score": _mean(fake_scores)}
             metrics |= loss.estimate(real_scores, fake_scores)
-            metrics |= augment.update(chances, real_scores)
+            metrics |= augment.update(augment_state, real_scores)
             if penalty is not None:
                 metrics["penalty"] = penalty(lambda samples: score(samples, start, keys[3])[0], real, fake, keys[6])
                 value += _at(penalty_weight, state.discriminator.step) * metrics["penalty"]
             return value, (model_state, metrics)
 
         d, metrics = gradient_step(state.discriminator, loss_fn, d_tx)
-        adapted = {name: metrics[name] for name in chances}
+        adapted = {name: metrics[name] for name in augment_state}
         return state.replace(discriminator=d, augment_state=adapted), _named("d", d, metrics)
 
     def g_step(state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
         keys = _keys(state.key, 1, state.generator, 6)
         condition = _condition(batch)
         d = state.discriminator
-        chances = state.augment_state
+        augment_state = state.augment_state
         start = generator.refresh(state.generator.params, state.generator.model_state)
         latents = draw_latents(keys[0], batch)
 
@@ -126,11 +126,13 @@ def make_gan(
             return discriminator.apply(d.params, model_state, samples, *condition, train=True, key=key)
 
         # The generator's gradient of most losses does not see the real scores; the compiler then drops this pass.
-        real_scores, d_model_state = score(augment.apply(chances, batch["image"], keys[2]), d.model_state, keys[3])
+        real_scores, d_model_state = score(
+            augment.apply(augment_state, batch["image"], keys[2]), d.model_state, keys[3]
+        )
 
         def loss_fn(params):
             fake, model_state = generator.apply(params, start, latents, *condition, train=True, key=keys[1])
-            fake_scores, _ = score(augment.apply(chances, fake, keys[4]), d_model_state, keys[5])
+            fake_scores, _ = score(augment.apply(augment_state, fake, keys[4]), d_model_state, keys[5])
             return loss.generator(real_scores, fake_scores), (model_state, {})
 
         g, metrics = gradient_step(state.generator, loss_fn, g_tx)

@@ -57,7 +57,7 @@ def open_split(name: str, split: str, data_dir: str | os.PathLike[str] | None) -
         source = builder.as_data_source(
             split=split, decoders={"image": tfds.decode.SkipDecoding()} if encoded else None
         )
-    except NotImplementedError:
+    except NotImplementedError:  # what TFDS raises for a format without random access, such as tfrecord
         raise ValueError(
             f"{builder.data_dir} is prepared as {builder.info.file_format.value}, which only TensorFlow reads: remove "
             f"it or give another data_dir, then {_how_to_prepare(name, builder.data_path.parents[1])}"

@@ -267,7 +267,7 @@ def _rows(name: str, split: str, sizes: Mapping[str, int]) -> np.ndarray:
         try:
             infos = {key: tfds.core.SplitInfo(key, [size], 0) for key, size in sizes.items()}
             parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
-        except (ValueError, NotImplementedError):
+        except (ValueError, NotImplementedError):  # TFDS raises either, by what is wrong with the words
             raise unknown_split(name, split, sizes) from None
         rows = np.concatenate(
             [starts[part.splitname] + np.arange(sizes[part.splitname])[part.from_ : part.to] for part in parts]
