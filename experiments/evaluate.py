@@ -14,7 +14,8 @@ from jaxgan import cli
 from jaxgan.data.sources import images
 from jaxgan.metrics.features import train_classifier
 from jaxgan.metrics.modes import confident_classes
-from jaxgan.metrics.neighbours import coverage, nearest_distances
+from jaxgan.metrics.neighbours import nearest_distances
+from jaxgan.metrics.precision_recall import density_coverage
 from jaxgan.pixels import to_uint8
 from jaxgan.run import open_run
 
@@ -55,7 +56,7 @@ def main(config: Config) -> dict[str, float]:
     some = slice(0, 1000)
     unseen = np.median(nearest_distances(test["image"][some], shown["image"]))
     scores["nearest"] = float(np.median(nearest_distances(samples[some], shown["image"])) / unseen)
-    scores["coverage"] = coverage(test["image"][some], samples)
+    scores["coverage"] = density_coverage(test["image"][some], samples)["coverage"]
     averaged = run.state.ema_params is not None
     print(f"run         {run.folder} at step {run.step}, {'averaged' if averaged else 'live'} weights")
     print(f"classifier  {accuracy:.1%} of {len(real)} test images right")

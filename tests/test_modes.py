@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy import stats
 
-from jaxgan.metrics.modes import confident_classes, mode_coverage
+from jaxgan.metrics.modes import confident_classes, labelled_modes, mode_coverage, stacked_labels
 
 
 def test_samples_of_the_data_itself():
@@ -31,3 +32,57 @@ def test_confident_classes_counts_every_class():
     scores = confident_classes(probabilities)
     assert scores == {"confident": 0.5, "class_0": 0.75, "class_1": 0.25, "class_2": 0.0}
     assert confident_classes(probabilities, threshold=0.5)["confident"] == 1.0
+
+
+def test_stacked_labels_are_digits():
+    every = np.stack(np.meshgrid(*[np.arange(10)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    np.testing.assert_array_equal(stacked_labels(every), np.arange(1000))
+    assert stacked_labels([[2, 1], [0, 2]], num_classes=3).tolist() == [7, 2]
+    for labels, message in [
+        ([[1, 10]], r"0\.\.9, not in 1\.\.10"),
+        ([[-1, 2]], r"not in -1\.\.2"),
+        ([1, 2], r"shape \(2,\)"),
+        ([[0.5]], "float"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            stacked_labels(labels)
+
+
+def test_divergence_of_modes_against_scipy():
+    random = np.random.default_rng(0)
+    labels = random.choice(12, p=random.dirichlet(np.ones(12)), size=500)
+    counts = np.bincount(labels, minlength=15)
+    expected = random.integers(1, 50, size=15)
+    scores = labelled_modes(labels, 15, expected=expected)
+    assert scores["modes"] == np.count_nonzero(counts)
+    assert scores["kl"] == pytest.approx(stats.entropy(counts, expected), rel=1e-12)
+    assert labelled_modes(labels, 15)["kl"] == pytest.approx(stats.entropy(counts, np.ones(15)), rel=1e-12)
+
+
+def test_all_modes_one_mode_and_a_mode_that_the_data_lacks():
+    assert labelled_modes(np.arange(1000), 1000) == {"modes": 1000.0, "kl": pytest.approx(0.0, abs=1e-12)}
+    assert labelled_modes(np.full(50, 7), 1000) == {"modes": 1.0, "kl": pytest.approx(np.log(1000))}
+    assert labelled_modes([0, 1], 2, expected=[1.0, 0.0])["kl"] == np.inf
+
+
+def test_the_divergence_of_perfect_samples_is_that_of_their_number():
+    # (K - 1) / (2 N), the mean of the likelihood-ratio statistic's chi^2, halved.
+    labels = np.random.default_rng(0).integers(1000, size=26_000)
+    assert labelled_modes(labels, 1000)["kl"] == pytest.approx(999 / 52_000, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected", "message"),
+    [
+        ([], None, r"shape \(0,\)"),
+        ([0, 4], None, r"lie in 0\.\.3, not in 0\.\.4"),
+        ([0.0, 1.0], None, "not float64"),
+        ([0, 1], [0.5, 0.5], r"shares or counts \[4\], not \(2,\)"),
+        ([0, 1], [0, 0, 0, 0], "sum to 0"),
+        ([0, 1], [1, 1, 1, -1], "shares or counts"),
+        ([0, 1], [1, 1, 1, np.nan], "shares or counts"),
+    ],
+)
+def test_labels_that_are_no_modes(labels, expected, message):
+    with pytest.raises(ValueError, match=message):
+        labelled_modes(labels, 4, expected=expected)

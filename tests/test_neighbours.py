@@ -1,32 +1,54 @@
 import numpy as np
 import pytest
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist
 
-from jaxgan.metrics.neighbours import coverage, nearest_distances
+from jaxgan.metrics import neighbours
+from jaxgan.metrics.neighbours import distance_blocks, nearest_distances, nearest_neighbours, pairwise_diversity
 
 RANDOM = np.random.default_rng(0)
 
 
-def test_nearest_distances_against_scipy():
+def test_nearest_against_scipy(monkeypatch):
     samples, data = RANDOM.normal(size=(700, 3, 2)), RANDOM.normal(size=(50, 3, 2))
-    expected = cdist(samples.reshape(700, 6), data.reshape(50, 6)).min(axis=1)
-    np.testing.assert_allclose(nearest_distances(samples, data), expected, rtol=1e-9)
-    np.testing.assert_allclose(nearest_distances(data, data), 0.0, atol=1e-6)
+    expected = cdist(samples.reshape(700, 6), data.reshape(50, 6))
+    for block in (neighbours.BLOCK, 512):  # at once, and ten rows at a time
+        monkeypatch.setattr(neighbours, "BLOCK", block)
+        rows, distances = nearest_neighbours(samples, data)
+        np.testing.assert_array_equal(rows, expected.argmin(axis=1))
+        np.testing.assert_allclose(distances, expected.min(axis=1), rtol=1e-12)
+    np.testing.assert_array_equal(nearest_distances(samples, data), distances)
 
 
-def test_coverage_of_the_same_distribution_of_a_part_and_of_nothing():
-    real, fake = RANDOM.normal(size=(1000, 2)), RANDOM.normal(size=(1000, 2))
-    assert coverage(real, fake, k=5) == pytest.approx(1 - 2**-5, abs=0.02)
-    left = fake[fake[:, 0] < 0]
-    assert coverage(real, left, k=5) == pytest.approx(0.5, abs=0.06)
-    assert coverage(real, fake + 100.0) == 0.0
-    assert coverage(real, real) == 1.0
+def test_a_copy_is_found_and_at_distance_0():
+    data = RANDOM.integers(256, size=(40, 8, 8, 1), dtype=np.uint8)
+    rows, distances = nearest_neighbours(data[[7, 31]], data)
+    assert rows.tolist() == [7, 31] and distances.tolist() == [0.0, 0.0]
 
 
-def test_what_cannot_be_compared():
-    with pytest.raises(ValueError, match="one shape"):
-        nearest_distances(np.zeros((2, 3)), np.zeros((2, 4)))
-    with pytest.raises(ValueError, match="at least one"):
-        nearest_distances(np.zeros((2, 3)), np.zeros((0, 3)))
-    with pytest.raises(ValueError, match="k=5"):
-        coverage(np.zeros((5, 3)), np.zeros((2, 3)))
+def test_distances_of_points_far_from_zero_keep_their_digits():
+    a, b = RANDOM.normal(size=(2, 20, 3)) + 1e6
+    blocks = list(distance_blocks(a, b))
+    np.testing.assert_allclose(np.concatenate([block for _, block in blocks]), cdist(a, b), rtol=1e-6)
+
+
+def test_diversity_against_scipy_and_of_one_thing(monkeypatch):
+    samples = RANDOM.normal(size=(60, 5))
+    expected = pdist(samples).mean()
+    assert pairwise_diversity(samples) == pytest.approx(expected, rel=1e-9)
+    monkeypatch.setattr(neighbours, "BLOCK", 500)
+    assert pairwise_diversity(samples) == pytest.approx(expected, rel=1e-9)
+    assert pairwise_diversity(np.full((10, 3), 0.1)) == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nearest_distances(np.zeros((2, 3)), np.zeros((2, 4))), "one dimension expected, not 3 and 4"),
+        (lambda: nearest_distances(np.zeros((2, 3)), np.zeros((0, 3))), r"data has shape \(0, 3\), but at least 1"),
+        (lambda: nearest_neighbours(np.full((2, 3), np.inf), np.zeros((2, 3))), "samples holds NaN"),
+        (lambda: pairwise_diversity(np.zeros((1, 3))), "at least 2 samples"),
+    ],
+)
+def test_refusals(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxgan.transport import wasserstein_1d, wasserstein_assignment, wasserstein_brute_force, wasserstein_discrete
+from jaxgan.transport import (
+    sliced_wasserstein,
+    wasserstein_1d,
+    wasserstein_assignment,
+    wasserstein_brute_force,
+    wasserstein_discrete,
+)
 
 each_order = pytest.mark.parametrize("p", [1, 2, 3.5])
 
@@ -165,6 +171,31 @@ def test_points_may_be_images_and_jax_arrays():
     assert wasserstein_assignment(*images) == pytest.approx(wasserstein_brute_force(x, y), rel=1e-6)
 
 
+@each_order
+def test_slices_of_the_line_are_the_line(p):
+    x, y = clouds(30, 1)
+    assert sliced_wasserstein(x, y[:20], p, directions=3) == pytest.approx(wasserstein_1d(x[:, 0], y[:20, 0], p))
+
+
+def test_slices_of_a_moved_cloud_have_a_closed_form():
+    # Each line sees the way's part along it, whose mean square is |way|^2 / D, and in the plane mean 2 |way| / pi.
+    x, _ = clouds(40, 8)
+    way = np.full(8, 0.5)
+    assert sliced_wasserstein(x, x + way, directions=4000) == pytest.approx(math.sqrt(2.0 / 8), rel=0.05)
+    plane = sliced_wasserstein(x[:, :2], x[::-1, :2] + [3.0, 4.0], 1, directions=4000)
+    assert plane == pytest.approx(10 / math.pi, rel=0.05)
+
+
+@each_order
+def test_slices_lie_below_the_distance_and_a_seed_decides_them(p):
+    x, y = clouds(25, 3)
+    value = sliced_wasserstein(x, y, p)
+    assert 0.1 < value <= wasserstein_assignment(x, y, p)
+    assert value == sliced_wasserstein(x, y[::-1], p) == sliced_wasserstein(y, x, p)
+    assert value != sliced_wasserstein(x, y, p, seed=1)
+    assert sliced_wasserstein(x, x[::-1], p) == pytest.approx(0.0, abs=1e-12)
+
+
 NAN = [math.nan, 1.0]
 
 
@@ -190,6 +221,10 @@ NAN = [math.nan, 1.0]
         (lambda: wasserstein_discrete([1.0], [0, 1], [1], [0]), r"weights_x has shape \(1,\), but there are 2 points"),
         (lambda: wasserstein_discrete([1], [0], [1], [math.nan]), "y holds NaN"),
         (lambda: wasserstein_discrete([1], [[0, 1]], [1], [0]), "dimension 2 and y of dimension 1"),
+        (lambda: sliced_wasserstein([[0, 1]], [0]), "dimension 2 and y of dimension 1"),
+        (lambda: sliced_wasserstein(NAN, [1.0]), "x holds NaN"),
+        (lambda: sliced_wasserstein([0], [1], 0.5), "p=0.5, but the order"),
+        (lambda: sliced_wasserstein([0], [1], directions=0), "directions=0"),
     ],
 )
 def test_refusals(call, message):

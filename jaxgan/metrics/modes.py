@@ -61,3 +61,71 @@ def confident_classes(probabilities: ArrayLike, threshold: float = 0.9) -> dict[
     counts = np.bincount(probabilities.argmax(axis=1), minlength=probabilities.shape[1])
     shares = {f"class_{index}": float(count) / len(probabilities) for index, count in enumerate(counts)}
     return {"confident": float((probabilities.max(axis=1) > threshold).mean()), **shares}
+
+
+def stacked_labels(labels: ArrayLike, num_classes: int = 10) -> np.ndarray:
+    """The mode of each stacked image: the classes seen in its channels, read as the digits of a number.
+
+    Three digits of MNIST stacked as red, green and blue have 1,000 modes.
+
+    Args:
+      labels: the class in each channel, integers `[N, C]` in 0..num_classes-1.
+      num_classes: of one channel.
+
+    Returns:
+      Modes `[N]` in `0..num_classes^C - 1`.
+
+    Raises:
+      ValueError: labels that are none.
+
+    Paper: Metz et al. 2016, Unrolled GAN, arXiv:1611.02163.
+
+    >>> stacked_labels([[1, 2, 3], [0, 0, 9]]).tolist()
+    [123, 9]
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"integers [N, C] expected, not {labels.dtype} of shape {labels.shape}")
+    if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
+        raise ValueError(f"labels lie in 0..{num_classes - 1}, not in {labels.min()}..{labels.max()}")
+    return labels @ num_classes ** np.arange(labels.shape[1])[::-1]
+
+
+def labelled_modes(labels: ArrayLike, num_modes: int, *, expected: ArrayLike | None = None) -> dict[str, float]:
+    """Counts the modes that samples were seen in, and how far their shares are from those of the data.
+
+    `KL = sum_k q_k log(q_k / p_k)` with the samples' shares q and the data's p. N samples of the data's own law have a
+    KL of about `(num_modes - 1) / (2 N)`: 0.02 for 26,000 of 1,000 modes.
+
+    Args:
+      labels: the mode of each sample, integers `[N]` in 0..num_modes-1.
+      num_modes: K.
+      expected: the data's shares or counts, `[K]`; all equal by default.
+
+    Returns:
+      `modes`: those with at least one sample, 0 to K; `kl`: at least 0, infinite if samples are in a mode that the data
+      lacks.
+
+    Raises:
+      ValueError: no labels, labels or expected shares that are none.
+
+    Papers: Metz et al. 2016, arXiv:1611.02163; Srivastava et al. 2017, VEEGAN, arXiv:1705.07761.
+
+    >>> labelled_modes([0, 0, 1, 1], 4)  # half of the modes: log 2
+    {'modes': 2.0, 'kl': 0.6931471805599453}
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or not len(labels):
+        raise ValueError(f"integers [N] expected, not {labels.dtype} of shape {labels.shape}")
+    if not 0 <= labels.min() <= labels.max() < num_modes:
+        raise ValueError(f"labels lie in 0..{num_modes - 1}, not in {labels.min()}..{labels.max()}")
+    weights = np.ones(num_modes) if expected is None else np.asarray(expected, np.float64)
+    if weights.shape != (num_modes,) or not (weights >= 0.0).all() or not 0.0 < weights.sum() < np.inf:
+        raise ValueError(
+            f"expected holds shares or counts [{num_modes}], not {weights.shape} that sum to {weights.sum()}"
+        )
+    counts = np.bincount(labels, minlength=num_modes)
+    seen = counts > 0
+    shares, laws = counts[seen] / len(labels), weights[seen] / weights.sum()
+    kl = np.inf if (laws == 0.0).any() else float(np.sum(shares * np.log(shares / laws)))
+    return {"modes": float(seen.sum()), "kl": max(kl, 0.0)}

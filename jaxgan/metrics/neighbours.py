@@ -1,73 +1,97 @@
-"""Scores by nearest neighbours: whether samples are near all of the data, and whether they are copies of it."""
+"""Distances between samples: to the nearest example of the data, and to each other."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxgan.metrics.arrays import as_features
 
-def coverage(real: ArrayLike, fake: ArrayLike, *, k: int = 5) -> float:
-    """The share of real examples that have a sample nearby.
+BLOCK = 2**22
+"""How many distances are held at once, about."""
 
-    An example is covered if a sample lies within its distance to its k-th nearest real neighbour. Samples of the data's
-    own distribution, as many as there are examples, cover `1 - 2^-k` of it, roughly.
+
+def nearest_neighbours(samples: ArrayLike, data: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest example of each sample, and how far away it is: whether a generator copies what it was shown.
+
+    Compare the distances with those of unseen real examples, by their medians: a generator that copies comes much
+    nearer than these.
 
     Args:
-      real: examples `[N, ...]`, more than k.
-      fake: samples `[M, ...]`, of the same shape.
-      k: which neighbour.
+      samples: `[M, ...]`, of pixels or features.
+      data: `[N, ...]`, of the same dimension, N at least 1.
 
     Returns:
-      A share, 0 to 1.
+      Rows of `data`, `[M]` integers, and Euclidean distances `[M]` float64, exactly 0 for a copy.
 
     Raises:
-      ValueError: shapes that differ, or too few examples.
+      ValueError: dimensions that differ, no example, NaN or infinity.
 
-    Paper: Naeem et al. 2020, arXiv:2002.09797.
-
-    >>> coverage([[0.0], [1.0], [10.0], [11.0]], [[0.4], [0.6]], k=1)
-    0.5
+    >>> nearest_neighbours([[0.0, 3.0]], [[4.0, 0.0], [0.0, 0.0]])
+    (array([1]), array([3.]))
     """
-    real, fake = _flat(real), _flat(fake)
-    if not 1 <= k < len(real):
-        raise ValueError(f"k={k} needs more than k real examples, not {len(real)}")
-    radius = np.partition(_distances(real, real), k, axis=1)[:, k]  # of itself the distance is 0
-    return float((_distances(real, fake).min(axis=1) <= radius).mean())
+    samples, data = as_features("samples", samples), as_features("data", data)
+    rows = np.concatenate([block.argmin(axis=1) for _, block in distance_blocks(samples, data)])
+    return rows, np.linalg.norm(samples - data[rows], axis=1)
 
 
 def nearest_distances(samples: ArrayLike, data: ArrayLike) -> np.ndarray:
-    """Euclidean distance of each sample to the nearest example.
-
-    Compare with that of unseen real examples: a generator that copies comes much nearer than these.
-
-    Args:
-      samples: `[M, ...]`.
-      data: `[N, ...]`, of the same shape, N at least 1.
-
-    Returns:
-      Distances `[M]`, float64.
-
-    Raises:
-      ValueError: shapes that differ.
+    """The distances of `nearest_neighbours`.
 
     >>> nearest_distances([[0.0, 3.0]], [[0.0, 0.0], [4.0, 0.0]]).tolist()
     [3.0]
     """
-    return _distances(_flat(samples), _flat(data)).min(axis=1)
+    return nearest_neighbours(samples, data)[1]
 
 
-def _flat(examples: ArrayLike) -> np.ndarray:
-    array = np.asarray(examples, np.float64)
-    return array.reshape(len(array), math.prod(array.shape[1:]))
+def pairwise_diversity(samples: ArrayLike) -> float:
+    """The mean Euclidean distance of two different samples, over all pairs: 0 for a generator that draws one thing.
+
+    Compare with that of the data.
+
+    Args:
+      samples: `[N, ...]`, at least 2, of pixels or features.
+
+    Returns:
+      The distance, at least 0.
+
+    Raises:
+      ValueError: fewer than 2 samples, NaN or infinity.
+
+    >>> pairwise_diversity([[0.0], [1.0], [3.0]])
+    2.0
+    """
+    samples = as_features("samples", samples, at_least=2)
+    total = 0.0
+    for rows, block in distance_blocks(samples, samples):
+        block[np.arange(len(block)), np.arange(len(samples))[rows]] = 0.0
+        total += block.sum()
+    return float(total / (len(samples) * (len(samples) - 1)))
 
 
-def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    if a.shape[1] != b.shape[1] or not len(b):
-        raise ValueError(f"examples of one shape expected, at least one of each, not {a.shape} and {b.shape}")
-    parts = [  # in parts, since the products of all pairs at once would take the memory
-        np.square(part).sum(axis=1)[:, None] - 2 * part @ b.T + np.square(b).sum(axis=1)
-        for part in np.array_split(a, max(1, len(a) // 256))
-    ]
-    return np.sqrt(np.maximum(np.concatenate(parts), 0.0))
+def distance_blocks(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Euclidean distances of all pairs, some rows at a time: together they would take N M numbers.
+
+    Args:
+      a: `[N, D]` float64.
+      b: `[M, D]` float64.
+
+    Yields:
+      Rows of `a`, and their distances `[n, M]` to `b`: to 1e-8 of the largest distance, except near 0.
+
+    Raises:
+      ValueError: dimensions that differ.
+    """
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"samples of one dimension expected, not {a.shape[1]} and {b.shape[1]}")
+    center = b.mean(axis=0)  # what all share would only cost digits
+    b = b - center
+    squares = np.square(b).sum(axis=1)
+    size = max(1, BLOCK // len(b))
+    for start in range(0, len(a), size):
+        rows = slice(start, start + size)
+        part = a[rows] - center
+        block = np.square(part).sum(axis=1)[:, None] - 2.0 * part @ b.T + squares
+        yield rows, np.sqrt(np.maximum(block, 0.0, out=block), out=block)

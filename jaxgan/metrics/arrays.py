@@ -1,0 +1,48 @@
+"""Sets of features as every score takes them: checked, in float64, on the host."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def as_features(name: str, features: ArrayLike, *, at_least: int = 1) -> np.ndarray:
+    """One row a sample, in float64.
+
+    Args:
+      name: what a message calls them.
+      features: `[N, ...]`; axes after the first are one vector, `[N]` are N numbers.
+      at_least: how many rows are needed.
+
+    Returns:
+      `[N, D]` float64.
+
+    Raises:
+      ValueError: too few rows, no features, NaN or infinity.
+
+    >>> as_features("real", [0, 2]).tolist()
+    [[0.0], [2.0]]
+    """
+    array = np.asarray(features)
+    count = len(array) if array.ndim else 0
+    if count < at_least:
+        plural = "" if at_least == 1 else "s"
+        raise ValueError(f"{name} has shape {array.shape}, but at least {at_least} sample{plural} [N, D] are needed")
+    if not array.size:
+        raise ValueError(f"{name} has shape {array.shape}, but a sample needs at least one feature")
+    array = array.reshape(count, -1).astype(np.float64, copy=False)
+    if bad := count - int(np.isfinite(array).all(axis=1).sum()):
+        raise ValueError(f"{name} holds NaN or infinity in {bad} of {count} samples")
+    return array
+
+
+def as_pair(real: ArrayLike, fake: ArrayLike, *, at_least: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Two sets by `as_features`, of one dimension; their counts may differ.
+
+    Raises:
+      ValueError: as `as_features`, or dimensions that differ.
+    """
+    real, fake = as_features("real", real, at_least=at_least), as_features("fake", fake, at_least=at_least)
+    if real.shape[1] != fake.shape[1]:
+        raise ValueError(f"real has {real.shape[1]} features a sample and fake {fake.shape[1]}")
+    return real, fake

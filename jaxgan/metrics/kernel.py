@@ -1,0 +1,75 @@
+"""The kernel distance of two sets of features: unlike the Frechet distance, it is unbiased at any number of samples.
+
+It is called KID if the features are those of the FID Inception network, and only then: see
+`jaxgan.metrics.protocol.score_name`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jaxgan.metrics.arrays import as_pair
+
+
+class KernelDistance(NamedTuple):
+    """An estimate from subsets.
+
+    Attributes:
+      mean: over the subsets; unbiased, so it may be negative where the distance is near 0.
+      std: the standard deviation of a single subset's estimate, not the error of the mean.
+    """
+
+    mean: float
+    std: float
+
+
+def kernel_distance(
+    real: ArrayLike, fake: ArrayLike, *, subset_size: int = 1000, subsets: int = 100, seed: int = 0
+) -> KernelDistance:
+    """The squared maximum mean discrepancy with the cubic polynomial kernel, averaged over random subsets.
+
+    `E k(x, x') + E k(y, y') - 2 E k(x, y)` with `k(x, y) = (x.y / D + 1)^3`, over pairs of different samples: unbiased,
+    and never clipped. It sees means, covariances and third moments. Each subset is drawn without replacement.
+
+    Args:
+      real: features `[N, ...]`.
+      fake: features `[M, ...]` of the same dimension.
+      subset_size: samples of each set in a subset, 2 to min(N, M).
+      subsets: how many are averaged.
+      seed: of the subsets.
+
+    Returns:
+      The `KernelDistance`.
+
+    Raises:
+      ValueError: subsets that are larger than a set, smaller than 2 or none, dimensions that differ, NaN or infinity.
+
+    Paper: Binkowski et al. 2018, arXiv:1801.01401.
+
+    >>> kernel_distance([[0.0], [0.0]], [[1.0], [1.0]], subset_size=2, subsets=1)  # 1 + 8 - 2
+    KernelDistance(mean=7.0, std=0.0)
+    """
+    real, fake = as_pair(real, fake, at_least=2)
+    if not 2 <= subset_size <= min(len(real), len(fake)):
+        raise ValueError(
+            f"subset_size={subset_size} must lie between 2 and the smaller set: there are {len(real)} real and "
+            f"{len(fake)} fake samples"
+        )
+    if subsets < 1:
+        raise ValueError(f"subsets={subsets}, but the distance needs at least 1")
+    random = np.random.default_rng(seed)
+    subset = lambda features: features[random.choice(len(features), subset_size, replace=False)]
+    estimates = [_squared_discrepancy(subset(real), subset(fake)) for _ in range(subsets)]
+    return KernelDistance(float(np.mean(estimates)), float(np.std(estimates)))
+
+
+def _squared_discrepancy(x: np.ndarray, y: np.ndarray) -> float:
+    kernel = lambda a, b: (a @ b.T / a.shape[1] + 1.0) ** 3
+    within = 0.0
+    for points in (x, y):
+        gram = kernel(points, points)
+        within += (gram.sum() - np.trace(gram)) / (len(points) * (len(points) - 1))
+    return within - 2.0 * kernel(x, y).mean()

@@ -1,0 +1,127 @@
+"""Reads the tensors of a PyTorch checkpoint, without PyTorch and without running anything that the file names.
+
+A checkpoint is a pickle, and a pickle may call any function. Here it may make dicts and tensors of numbers; whatever
+else it asks for is refused by name.
+"""
+
+from __future__ import annotations
+
+import collections
+import io
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+_TYPES = {
+    "DoubleStorage": np.dtype("<f8"),
+    "FloatStorage": np.dtype("<f4"),
+    "HalfStorage": np.dtype("<f2"),
+    "LongStorage": np.dtype("<i8"),
+    "IntStorage": np.dtype("<i4"),
+    "ShortStorage": np.dtype("<i2"),
+    "CharStorage": np.dtype("<i1"),
+    "ByteStorage": np.dtype("<u1"),
+    "BoolStorage": np.dtype("?"),
+}
+
+_MAGIC = 0x1950A86A20F9469CFC6C  # what files of PyTorch before 1.6 begin with
+
+
+def read_torch_weights(file: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The tensors of a state dict, in the format of PyTorch 1.6 and later (a zip archive) or that before it.
+
+    Args:
+      file: written by `torch.save(model.state_dict(), file)`.
+
+    Returns:
+      Arrays by name, their axes in PyTorch's order.
+
+    Raises:
+      ValueError: no such file, no such checkpoint, a damaged one, or one that asks for more than tensors.
+    """
+    file = Path(file).expanduser()
+    try:
+        with file.open("rb") as stream:
+            state = _read_zip(stream) if zipfile.is_zipfile(stream) else _read_legacy(stream)
+        if not isinstance(state, dict) or not all(isinstance(value, _Tensor) for value in state.values()):
+            raise ValueError("it holds no flat dict of tensors")
+        return {str(name): tensor.array() for name, tensor in state.items()}
+    except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
+        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error) or type(error).__name__
+        raise ValueError(f"{file} cannot be read as PyTorch weights: {reason}") from None
+
+
+class _Tensor:
+    """A view of a storage that may not have been read yet."""
+
+    def __init__(self, storage: _Storage, offset: int, size: tuple[int, ...], strides: tuple[int, ...], *_: Any):
+        self.storage, self.offset, self.size, self.strides = storage, offset, size, strides
+
+    def array(self) -> np.ndarray:
+        values = np.frombuffer(self.storage.data, self.storage.dtype)
+        last = self.offset + sum((size - 1) * stride for size, stride in zip(self.size, self.strides, strict=True))
+        if min(self.offset, 0, *self.size, *self.strides) < 0 or (0 not in self.size and last >= len(values)):
+            raise ValueError(f"a tensor of shape {self.size} reaches beyond its {len(values)} numbers")
+        strides = [stride * values.itemsize for stride in self.strides]
+        return np.lib.stride_tricks.as_strided(values[self.offset :], self.size, strides).copy()
+
+
+class _Storage:
+    """Bytes and their type."""
+
+    def __init__(self, dtype: np.dtype, data: bytes = b""):
+        self.dtype, self.data = dtype, data
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows the four names that a state dict is made of."""
+
+    def __init__(self, stream: BinaryIO, find_storage: Callable[[str, np.dtype], _Storage]):
+        super().__init__(stream)
+        self.find_storage = find_storage
+
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
+        name = f"{module_name}.{global_name}"
+        if module_name == "torch" and global_name in _TYPES:
+            return _TYPES[global_name]
+        if name == "torch._utils._rebuild_tensor_v2":
+            return _Tensor
+        if name == "torch._utils._rebuild_parameter":
+            return lambda tensor, requires_grad, hooks: tensor
+        if name == "collections.OrderedDict":
+            return collections.OrderedDict
+        raise ValueError(f"it asks for {name}, and only tensors are read")
+
+    def persistent_load(self, pid: Any, /) -> _Storage:
+        _, dtype, key, *_ = pid
+        return self.find_storage(key, dtype)
+
+
+def _read_zip(stream: BinaryIO) -> Any:
+    with zipfile.ZipFile(stream) as archive:
+        (pickled,) = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        folder = pickled.removesuffix("data.pkl")
+        if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
+            raise ValueError("its numbers are not little-endian")
+        find_storage = lambda key, dtype: _Storage(dtype, archive.read(f"{folder}data/{key}"))
+        return _Unpickler(io.BytesIO(archive.read(pickled)), find_storage).load()
+
+
+def _read_legacy(stream: BinaryIO) -> Any:
+    stream.seek(0)
+    storages: dict[str, _Storage] = {}
+    load = lambda: _Unpickler(stream, lambda key, dtype: storages.setdefault(key, _Storage(dtype))).load()
+    if load() != _MAGIC:
+        raise ValueError("it does not begin as such a file does")
+    _, system, state, keys = load(), load(), load(), load()
+    if not system.get("little_endian", True):
+        raise ValueError("its numbers are not little-endian")
+    for key in keys:
+        storage, count = storages[key], int.from_bytes(stream.read(8), "little")
+        storage.data = stream.read(count * storage.dtype.itemsize)
+    return state
