@@ -2,17 +2,25 @@
 
 Everything jaxgan knows about Orbax is in this file. A checkpoint is a folder named after its step, in which each array
 lies under its path in the state (`generator/params/dense/kernel`). Containers are not stored: they come from the state
-given to `restore`, so NamedTuples, integer dictionary keys and Nones are what they were.
+given to `restore`, so NamedTuples, integer dictionary keys and Nones are what they were. Reading executes nothing:
+arrays are numbers, everything else is JSON.
+
+Orbax makes a step appear whole or not at all, but it does not notice when a byte of it changes later. So each step
+also holds `digests.json`, the BLAKE2b digest of every file, written in the background before the step appears and
+compared before anything is read.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import math
 import operator
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,18 +30,24 @@ import orbax.checkpoint as ocp
 from jax.sharding import Sharding, SingleDeviceSharding
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-_SHOWN_DIFFERENCES = 10
+DIGESTS = "digests.json"
+_LEFTOVERS = "*.orbax-checkpoint-tmp*"
 
 
 class CheckpointError(RuntimeError):
     """A checkpoint could not be written, found or read; the message names the folder and the step."""
 
 
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint is not what was written, or cannot be read at all."""
+
+
 class Checkpoints:
     """The checkpoints of one run, in one local or mounted folder.
 
     A context manager: leaving it finishes the save under way, also when the body raises. Opening and reading change
-    nothing on the disk: the folder is made, and what a killed run left half-written removed, by the first `save`.
+    nothing on the disk. The first `save` makes the folder, removes what a killed run left half-written, and renames
+    steps that turned out to be damaged to `STEP.damaged`. Files and folders that are no steps are left alone.
 
     >>> import tempfile
     >>> with Checkpoints(tempfile.mkdtemp(), best="fid") as checkpoints:
@@ -68,6 +82,7 @@ class Checkpoints:
         self.folder = Path(os.path.abspath(folder))  # Orbax refuses a relative path, but only at the first save
         self.keep, self.best, self.best_mode = keep, best, best_mode
         self._pending: int | None = None
+        self._damaged: set[int] = set()
         self._open()
 
     def __enter__(self) -> Checkpoints:
@@ -84,16 +99,24 @@ class Checkpoints:
     def save(self, step: int, state: Any, metrics: Mapping[str, Any] | None = None) -> None:
         """Begins to save `state` in the background once the save before is done; its buffers may be donated at once.
 
+        Where the save before failed, as on a full disk, this one makes up for it: it is waited for, and if it succeeds
+        the failure is no more than a warning.
+
         Args:
           step: later than every step saved in this folder.
           state: any pytree of arrays, typed random keys among them.
           metrics: scalars by name; what `best` is chosen by. Those that are not finite are left out.
 
         Raises:
-          CheckpointError: if this save cannot start, or the one before it failed. Later saves may work again.
+          CheckpointError: if this save cannot start, or failed as the one before did. The older steps are as they
+            were, and later saves may work again.
         """
         step = operator.index(step)
-        self.wait()
+        failure = None
+        try:
+            self.wait()
+        except CheckpointError as error:
+            failure = error
         latest = self.latest_step()
         if latest is not None and step <= latest:
             raise CheckpointError(
@@ -106,9 +129,9 @@ class Checkpoints:
                 f"step {step} cannot be saved in {self.folder}: {donated[0]} was donated to a step and is gone"
             )
         values = {name: float(value) for name, value in (metrics or {}).items()}
-        self._scores[step] = self._score(values)
         with self._saving(step):
             self._prepare_to_write()
+            self._scores[step] = self._score(values)
             if not self._manager.save(
                 step,
                 args=ocp.args.Composite(state=ocp.args.PyTreeSave(arrays)),
@@ -116,6 +139,9 @@ class Checkpoints:
             ):
                 raise RuntimeError("Orbax skipped it")
         self._pending = step
+        if failure is not None:
+            self.wait()
+            _warn(f"{failure}; step {step} is saved")
 
     def wait(self) -> None:
         """Waits until what was saved is on the disk.
@@ -138,7 +164,8 @@ class Checkpoints:
         """Reads a state back, whatever number of devices it was written on.
 
         Args:
-          step: which one; None is the latest.
+          step: which one; None is the newest that is not damaged. `latest_step` then tells which that was, and a
+            warning what was wrong with those passed over.
           like: a state of the same structure, shapes and dtypes: live, or abstract as `jax.eval_shape` gives it. Its
             values are not used.
           sharding: where every array goes; by default where that of `like` is, or the default device where it does
@@ -149,36 +176,34 @@ class Checkpoints:
           A state with the structure of `like` and the arrays of the checkpoint.
 
         Raises:
-          CheckpointError: if there is no such step, it cannot be read, or it does not fit `like`; then the message
-            lists the arrays that are missing, left over, or of another shape or dtype.
+          DamagedCheckpointError: if it is not what was written; the message names the file.
+          CheckpointError: if there is no such step, or it does not fit `like`; then the message lists the arrays that
+            are missing, left over, or of another shape or dtype.
         """
-        step = self.resolve("last" if step is None else step)
-        fallback = SingleDeviceSharding(jax.local_devices()[0])
-        wanted = {
-            path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding or leaf.sharding or fallback)
-            for path, leaf in _leaves(like).items()
-        }
-        arrays = {
-            path: jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding)
-            for path, leaf in wanted.items()
-            if not leaf.size
-        }
-        wanted = {path: leaf for path, leaf in wanted.items() if leaf.size}
-        with _failing_as(f"step {step} in {self.folder} cannot be read"):
-            stored = dict(self._manager.item_metadata(step)["state"])
-            self._refuse(step, _differences(stored, wanted, partial))
-            read = ocp.args.PyTreeRestore(
-                wanted, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
-            )
-            stored = self._manager.restore(step, args=ocp.args.Composite(state=read))["state"]
-            self._refuse(step, _differences(stored, wanted, partial))  # a typed key differs from a legacy one only now
-        arrays |= stored
-        return jax.tree.unflatten(jax.tree.structure(like), [arrays[path] for path in _leaves(like)])
+        if step is not None:
+            return self._read(self.resolve(step), like, sharding, partial)
+        self.resolve("last")  # says so where there is none
+        errors: dict[int, DamagedCheckpointError] = {}
+        for step in reversed(self.steps()):
+            try:
+                state = self._read(step, like, sharding, partial)
+            except DamagedCheckpointError as error:
+                errors[step] = error
+                continue
+            for error in errors.values():
+                _warn(f"{error}; going back to step {step}")
+            self._damaged |= errors.keys()
+            return state
+        if len(errors) == 1:
+            raise errors.popitem()[1]
+        raise DamagedCheckpointError(
+            f"none of the checkpoints in {self.folder} can be read:" + "".join(f"\n  {e}" for e in errors.values())
+        )
 
     def steps(self) -> list[int]:
-        """The steps that can be restored, in increasing order."""
+        """The steps there are, in increasing order, without those that `restore` found damaged."""
         self.wait()
-        return sorted(self._manager.all_steps())
+        return sorted(set(self._manager.all_steps()) - self._damaged)
 
     def latest_step(self) -> int | None:
         """The last step saved, None where there is none."""
@@ -218,7 +243,9 @@ class Checkpoints:
             best_fn=self._score,  # without it Orbax does not store the metrics
             preservation_policy=_KeepLastAndBest(self),
             # In the background a folder that cannot be made leaves threads behind that wait for it for minutes.
-            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+            async_options=ocp.AsyncOptions(
+                create_directories_asynchronously=False, post_finalization_callback=self._write_digests
+            ),
         )
         handlers: Any = {"state": ocp.PyTreeCheckpointHandler()}
         with _failing_as(f"{self.folder} cannot be read as a folder of checkpoints"):
@@ -226,8 +253,43 @@ class Checkpoints:
         self._scores = dict.fromkeys(self._manager.all_steps(), -math.inf)
         for step in self._scores:
             with contextlib.suppress(Exception):
-                self._scores[step] = self._score(self._manager.metrics(step))
+                if not _changes(self.folder / str(step), "metrics/"):
+                    self._scores[step] = self._score(self._manager.metrics(step))
         self._writable = False
+
+    def _write_digests(self) -> None:
+        """Called in the background when all files of a step are written, before the step gets its name."""
+        for folder in self.folder.glob(_LEFTOVERS):
+            digests = _digests(folder)
+            digests.pop("_CHECKPOINT_METADATA", None)  # Orbax adds the time to it later
+            (folder / DIGESTS).write_text(json.dumps(digests, indent=1))
+
+    def _read(self, step: int, like: Any, sharding: Sharding | None, partial: bool) -> Any:
+        fallback = SingleDeviceSharding(jax.local_devices()[0])
+        wanted = {
+            path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding or leaf.sharding or fallback)
+            for path, leaf in _leaves(like).items()
+        }
+        arrays = {
+            path: jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding)
+            for path, leaf in wanted.items()
+            if not leaf.size
+        }
+        wanted = {path: leaf for path, leaf in wanted.items() if leaf.size}
+        with _failing_as(f"step {step} in {self.folder} cannot be read", DamagedCheckpointError):
+            if changes := _changes(self.folder / str(step)):
+                raise DamagedCheckpointError(f"step {step} in {self.folder} is damaged: {', '.join(_first(changes))}")
+            stored = dict(self._manager.item_metadata(step)["state"])
+            self._refuse(step, _differences(stored, wanted, partial))
+            read = ocp.args.PyTreeRestore(
+                wanted, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
+            )
+            stored = self._manager.restore(step, args=ocp.args.Composite(state=read))["state"]
+            self._refuse(step, _differences(stored, wanted, partial))  # a typed key differs from a legacy one only now
+        if not (self.folder / str(step) / DIGESTS).exists():
+            _warn(f"step {step} in {self.folder} has no {DIGESTS}: whether it is what was written cannot be told")
+        arrays |= stored
+        return jax.tree.unflatten(jax.tree.structure(like), [arrays[path] for path in _leaves(like)])
 
     @contextlib.contextmanager
     def _saving(self, step: int | None) -> Iterator[None]:
@@ -238,23 +300,36 @@ class Checkpoints:
             # The manager's own list now lacks steps that it meant to delete but that are still on the disk.
             with contextlib.suppress(Exception):
                 self._manager.close()
+            with contextlib.suppress(OSError):  # what was half-written would keep a full disk full
+                self._remove_leftovers()
             self._open()
             raise
 
     def _refuse(self, step: int, differences: Sequence[str]) -> None:
         if differences:
-            shown = list(differences[:_SHOWN_DIFFERENCES])
-            if len(differences) > len(shown):
-                shown.append(f"and {len(differences) - len(shown)} more")
-            lines = "".join(f"\n  {line}" for line in shown)
+            lines = "".join(f"\n  {line}" for line in _first(differences))
             raise CheckpointError(f"step {step} in {self.folder} does not fit the state it is restored into:{lines}")
 
     def _prepare_to_write(self) -> None:
-        if not self._writable and jax.process_index() == 0:
+        if self._writable and not self._damaged:
+            return
+        if jax.process_index() == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for leftover in self.folder.glob("*.orbax-checkpoint-tmp*"):
-                shutil.rmtree(leftover)
+            self._remove_leftovers()
+            for step in self._damaged:
+                aside = self.folder / f"{step}.damaged"
+                shutil.rmtree(aside, ignore_errors=True)
+                (self.folder / str(step)).rename(aside)
+        if self._damaged:
+            self._damaged.clear()
+            self._manager.close()
+            self._open()
         self._writable = True
+
+    def _remove_leftovers(self) -> None:
+        if jax.process_index() == 0:
+            for leftover in self.folder.glob(_LEFTOVERS):
+                shutil.rmtree(leftover)
 
     def _score(self, metrics: Mapping[str, float] | None) -> float:
         value = (metrics or {}).get(self.best or "", math.nan)
@@ -280,14 +355,52 @@ class _KeepLastAndBest(preservation_policy.PreservationPolicy):
         return [step in kept for step in steps]
 
 
+def _warn(message: str) -> None:
+    if jax.process_index() == 0:
+        print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
+def _first(lines: Sequence[str], number: int = 10) -> list[str]:
+    """The lines a message shows, and how many more there are."""
+    return [*lines[:number], *([f"and {len(lines) - number} more"] if len(lines) > number else [])]
+
+
+def _digests(folder: Path, only: Container[str] | None = None) -> dict[str, str]:
+    """BLAKE2b of the files of a folder, by their path in it; as the command `b2sum` gives it."""
+    digests = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if (only is None or name in only) and path.is_file():
+            with path.open("rb") as file:
+                digests[name] = hashlib.file_digest(file, "blake2b").hexdigest()
+    return digests
+
+
+def _changes(folder: Path, prefix: str = "") -> list[str]:
+    """What of a step's files is not as it was written; nothing where no digests were."""
+    try:
+        record = json.loads((folder / DIGESTS).read_bytes())
+    except FileNotFoundError:
+        return []
+    except ValueError:
+        return [f"{DIGESTS} cannot be read"]
+    written = {name: digest for name, digest in record.items() if name.startswith(prefix)}
+    found = _digests(folder, written)
+    return [
+        f"{name} {f'does not match {DIGESTS}' if name in found else 'is missing'}"
+        for name, digest in written.items()
+        if found.get(name) != digest
+    ]
+
+
 @contextlib.contextmanager
-def _failing_as(message: str) -> Iterator[None]:
+def _failing_as(message: str, kind: type[CheckpointError] = CheckpointError) -> Iterator[None]:
     try:
         yield
     except CheckpointError:
         raise
     except Exception as error:  # Orbax raises almost any type, for a damaged file as for a full disk
-        raise CheckpointError(f"{message}: {str(error) or repr(error)}") from error
+        raise kind(f"{message}: {str(error) or repr(error)}") from error
 
 
 def _leaves(tree: Any) -> dict[str, Any]:

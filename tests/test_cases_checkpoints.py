@@ -15,6 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxgan import optim
 from jaxgan.checkpoint import CheckpointError, Checkpoints
 from jaxgan.data.pipeline import DeviceBatches
+from jaxgan.image_pool import create_pool, query_pool
 from jaxgan.loop import fit
 from jaxgan.sharding import data_mesh, replicated
 
@@ -229,3 +230,18 @@ def test_case_29_a_resumed_run_reads_on_in_the_order(tmp_path):
     config = small.config(tmp_path, num_steps=15)
     fit(small.build(config), Spy(small.batches(config)), config, draw=None)
     assert seen[-8:] == [*range(7, 15)]  # before them the first steps, for shapes and for the picture
+
+
+def test_case_29_pool_and_augmentation_go_on(tmp_path):
+    """The pool was emptied and the strength of the augmentation fell back to 0."""
+    images = jnp.arange(6 * 4.0).reshape(6, 2, 2, 1)
+    _, pool = query_pool(create_pool(4, images), images[:2], jax.random.key(0))  # half full
+    state = {"pools": {"a": pool}, "augment_state": {"augment_probability": jnp.float32(0.5)}}
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(7, state)
+    with Checkpoints(tmp_path) as checkpoints:
+        restored = checkpoints.restore(None, jax.eval_shape(lambda: state))
+    small.assert_same(restored, state)
+    assert int(restored["pools"]["a"].count) == 2
+    next_query = lambda pool: query_pool(pool, images[2:], jax.random.key(1))
+    small.assert_same(next_query(restored["pools"]["a"]), next_query(pool))

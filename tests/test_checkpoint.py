@@ -1,10 +1,16 @@
+import contextlib
+import errno
+import pickle
+import threading
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxgan.checkpoint import CheckpointError, Checkpoints
+from jaxgan import checkpoint
+from jaxgan.checkpoint import CheckpointError, Checkpoints, DamagedCheckpointError
 
 
 def state_of(value):
@@ -225,21 +231,40 @@ def test_leftovers_of_a_kill_are_no_steps_and_are_removed_by_the_next_save(tmp_p
         assert not list(tmp_path.glob("*tmp*"))
 
 
-def test_a_save_that_fails_in_the_background_surfaces_at_the_next(tmp_path, file_size_limit):
+def test_a_full_disk(tmp_path, file_size_limit):
+    """Two saves that fail in a row are an error; the old step stays, nothing half-written does, and it can go on."""
     state = large_state()
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         checkpoints.save(1, state)
         checkpoints.wait()
         file_size_limit(True)
         checkpoints.save(2, state)
-        with pytest.raises(CheckpointError, match=f"step 2 could not be saved in {tmp_path}: .*File too large"):
+        with pytest.raises(CheckpointError, match=f"step 3 could not be saved in {tmp_path}: .*File too large"):
             checkpoints.save(3, state)
+        assert [path.name for path in tmp_path.iterdir()] == ["1"]
         assert checkpoints.steps() == [1]
         file_size_limit(False)
         assert jnp.array_equal(checkpoints.restore(1, state)["w"], state["w"])
         checkpoints.save(4, state)
         assert checkpoints.steps() == [4]
-        assert [path.name for path in tmp_path.iterdir()] == ["4"]
+
+
+def test_the_next_save_makes_up_for_one_that_failed(tmp_path, monkeypatch, capsys):
+    fails = [OSError(errno.ENOSPC, "No space left on device")]
+
+    def write_digests(*args, original=checkpoint._digests):
+        if fails:
+            raise fails.pop()
+        return original(*args)
+
+    monkeypatch.setattr(checkpoint, "_digests", write_digests)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state_of(1))
+        checkpoints.save(2, state_of(2))
+        assert [path.name for path in tmp_path.iterdir()] == ["2"]  # already: this save was waited for
+        assert value_in(checkpoints, None) == 2
+    message = "[Errno 28] No space left on device; step 2 is saved\n"
+    assert capsys.readouterr().err == f"warning: step 1 could not be saved in {tmp_path}: {message}"
 
 
 def test_a_last_save_that_fails_surfaces_at_the_exit(tmp_path, file_size_limit):
@@ -272,16 +297,170 @@ def test_the_save_under_way_finishes_when_the_body_raises(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
 
-@pytest.mark.parametrize("pattern", ["state/d/*", "state/_METADATA", "state/manifest.ocdbt", "**/*"])
-def test_a_damaged_step_is_named_and_the_one_before_still_good(tmp_path, pattern):
-    # One array only: where one of several cannot be read, TensorStore may report the others to a closed event loop.
-    with Checkpoints(tmp_path) as checkpoints:
+def two_steps(folder, **options):
+    with Checkpoints(folder, **options) as checkpoints:
         for step in (1, 2):
-            checkpoints.save(step, {"w": jnp.full(3, step)})
-    for path in (tmp_path / "2").glob(pattern):
-        if path.is_file():
-            path.write_bytes(path.read_bytes()[:-9])
+            checkpoints.save(step, state_of(step), {"fid": step})
+
+
+def test_every_flipped_byte_is_found(tmp_path, capsys):
+    """In each file a step consists of: where it changes what is restored, or might, the step is not restored."""
+    two_steps(tmp_path)
+    files = [path for path in (tmp_path / "2").rglob("*") if path.is_file()]
+    assert len(files) > 10
+    harmless = set()
+    for path in files:
+        content = path.read_bytes()
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+        with Checkpoints(tmp_path) as checkpoints:
+            if value_in(checkpoints, None) == 2:
+                harmless.add(str(path.relative_to(tmp_path / "2")))
+            else:
+                warned = capsys.readouterr().err
+                assert warned.startswith(f"warning: step 2 in {tmp_path} is damaged: ")
+                assert warned.endswith("; going back to step 1\n")
+                assert path.name in warned
+                assert checkpoints.latest_step() == 1
+        path.write_bytes(content)
+    assert harmless <= {"_CHECKPOINT_METADATA", "commit_success.txt"}  # times, and a sentence
+
+
+@pytest.mark.parametrize("damage", ["cut short", "emptied", "deleted", "all emptied"])
+def test_damage_is_named_and_a_run_goes_on_from_the_step_before(tmp_path, capsys, damage):
+    two_steps(tmp_path)
+    manifest = tmp_path / "2" / "state" / "manifest.ocdbt"
+    if damage == "cut short":
+        manifest.write_bytes(manifest.read_bytes()[:-9])
+    elif damage == "deleted":
+        manifest.unlink()
+    else:
+        for path in [manifest] if damage == "emptied" else (tmp_path / "2").rglob("*"):
+            if path.is_file():
+                path.write_bytes(b"")
+    complaint = {"deleted": "manifest.ocdbt is missing", "all emptied": "digests.json cannot be read"}
     with Checkpoints(tmp_path) as checkpoints:
-        with pytest.raises(CheckpointError, match=f"step 2 in {tmp_path} cannot be read"):
-            checkpoints.restore(None, {"w": jnp.zeros(3, jnp.int32)})
-        assert checkpoints.restore(1, {"w": jnp.zeros(3, jnp.int32)})["w"].tolist() == [1, 1, 1]
+        with pytest.raises(DamagedCheckpointError, match=rf"step 2 in {tmp_path} is damaged: .*json|manifest"):
+            checkpoints.restore(2, state_of(0))
+        assert checkpoints.latest_step() == 2
+        assert value_in(checkpoints, None) == 1
+        assert complaint.get(damage, "manifest.ocdbt does not match digests.json") in capsys.readouterr().err
+        assert checkpoints.steps() == [1]
+        assert (tmp_path / "2").exists()
+        checkpoints.save(2, state_of(7))
+        assert value_in(checkpoints, None) == 7
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.steps() == [1, 2]
+        assert value_in(checkpoints, 2) == 7
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "2.damaged"]
+
+
+def test_damage_done_while_a_run_goes_on(tmp_path):
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, state_of(step))
+        checkpoints.wait()
+        (tmp_path / "2/state/_METADATA").unlink()
+        assert value_in(checkpoints, None) == 1
+        checkpoints.save(2, state_of(7))
+        checkpoints.save(3, state_of(8))
+        assert checkpoints.steps() == [2, 3]
+        assert value_in(checkpoints, 2) == 7
+
+
+def test_only_damaged_steps(tmp_path):
+    two_steps(tmp_path)
+    (tmp_path / "2/state/_METADATA").unlink()
+    (tmp_path / "1/metrics/metrics").write_text("{}")
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(DamagedCheckpointError) as error:
+        checkpoints.restore(None, state_of(0))
+    assert str(error.value).split("\n") == [
+        f"none of the checkpoints in {tmp_path} can be read:",
+        f"  step 2 in {tmp_path} is damaged: state/_METADATA is missing",
+        f"  step 1 in {tmp_path} is damaged: metrics/metrics does not match digests.json",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+
+
+def test_a_misfit_is_no_damage(tmp_path):
+    """Another architecture is refused at the newest step, not looked for in older ones."""
+    two_steps(tmp_path)
+    with Checkpoints(tmp_path) as checkpoints:
+        with pytest.raises(CheckpointError, match=r"step 2 .*\n  w: float32\[3\] in the checkpoint") as error:
+            checkpoints.restore(None, {**state_of(0), "w": jnp.zeros(4)})
+        assert not isinstance(error.value, DamagedCheckpointError)
+        assert checkpoints.steps() == [1, 2]
+
+
+def test_a_changed_metric_makes_no_step_the_best(tmp_path):
+    two_steps(tmp_path, best="fid")
+    (tmp_path / "1/metrics/metrics").write_text('{"fid": 0.5}')
+    with Checkpoints(tmp_path, best="fid") as checkpoints:
+        assert checkpoints.best_step() == 2
+
+
+def test_strays_beside_the_steps(tmp_path, capsys):
+    two_steps(tmp_path)
+    (tmp_path / "2/state/.DS_Store").write_text("")
+    for name in ("notes.txt", "30", ".nfs0001"):
+        (tmp_path / name).write_text("")
+    for name in ("40", "old", "-1", "007", "1.damaged", "2 (copy)"):
+        (tmp_path / name).mkdir()
+    before = {path.name for path in tmp_path.iterdir()}
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        assert value_in(checkpoints, None) == 2
+        assert "step 40" in capsys.readouterr().err  # an empty folder of that name could have been a step
+        checkpoints.save(3, state_of(3))
+        assert value_in(checkpoints, None) == 3
+    assert {path.name for path in tmp_path.iterdir()} == before - {"1", "2", "40"} | {"3", "40.damaged"}
+
+
+def test_a_step_without_digests_is_read_with_a_warning(tmp_path, capsys):
+    two_steps(tmp_path)
+    (tmp_path / "2" / "digests.json").unlink()
+    with Checkpoints(tmp_path) as checkpoints:
+        assert value_in(checkpoints, None) == 2
+    assert f"step 2 in {tmp_path} has no digests.json" in capsys.readouterr().err
+
+
+def test_digests_are_those_of_b2sum(tmp_path):
+    """RFC 7693: the digest of the three bytes "abc" begins with ba80a53f981c4d0d."""
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert checkpoint._digests(tmp_path)["abc"].startswith("ba80a53f981c4d0d")
+
+
+def test_a_checkpoint_is_data(tmp_path):
+    """No file of a step is a pickle, and one that is put there is not run but found."""
+    two_steps(tmp_path)
+    for path in (tmp_path / "2").rglob("*"):
+        if path.is_file():
+            assert not path.read_bytes().startswith(b"\x80")
+    trap = pickle.dumps(Trap(tmp_path / "sprung"))
+    for name in ("state/_METADATA", "metrics/metrics", "digests.json", "_CHECKPOINT_METADATA"):
+        path = tmp_path / "2" / name
+        content = path.read_bytes()
+        path.write_bytes(trap)
+        with Checkpoints(tmp_path, best="fid") as checkpoints, contextlib.suppress(CheckpointError):
+            checkpoints.restore(2, state_of(0))
+        path.write_bytes(content)
+    assert not (tmp_path / "sprung").exists()
+
+
+class Trap:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (type(self.path).touch, (self.path,))
+
+
+def test_the_digests_are_made_in_the_background(tmp_path, monkeypatch):
+    threads = []
+    original = checkpoint._digests
+    monkeypatch.setattr(
+        checkpoint, "_digests", lambda *args: threads.append(threading.current_thread()) or original(*args)
+    )
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state_of(1))
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()

@@ -1,0 +1,294 @@
+"""Does a run survive what can happen to it? Injects faults into real training processes, at random moments.
+
+A small run of experiments.gaussians_2d is started as a command, hit by one fault, and started again by the same
+command, until `count` faults were injected; a run that ends in between is compared and a new one begun. A fault is
+survived if the process ended as it should, left every file whole, and the same command then went on from a
+checkpoint at most one interval old. In the end every run must hold what an unbroken one holds, bit for bit: the
+state, the metrics of each step once and in order, the pictures.
+
+    python -m benchmarks.faults --count 50
+    python -m benchmarks.faults --count 40 --kinds flip cut delete full
+"""
+
+import argparse
+import io
+import json
+import os
+import random
+import re
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from experiments import gaussians_2d
+from jaxgan.report import read_metrics
+from jaxgan.run import open_run
+
+SIGNALS = {"kill": signal.SIGKILL, "terminate": signal.SIGTERM, "interrupt": signal.SIGINT}
+# Between two lives of a process, to the newest checkpoint: a bit flipped, a file cut short, a file deleted.
+DAMAGES = ("flip", "cut", "delete")
+KINDS = (*SIGNALS, "interrupt_twice", "full", *DAMAGES)
+
+INTERVAL = 20  # steps between checkpoints
+SETTINGS = {"batch_size": 16, "width": 8, "log_every": 10, "sample_every": 40, "checkpoint_every": INTERVAL}
+SECONDS = 120  # after which a process that should have ended hangs
+
+
+class Lost(Exception):
+    """A fault did harm; the message says which."""
+
+
+class Life:
+    """One process of a run, from its start to its end."""
+
+    def __init__(self, folder: Path, num_steps: int) -> None:
+        flags = SETTINGS | {"num_steps": num_steps, "num_devices": 1, "workdir": folder}
+        arguments = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "experiments.gaussians_2d", *arguments],
+            stdout=subprocess.PIPE,  # not a file: its size would be limited too
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=Path(__file__).parent.parent,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        )
+        self._lines: list[str] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with self.process.stdout or io.StringIO() as stream:
+            self._lines.extend(stream)
+
+    def said(self) -> str:
+        return "".join(self._lines)
+
+    @property
+    def trains(self) -> bool:
+        return re.search(r"^step \d+/", self.said(), re.MULTILINE) is not None
+
+    @property
+    def finished(self) -> bool:
+        return "within 3 standard deviations" in self.said()
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Waits until the condition holds or the process has ended."""
+        deadline = time.monotonic() + SECONDS
+        while not condition() and self.process.poll() is None:
+            if time.monotonic() > deadline:
+                self.process.kill()
+                raise Lost(f"not there after {SECONDS} s: {self.said()[-500:]}")
+            time.sleep(0.02)
+
+    def wait_for_training(self) -> None:
+        self.wait_for(lambda: self.trains)
+
+    def end(self) -> int:
+        """Waits until the process is gone."""
+        try:
+            return self.process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            raise Lost(f"hangs after {SECONDS} s: {self.said()[-500:]}") from None
+        finally:
+            self.process.kill()
+            self._reader.join()
+
+
+def steps_in(folder: Path) -> list[int]:
+    """Steps whose checkpoints are on the disk, by the names of folders alone."""
+    found = [path.name for path in (folder / "checkpoints").glob("*") if path.name.isdigit()]
+    return sorted(int(name) for name in found)
+
+
+def inject(kind: str, life: Life, chance: random.Random) -> None:
+    """Hits a process, and checks how it ends."""
+    if kind == "full":
+        # What can be done to another process and needs no rights: no file may grow beyond a size.
+        limit = int(10 ** chance.uniform(2.0, 4.5))
+        resource.prlimit(life.process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+        expected = (2, "error: ")
+    elif kind == "interrupt_twice":
+        life.process.send_signal(signal.SIGINT)
+        time.sleep(chance.uniform(0.0, 0.1))
+        life.process.send_signal(signal.SIGINT)
+        expected = None
+    else:
+        number = SIGNALS.get(kind, signal.SIGKILL)
+        life.process.send_signal(number)
+        expected = None if number == signal.SIGKILL else (128 + number, "the same command goes on from there")
+    trained = life.trains
+    status = life.end()
+    # Before the first step nothing is there to be saved, and after the last nothing to be broken off.
+    if expected and trained and not life.finished and (status != expected[0] or expected[1] not in life.said()):
+        raise Lost(f"status {status} instead of {expected[0]}: {life.said()[-1000:]}")
+
+
+def damage(kind: str, folder: Path, chance: random.Random) -> str:
+    """Damages one file of the newest checkpoint, and says what it did."""
+    newest = folder / "checkpoints" / str(steps_in(folder)[-1])
+    path = chance.choice(sorted(path for path in newest.rglob("*") if path.is_file()))
+    content = bytearray(path.read_bytes())
+    place = chance.randrange(max(1, len(content)))
+    if kind == "delete":
+        path.unlink()
+    elif kind == "cut":
+        path.write_bytes(content[:place])
+    else:
+        content[place] ^= 1 << chance.randrange(8)
+        path.write_bytes(content)
+    return f"{kind} {path.relative_to(newest.parent)} at {place}"
+
+
+def check_files(folder: Path) -> None:
+    """Every file that a reader could meet is whole, whatever moment the process ended at."""
+    for path in folder.glob("samples/*.png"):
+        with Image.open(path) as picture:
+            picture.load()
+    if (folder / "config.json").exists():
+        json.loads((folder / "config.json").read_text())
+    if (folder / "metrics.jsonl").exists():
+        steps = [line["step"] for line in read_metrics(folder / "metrics.jsonl")]
+        if steps != sorted(set(steps)):
+            raise Lost(f"steps in metrics.jsonl: {steps}")
+
+
+def check_same(folder: Path, unbroken: Path) -> None:
+    """A run that was broken off ended as the unbroken one did."""
+    states = [open_run(path, {"gaussians_2d": gaussians_2d}).state for path in (folder, unbroken)]
+    for (path, a), b in zip(jax.tree.leaves_with_path(states[0]), jax.tree.leaves(states[1]), strict=True):
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        if np.asarray(a).tobytes() != np.asarray(b).tobytes():
+            raise Lost(f"{jax.tree_util.keystr(path)} differs from the unbroken run")
+    check_files(folder)
+    # A line is a mean over the steps since the line before; where a signal added one, the next mean is another.
+    lines, expected = (by_interval(path / "metrics.jsonl") for path in (folder, unbroken))
+    if missing := {step for _, step in expected} - {step for _, step in lines}:
+        raise Lost(f"steps missing in metrics.jsonl: {sorted(missing)}")
+    if differing := [interval for interval in lines.keys() & expected if lines[interval] != expected[interval]]:
+        raise Lost(f"metrics of the steps {sorted(differing)} differ from the unbroken run")
+    pictures = [{path.name: path.read_bytes() for path in (f / "samples").glob("*.png")} for f in (folder, unbroken)]
+    if pictures[0] != pictures[1]:
+        raise Lost("the pictures differ from those of the unbroken run")
+
+
+def by_interval(path: Path) -> dict[tuple[int, int], dict[str, float]]:
+    """Lines of metrics by the step before and their own step, without those that measure time."""
+    found, before = {}, 0
+    for line in read_metrics(path):
+        values = {name: value for name, value in line.items() if not name.endswith("per_second")}
+        found[before, line["step"]] = values
+        before = line["step"]
+    return found
+
+
+def run_faults(
+    folder: Path, kinds: Sequence[str], *, count: int, num_steps: int = 600, seed: int = 0, verbose: bool = False
+) -> dict[str, list[int]]:
+    """Injects `count` faults of the kinds in turn.
+
+    Args:
+      folder: an empty folder to work in.
+      kinds: some of `KINDS`.
+      count: how many faults.
+      num_steps: of each run.
+      seed: of the moments and places.
+      verbose: whether to print a line for each fault.
+
+    Returns:
+      For each kind the number of faults survived and lost; for "runs" those that ended as the unbroken one, and not.
+    """
+    chance = random.Random(seed)
+    table = {kind: [0, 0] for kind in (*kinds, "runs")}
+    unbroken = folder / "unbroken"
+    life = Life(unbroken, num_steps)
+    if life.end() != 0:
+        raise RuntimeError(f"the unbroken run failed: {life.said()}")
+
+    def tell(text: str) -> None:
+        if verbose:
+            print(text, flush=True)
+
+    def finish(run: Path) -> None:
+        try:
+            if (life := Life(run, num_steps)).end() != 0:
+                raise Lost(f"does not go on: {life.said()[-500:]}")
+            check_same(run, unbroken)
+        except Lost as loss:
+            table["runs"][1] += 1
+            tell(f"{run.name} lost: {loss}")
+        else:
+            table["runs"][0] += 1
+            tell(f"{run.name} is the unbroken one, bit for bit")
+
+    injected, number, run = 0, 0, folder / "run-0"
+    while injected < count:
+        kind = kinds[injected % len(kinds)]
+        life = Life(run, num_steps)
+        if kind in SIGNALS and chance.random() < 0.2:  # now and then while it starts
+            time.sleep(chance.uniform(0.0, 5.0))
+        else:
+            life.wait_for_training()
+            time.sleep(chance.uniform(0.0, 2.0))
+        if life.process.poll() is not None:  # it was faster
+            finish(run)
+            number += 1
+            run = folder / f"run-{number}"
+            continue
+        before = steps_in(run)
+        told = kind
+        try:
+            inject(kind, life, chance)
+            check_files(run)
+            after = steps_in(run)
+            if before and (not after or after[-1] < before[-1]):
+                raise Lost(f"checkpoints {before} became {after}")
+            if kind in DAMAGES:
+                if len(after) < 2:
+                    continue  # nothing to damage, or nothing to go back to
+                told = damage(kind, run, chance)
+        except Lost as loss:
+            table[kind][1] += 1
+            told += f": lost: {loss}"
+        else:
+            table[kind][0] += 1
+        injected += 1
+        tell(f"{injected}: {told}; checkpoints {', '.join(map(str, steps_in(run))) or 'none'}")
+    finish(run)
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=50, help="faults in all")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(SIGNALS), metavar="KIND", help=str(KINDS))
+    parser.add_argument("--num-steps", type=int, default=600, help="of each run")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        table = run_faults(
+            Path(folder),
+            arguments.kinds,
+            count=arguments.count,
+            num_steps=arguments.num_steps,
+            seed=arguments.seed,
+            verbose=True,
+        )
+    print("| fault | injected | survived | lost |\n|---|---|---|---|")
+    for kind, (survived, lost) in table.items():
+        print(f"| {kind} | {survived + lost} | {survived} | {lost} |")
+
+
+if __name__ == "__main__":
+    main()

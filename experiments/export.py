@@ -1,0 +1,142 @@
+"""Writes a finished run's generator to one file, for programs that know neither jaxgan nor Flax.
+
+    python -m experiments.export --run runs/gan
+    python -m experiments.export --run runs/gan --to safetensors
+
+`stablehlo` is the whole of sampling as a program, weights included: what a run's pictures are drawn with, for any
+number of rows, on CPU, CUDA and TPU. Where a convolution runs faster written otherwise on a CPU, the file holds both
+ways and the platform picks its own when the program is compiled. It is run with JAX alone:
+
+    import jax
+    from jax import export
+
+    with open("generator-3500.stablehlo", "rb") as file:
+        program = export.deserialize(bytearray(file.read()))
+    (latents,) = program.in_avals                                   # float32[batch, 6]
+    inputs = {"latents": jax.random.normal(jax.random.key(0), (16, latents.shape[1]))}
+    images = jax.jit(program.call)(inputs)["samples"]               # float32[16, 32, 32, 1] in [-1, 1]
+    pixels = ((images + 1) * 127.5).round().astype("uint8")
+
+`safetensors` is the weights alone, by their path in the state, and the run's configuration:
+
+    import json, safetensors
+
+    with safetensors.safe_open("generator-3500.safetensors", framework="numpy") as file:
+        run = json.loads(file.metadata()["run"])                    # run["config"]["latent_dim"] is 6
+        kernel = file.get_tensor("ema_params/layer_0/kernel")
+"""
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export
+
+from experiments import gaussians_2d, sample
+from jaxgan import cli
+from jaxgan.config import load_config
+from jaxgan.run import Run, open_run
+
+EXPERIMENTS = {**sample.EXPERIMENTS, gaussians_2d.Config.experiment: gaussians_2d}
+PLATFORMS = ("cpu", "cuda", "tpu")
+NEEDS = {"stablehlo": "flatbuffers", "safetensors": "safetensors"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    run: str  # run folder
+    checkpoint: str = "last"  # best, last or a step
+    to: Literal["stablehlo", "safetensors"] = "stablehlo"  # a program with its weights, or the weights alone
+    inputs: tuple[str, ...] = ()  # what to draw from, where some will do, as a CycleGAN needs a or b; by default all
+    output: str | None = None  # file; by default in the run folder, under `exported`
+
+
+def program(run: Run, inputs: tuple[str, ...] = ()) -> export.Exported:
+    """`gan.sample` of one state as StableHLO for every platform, for any number of rows.
+
+    Args:
+      run: the run.
+      inputs: names of the inputs, by default all that the run draws with.
+
+    Returns:
+      From a dict of inputs to a dict of outputs, all with a leading axis `batch`.
+
+    Raises:
+      ValueError: an input that this run does not have.
+    """
+    used = drawn_with(run, inputs)
+    leaves, structure = jax.tree.flatten(run.state)
+    # The others are arguments of the program too, though it does not look at them: zeros take no room.
+    leaves = [leaf if index in used else jnp.zeros_like(leaf) for index, leaf in enumerate(leaves)]
+    state = jax.tree.unflatten(structure, leaves)
+    (batch,) = export.symbolic_shape("batch")
+    shapes = {
+        name: jax.ShapeDtypeStruct((batch, *field.shape[1:]), field.dtype)
+        for name, field in _inputs(run, inputs).items()
+    }
+    return export.export(jax.jit(lambda inputs: run.gan.sample(state, inputs)), platforms=PLATFORMS)(shapes)
+
+
+def weights(run: Run, inputs: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """The arrays of the state that `gan.sample` draws with, by their path in it: `ema_params/layer_0/kernel`."""
+    used = drawn_with(run, inputs)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+        for index, (path, leaf) in enumerate(jax.tree.leaves_with_path(run.state))
+        if index in used
+    }
+
+
+def drawn_with(run: Run, inputs: tuple[str, ...] = ()) -> set[int]:
+    """Which leaves of the state have a part in what is drawn: neither the discriminator nor the optimizers."""
+    # The compiler's own answer. It gives one where all shapes are numbers, so the batch here is the run's own.
+    state = jax.eval_shape(lambda: run.state)
+    kept = export.export(jax.jit(run.gan.sample))(state, _inputs(run, inputs)).module_kept_var_idx
+    return set(kept) & set(range(len(jax.tree.leaves(state))))
+
+
+def _inputs(run: Run, names: tuple[str, ...]) -> dict[str, jax.ShapeDtypeStruct]:
+    known = jax.eval_shape(run.gan.preview, jax.random.key(0), run.batch)
+    if unknown := sorted(set(names) - known.keys()):
+        raise ValueError(f"no input {', '.join(unknown)}: {run.folder} is drawn with {', '.join(known)}")
+    return {name: known[name] for name in names or known}
+
+
+def main(config: Config) -> Path:
+    if importlib.util.find_spec(NEEDS[config.to]) is None:
+        raise ModuleNotFoundError(f"{NEEDS[config.to]} is missing: pip install 'jaxgan[experiments]'")
+    run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
+    output = Path(config.output or run.folder / "exported" / f"generator-{run.step}.{config.to}")
+    if config.to == "stablehlo":
+        exported = program(run, config.inputs)
+        content = exported.serialize()
+        (inputs,), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
+        outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
+        summary = f"{_described(inputs)} to {_described(outputs)}, for {', '.join(exported.platforms)}"
+    else:
+        from safetensors.numpy import save
+
+        arrays = weights(run, config.inputs)
+        # Text, as the format wants it: what config.json says, and the step.
+        content = save(arrays, {"run": json.dumps(load_config(run.folder)), "step": str(run.step)})
+        summary = f"{len(arrays)} arrays, {sum(array.size for array in arrays.values()):,} numbers"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    draft = output.with_name(f".{output.name}.tmp")
+    draft.write_bytes(content)
+    draft.replace(output)
+    print(f"step {run.step}: {summary}, {len(content) / 1e6:.1f} MB: {output}")
+    return output
+
+
+def _described(avals: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {aval.str_short()}" for name, aval in avals.items())
+
+
+if __name__ == "__main__":
+    cli.run(Config, main)

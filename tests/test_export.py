@@ -1,0 +1,131 @@
+"""What experiments.export writes is read back and draws the same pictures."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+import textwrap
+
+import flax.traverse_util
+import jax
+import numpy as np
+import pytest
+import safetensors
+import small
+from jax import export as jax_export
+from safetensors.numpy import load
+
+from experiments import export, gan
+from jaxgan.checkpoint import Checkpoints
+from jaxgan.config import save_config
+from jaxgan.run import open_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A generator with convolutions and batch statistics, and a state whose arrays are all different."""
+    folder = tmp_path_factory.mktemp("run")
+    config = gan.Config(workdir=str(folder), dataset="noise", channels=3, width=8, g_norm="batch", batch_size=4)
+    batch = gan.batches(config)(0)[0]
+    state = gan.build(config).init(jax.random.key(0), batch)
+    random = np.random.default_rng(0)
+    changed = lambda leaf: leaf + random.uniform(0.01, 0.1, leaf.shape).astype(leaf.dtype) if leaf.ndim else leaf
+    state = state.replace(**{name: jax.tree.map(changed, getattr(state, name)) for name in PARTS})
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        checkpoints.save(3, state)
+    save_config(config, folder, batch)
+    return open_run(folder, export.EXPERIMENTS)
+
+
+PARTS = ("generator", "discriminator", "ema_params", "ema_model_state")
+
+
+def latents(rows):
+    return {"latents": np.random.default_rng(rows).normal(size=(rows, 6)).astype(np.float32)}
+
+
+def test_stablehlo_draws_what_the_run_draws(run, capsys):
+    path = export.main(export.Config(run=str(run.folder)))
+    assert path == run.folder / "exported" / "generator-3.stablehlo"
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    printed = capsys.readouterr().out
+    assert "latents float32[batch,6] to samples float32[batch,32,32,3], for cpu, cuda, tpu" in printed
+    program = jax_export.deserialize(bytearray(path.read_bytes()))
+    for rows in (1, 5):
+        samples = program.call(latents(rows))["samples"]
+        np.testing.assert_allclose(samples, run.sample(latents(rows))["samples"], rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="batch"):
+        program.call({"latents": np.zeros((2, 7), np.float32)})
+
+
+def test_what_is_written_is_what_is_drawn_with_and_nothing_else(run):
+    expected = {"ema_params": run.state.ema_params, "ema_model_state": run.state.ema_model_state}
+    arrays = export.weights(run)
+    small.assert_same(flax.traverse_util.unflatten_dict(arrays, sep="/"), expected)
+    tensors = re.findall(r'constant dense<["\[].*?tensor<([0-9x]+)xf32>', export.program(run).mlir_module())
+    assert sorted(tensors) == sorted("x".join(map(str, array.shape)) for array in arrays.values())
+
+
+def test_without_an_average_the_last_weights(run):
+    gan_without = gan.build(dataclasses.replace(run.config, ema_decay=0.0))
+    arrays = export.weights(run._replace(gan=gan_without))
+    params = {name for name in arrays if name.startswith("generator/params/")}
+    assert arrays.keys() - params == {name for name in arrays if name.startswith("generator/model_state/batch_stats/")}
+    np.testing.assert_array_equal(
+        arrays["generator/params/layer_0/kernel"], run.state.generator.params["layer_0"]["kernel"]
+    )
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_the_branches_of_other_platforms(run, platform, monkeypatch):
+    """A program for one of them alone has no branches and only native convolutions; run here, it draws the same."""
+    assert "stablehlo.case" in export.program(run).mlir_module()
+    monkeypatch.setattr(export, "PLATFORMS", (platform,))
+    program = export.program(run)
+    text = program.mlir_module()
+    assert "stablehlo.case" not in text
+    assert text.count("stablehlo.convolution") == len([name for name in export.weights(run) if "kernel" in name])
+    program = dataclasses.replace(program, disabled_safety_checks=(jax_export.DisabledSafetyCheck.platform(),))
+    samples = program.call(latents(3))["samples"]
+    np.testing.assert_allclose(samples, run.sample(latents(3))["samples"], rtol=1e-4, atol=1e-5)
+
+
+def test_inputs_are_chosen_by_name(run):
+    assert export.program(run, ("latents",)).in_avals[0].str_short() == "float32[batch,6]"
+    with pytest.raises(ValueError, match=r"no input a: .* is drawn with latents"):
+        export.program(run, ("a",))
+
+
+def test_safetensors_hold_the_averaged_weights_and_the_run(run, tmp_path):
+    path = export.main(export.Config(run=str(run.folder), to="safetensors", output=str(tmp_path / "a/b.safetensors")))
+    assert path == tmp_path / "a/b.safetensors"
+    arrays = flax.traverse_util.unflatten_dict(load(path.read_bytes()), sep="/")
+    state = run.state.replace(**arrays)
+    np.testing.assert_array_equal(run.gan.sample(state, latents(4))["samples"], run.sample(latents(4))["samples"])
+    with safetensors.safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+    assert metadata["step"] == "3"
+    assert json.loads(metadata["run"]) == json.loads((run.folder / "config.json").read_text())
+
+
+def test_the_examples_of_use_run_without_flax_and_jaxgan(run):
+    for to in ("stablehlo", "safetensors"):
+        export.main(export.Config(run=str(run.folder), to=to))
+    paragraphs = (export.__doc__ or "").split("\n\n")
+    examples = [textwrap.dedent(text) for text in paragraphs if text.startswith("    ") and "python -m" not in text]
+    assert len(examples) == 4  # the imports stand apart
+    code = "\n".join(examples).replace("generator-3500", f"{run.folder}/exported/generator-3")
+    code = "import sys\nfor name in ('flax', 'jaxgan', 'orbax'):\n    sys.modules[name] = None\n" + code
+    code += "\nprint(pixels.shape, pixels.dtype, run['config']['latent_dim'], kernel.shape)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "(16, 32, 32, 3) uint8 6 (4, 4, 32, 6)\n"
+
+
+def test_what_is_missing_is_said(run, monkeypatch):
+    monkeypatch.setitem(export.NEEDS, "safetensors", "no_such_package")
+    with pytest.raises(ModuleNotFoundError, match=r"no_such_package is missing: pip install 'jaxgan\[experiments\]'"):
+        export.main(export.Config(run=str(run.folder), to="safetensors"))
+    with pytest.raises(RuntimeError, match="there are steps 3"):
+        export.main(export.Config(run=str(run.folder), checkpoint="7"))
