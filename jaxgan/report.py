@@ -12,8 +12,9 @@ import json
 import math
 import os
 import sys
+import textwrap
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -185,32 +186,42 @@ class TensorBoard:
 
     def __init__(self, folder: str | os.PathLike[str], *, last_step: int = 0) -> None:
         try:
-            from tensorboardX import SummaryWriter
+            from tensorboardX import event_file_writer, summary
+            from tensorboardX.proto import event_pb2
         except ModuleNotFoundError:
             self._writer = None
         else:
-            self._writer = SummaryWriter(str(folder), purge_step=last_step + 1)
+            # Not its SummaryWriter: that writes in a thread, and where the thread meets a full disk the run hangs.
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self._writer = event_file_writer.EventsWriter(str(Path(folder) / "events"))
+            self._summary, self._event = summary, event_pb2
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._add(last_step + 1, session_log=start)
 
     def __enter__(self) -> TensorBoard:
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._writer is not None:
-            self._writer.close()
+            with contextlib.suppress(OSError):  # as of a full disk, which the last `write` has met before
+                self._writer.close()
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Writes the finite ones of the scalars."""
         if self._writer is not None:
             for name, value in metrics.items():
                 if math.isfinite(number := float(value)):
-                    self._writer.add_scalar(name, number, step)
+                    self._add(step, summary=self._summary.scalar(name, number))
             self._writer.flush()
 
     def write_image(self, step: int, name: str, image: np.ndarray) -> None:
         """Writes a uint8 image `[H, W, C]`."""
         if self._writer is not None:
-            self._writer.add_image(name, image, step, dataformats="HWC")
+            self._add(step, summary=self._summary.image(name, image, dataformats="HWC"))
             self._writer.flush()
+
+    def _add(self, step: int, **content: Any) -> None:
+        self._writer.write_event(self._event.Event(step=step, wall_time=time.time(), **content))
 
 
 def image_grid(outputs: Mapping[str, ArrayLike]) -> np.ndarray:
@@ -256,6 +267,41 @@ def image_grid(outputs: Mapping[str, ArrayLike]) -> np.ndarray:
     _, height, width, _ = tiles.shape
     grid = tiles.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
     return grid.reshape(rows * height, columns * width, channels)[:-GAP, :-GAP]
+
+
+def labelled_rows(images: ArrayLike, labels: Sequence[str]) -> np.ndarray:
+    """Draws a row of images for each of at most 10 labels, which stand to the left of them.
+
+    Args:
+      images: `[N, H, W, C]` as for `image_grid`, first those of the first label, as many of each.
+      labels: text, broken where it is too long for its row.
+
+    Returns:
+      The picture, uint8 `[height, width, C]`.
+
+    Raises:
+      ValueError: images that do not divide among the labels, or more than fit a picture.
+    """
+    images = np.asarray(images)
+    if not labels or len(images) % len(labels) or len(labels) > MAX_ROWS or not 0 < len(images) <= MAX_TILES:
+        raise ValueError(
+            f"{len(images)} images for {len(labels)} labels: at most {MAX_ROWS} labels, as many images of each, and at "
+            f"most {MAX_TILES} in one picture"
+        )
+    rows = images.reshape(len(labels), -1, *images.shape[1:])
+    if rows.shape[1] == 1:
+        rows = np.pad(rows, ((0, 0), (0, 1), *((0, 0),) * 3), constant_values=255 if rows.dtype == np.uint8 else 1)
+    grid = image_grid({str(column): rows[:, column] for column in range(rows.shape[1])})
+    pil_image, pil_draw, pil_font = (_import(f"PIL.{name}") for name in ("Image", "ImageDraw", "ImageFont"))
+    width, pitch = 176, (len(grid) + GAP) // len(labels)
+    picture = pil_image.new("RGB", (width + grid.shape[1], len(grid)), "white")
+    picture.paste(pil_image.fromarray(grid.squeeze(-1) if grid.shape[-1] == 1 else grid).convert("RGB"), (width, 0))
+    draw, font = pil_draw.Draw(picture), pil_font.load_default(size=12)
+    for row, label in enumerate(labels):
+        lines = textwrap.wrap(label, 26, max_lines=max(1, pitch // 15), placeholder=" ...")
+        box = (8, row * pitch + (pitch - GAP) // 2)
+        draw.multiline_text(box, "\n".join(lines), fill="black", font=font, anchor="lm", spacing=2)
+    return np.asarray(picture)
 
 
 def scatter(samples: ArrayLike, data: ArrayLike, *, title: str = "") -> Any:

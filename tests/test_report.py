@@ -211,6 +211,20 @@ def test_what_is_no_drawing_is_refused(tmp_path, drawing):
         report.save_image(tmp_path / "a.png", drawing)
 
 
+def test_labelled_rows_are_images_beside_their_labels():
+    images = np.zeros((4, 8, 8, 1), np.uint8)
+    images[2:] = 255
+    picture = report.labelled_rows(images, ["dark", "light"])
+    assert picture.dtype == np.uint8
+    grid = report.image_grid({"0": images[::2], "1": images[1::2]})
+    np.testing.assert_array_equal(picture[:, -grid.shape[1] :], np.broadcast_to(grid, (*grid.shape[:2], 3)))
+    text = picture[:, : -grid.shape[1]]
+    assert text[: len(text) // 2].min() < 100 and text[len(text) // 2 :].min() < 100
+    for labels in (["a", "b", "c"], [], ["x"] * 11):
+        with pytest.raises(ValueError, match="labels"):
+            report.labelled_rows(images, labels)
+
+
 def test_scatter_draws_samples_over_data(tmp_path):
     angles = np.linspace(0, 2 * np.pi, 100)
     data = np.stack([np.cos(angles), np.sin(angles)], axis=1)
