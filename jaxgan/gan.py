@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
-from jaxgan.optim import learning_rate_of, moving_average
-from jaxgan.state import GANState, TrainState, create_player, gradient_step
+from jaxgan.optim import moving_average
+from jaxgan.state import GANState, create_player, gradient_step
+from jaxgan.steps import MIXED, as_augment, check_penalty, mean_score, named_metrics, step_keys, value_at
 from jaxgan.types import GAN, AdversarialLoss, Augment, Batch, Metrics, Network, PenaltyFn
 
 
@@ -60,11 +60,11 @@ def make_gan(
     Raises:
       ValueError: a penalty, which is a function of single samples, on a discriminator that mixes its batch.
     """
-    if penalty is not None and discriminator.mixes_batch:
-        raise ValueError(_MIXED)
+    if penalty is not None:
+        check_penalty(discriminator)
     if d_steps < 1:
         raise ValueError(f"d_steps={d_steps} must be at least 1")
-    augment = augment if isinstance(augment, Augment) else _fixed(augment or (lambda samples, key: samples))
+    augment = as_augment(augment)
 
     def init(key: Array, batch: Batch) -> GANState:
         g_key, d_key, state_key = jax.random.split(key, 3)
@@ -73,7 +73,7 @@ def make_gan(
         g = create_player(generator, g_tx, g_key, latents, *_condition(batch))
         d = create_player(discriminator, d_tx, d_key, samples, *_condition(batch))
         if penalty is not None and "batch_stats" in d.model_state:
-            raise ValueError(_MIXED)
+            raise ValueError(MIXED)
         state = GANState(state_key, g, d, augment_state=jax.tree.map(jnp.asarray, augment.init))
         if ema_decay is not None:
             # Copies: the loop donates the state, and one buffer cannot be given away twice.
@@ -85,7 +85,7 @@ def make_gan(
         return jax.random.normal(key, (len(batch["image"]), latent_dim))
 
     def d_step(state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
-        keys = _keys(state.key, 0, state.discriminator, 7)
+        keys = step_keys(state.key, 0, state.discriminator, 7)
         condition = _condition(batch)
         real = batch["image"]
         g = state.generator
@@ -102,20 +102,20 @@ def make_gan(
             real_scores, model_state = score(augment.apply(augment_state, real, keys[2]), start, keys[3])
             fake_scores, model_state = score(augment.apply(augment_state, fake, keys[4]), model_state, keys[5])
             value = loss.discriminator(real_scores, fake_scores)
-            metrics = {"real_score": _mean(real_scores), "fake_score": _mean(fake_scores)}
+            metrics = {"real_score": mean_score(real_scores), "fake_score": mean_score(fake_scores)}
             metrics |= loss.estimate(real_scores, fake_scores)
             metrics |= augment.update(augment_state, real_scores)
             if penalty is not None:
                 metrics["penalty"] = penalty(lambda samples: score(samples, start, keys[3])[0], real, fake, keys[6])
-                value += _at(penalty_weight, state.discriminator.step) * metrics["penalty"]
+                value += value_at(penalty_weight, state.discriminator.step) * metrics["penalty"]
             return value, (model_state, metrics)
 
         d, metrics = gradient_step(state.discriminator, loss_fn, d_tx)
         adapted = {name: metrics[name] for name in augment_state}
-        return state.replace(discriminator=d, augment_state=adapted), _named("d", d, metrics)
+        return state.replace(discriminator=d, augment_state=adapted), named_metrics("d", d, metrics)
 
     def g_step(state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
-        keys = _keys(state.key, 1, state.generator, 6)
+        keys = step_keys(state.key, 1, state.generator, 6)
         condition = _condition(batch)
         d = state.discriminator
         augment_state = state.augment_state
@@ -138,10 +138,10 @@ def make_gan(
         g, metrics = gradient_step(state.generator, loss_fn, g_tx)
         if ema_decay is not None:
             average, new = (state.ema_params, state.ema_model_state), (g.params, g.model_state)
-            average = moving_average(average, new, _at(ema_decay, state.step))
+            average = moving_average(average, new, value_at(ema_decay, state.step))
             state = state.replace(ema_params=average[0], ema_model_state=average[1])
         state = state.replace(generator=g)
-        return state, _named("g", g, metrics)
+        return state, named_metrics("g", g, metrics)
 
     def train_step(state: GANState, batches: tuple[Batch, ...]) -> tuple[GANState, Metrics]:
         if len(batches) != d_steps:
@@ -160,7 +160,7 @@ def make_gan(
     def sample(state: GANState, inputs) -> dict[str, Array]:
         g = state.generator
         params, model_state = (
-            (g.params, g.model_state) if ema_decay is None else (state.ema_params, state.ema_model_state)
+            (g.params, g.model_state) if state.ema_params is None else (state.ema_params, state.ema_model_state)
         )
         samples, _ = generator.apply(params, model_state, inputs["latents"], *_condition(inputs), train=False)
         return {"samples": samples}
@@ -176,35 +176,5 @@ def make_gan(
     )
 
 
-def _fixed(augment: Callable[[Array, Array], Array]) -> Augment:
-    return Augment({}, lambda state, samples, key: augment(samples, key), lambda state, real_scores: state)
-
-
-_MIXED = (
-    "a penalty is a function of single samples, but this discriminator mixes its batch (batch norm): "
-    "give it norm='layer' or norm='none'"
-)
-
-
 def _condition(batch) -> tuple[Array, ...]:
     return (batch["condition"],) if "condition" in batch else ()
-
-
-def _keys(key: Array, player: int, state: TrainState, number: int) -> Array:
-    """Keys for one step, of the run's key, who moves and how often they have moved: none is ever used twice."""
-    return jax.random.split(jax.random.fold_in(jax.random.fold_in(key, player), state.step), number)
-
-
-def _at(value: float | optax.Schedule, update: Array) -> Any:
-    return value(update) if callable(value) else value
-
-
-def _mean(scores: Array) -> Array:
-    return jnp.mean(scores, dtype=jnp.float32)
-
-
-def _named(prefix: str, player: TrainState, metrics: Metrics) -> Metrics:
-    """Metrics under the names of the log: `loss` and `grad_norm` belong to a player, the others name themselves."""
-    metrics = {f"{prefix}_{name}" if name in ("loss", "grad_norm") else name: value for name, value in metrics.items()}
-    rate = learning_rate_of(player.opt_state)
-    return metrics if rate is None else metrics | {f"{prefix}_learning_rate": rate}

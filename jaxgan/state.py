@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ import optax
 from flax import struct
 from jax import Array
 
+from jaxgan.image_pool import ImagePool
 from jaxgan.types import Metrics, ModelState, Network, Params
 
 
@@ -52,6 +53,19 @@ class GANState(struct.PyTreeNode):
     @property
     def step(self) -> Array:
         return self.generator.step
+
+
+class CycleGANState(GANState):
+    """Two generators, two discriminators and what the discriminators are shown of earlier steps.
+
+    What a player holds is a dict of two: by `a_to_b` and `b_to_a` for the generators, which share one optimizer, and by
+    the domain it judges, `a` and `b`, for the discriminators.
+
+    Attributes:
+      pools: by domain, generated images of it.
+    """
+
+    pools: Mapping[str, ImagePool] = struct.field(default_factory=dict)
 
 
 def create_player(network: Network, tx: optax.GradientTransformation, key: Array, *inputs: Any) -> TrainState:

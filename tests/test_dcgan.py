@@ -77,8 +77,8 @@ def test_bfloat16_computes_in_it_and_keeps_float32_parameters():
 def test_what_it_has_no_networks_for():
     with pytest.raises(ValueError, match="48 pixels: there are 32, 64, 128"):
         dcgan_generator(48, channels=1)
-    with pytest.raises(ValueError, match="'instance': there are batch, layer, none"):
-        dcgan_discriminator(32, norm="instance")
+    with pytest.raises(ValueError, match="'group': there are batch, instance, layer, none"):
+        dcgan_discriminator(32, norm="group")
     network = dcgan_discriminator(64, width=2)
     with pytest.raises(ValueError, match="64 x 64, not"):
         network.init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))

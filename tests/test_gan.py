@@ -275,11 +275,11 @@ def test_an_adaptive_augmentation_lives_in_the_state():
 
 def test_a_penalty_on_a_discriminator_that_mixes_its_batch_is_refused():
     penalty = lambda critic, real, fake, key: r1_penalty(critic, real)
-    with pytest.raises(ValueError, match="norm='layer' or norm='none'"):
+    with pytest.raises(ValueError, match="norm='layer', norm='none'"):
         small_gan(discriminator=from_linen(BatchNormNet(None)), penalty=penalty)
     # A foreign module that does not say so is found out by its statistics.
     silent = small_gan(discriminator=from_linen(BatchNormNet(None), mixes_batch=False), penalty=penalty)
-    with pytest.raises(ValueError, match="norm='layer' or norm='none'"):
+    with pytest.raises(ValueError, match="norm='layer', norm='none'"):
         silent.init(jax.random.key(0), POINTS)
 
 

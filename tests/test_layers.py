@@ -10,7 +10,7 @@ from jaxgan.gan import make_gan
 from jaxgan.losses import LOSSES
 from jaxgan.networks.base import from_linen
 from jaxgan.networks.convolutions import Conv
-from jaxgan.networks.layers import Norm, SpectralConv, SpectralDense, power_step
+from jaxgan.networks.layers import NORMS, Norm, SpectralConv, SpectralDense, keeps_bias, power_step
 from jaxgan.networks.mlp import mlp_generator
 from jaxgan.optim import adam
 from jaxgan.penalties import r1_penalty
@@ -40,6 +40,50 @@ def test_layer_norm_is_over_the_whole_sample_with_one_scale_a_channel():
     np.testing.assert_allclose(Norm("layer").apply(variables, IMAGES, train=True), expected, rtol=1e-3, atol=1e-4)
 
 
+def test_instance_norm_is_over_the_pixels_of_each_sample_and_channel_and_has_no_parameters():
+    assert Norm("instance").init(jax.random.key(1), IMAGES, train=False) == {}
+    x = np.asarray(IMAGES, np.float64)
+    axes = (1, 2)
+    expected = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 1e-5)
+    for train in (True, False):
+        np.testing.assert_allclose(Norm("instance").apply({}, IMAGES, train=train), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(Norm("instance").apply({}, IMAGES[:1], train=True), expected[:1], rtol=1e-4, atol=1e-5)
+
+
+def test_instance_norm_of_a_constant_channel_is_zero_and_so_is_its_gradient():
+    flat = jnp.full((2, 3, 3, 1), 7.0)
+    function = lambda images: Norm("instance").apply({}, images, train=True)
+    output, back = jax.vjp(function, flat)
+    np.testing.assert_array_equal(output, 0.0)
+    np.testing.assert_allclose(back(jnp.ones_like(flat))[0], 0.0, atol=1e-3)
+
+
+def test_derivatives_of_instance_norm():
+    # The statistics of a hundred numbers in a narrow range, which float16 or a one-pass variance would lose.
+    images = 100.0 + jax.random.normal(jax.random.key(2), (1, 3, 3, 2))
+    weights = jax.random.normal(jax.random.key(3), images.shape)
+    loss = jax.jit(lambda images: jnp.sum(weights * jnp.square(Norm("instance").apply({}, images, train=True))))
+    gradient = jax.grad(loss)(images)
+    # Neither a shift nor a scale of a channel changes the output.
+    centred = images - images.mean((1, 2), keepdims=True)
+    np.testing.assert_allclose(gradient.sum((1, 2)), 0.0, atol=1e-4)
+    np.testing.assert_allclose((gradient * centred).sum((1, 2)), 0.0, atol=1e-3)
+    direction = jax.random.normal(jax.random.key(4), images.shape)
+    slope = (loss(images + 0.02 * direction) - loss(images - 0.02 * direction)) / 0.04
+    np.testing.assert_allclose(jnp.sum(gradient * direction), slope, rtol=2e-2)
+
+
+def test_which_norms_take_a_bias_out():
+    assert [keeps_bias(kind) for kind in NORMS] == [False, False, True, True]
+    for kind in ("batch", "instance"):
+        variables = Norm(kind).init(jax.random.key(1), IMAGES, train=False)
+        plain, shifted = (
+            Norm(kind).apply(variables, images, train=True, mutable=["batch_stats"])[0]
+            for images in (IMAGES, IMAGES + 2.0)
+        )
+        np.testing.assert_allclose(plain, shifted, atol=1e-4)
+
+
 def test_no_norm_has_no_parameters():
     assert Norm("none").init(jax.random.key(1), IMAGES, train=False) == {}
     np.testing.assert_array_equal(Norm("none").apply({}, IMAGES, train=True), IMAGES)
@@ -53,7 +97,7 @@ def test_scale_starts_as_dcgan_has_it():
 
 
 def test_an_unknown_norm_is_named_with_the_valid_ones():
-    with pytest.raises(ValueError, match="'group': there are batch, layer, none"):
+    with pytest.raises(ValueError, match="'group': there are batch, instance, layer, none"):
         Norm("group").init(jax.random.key(0), IMAGES, train=False)
 
 

@@ -222,7 +222,7 @@ def test_what_it_has_no_networks_for():
         resnet_generator(48, channels=1)
     with pytest.raises(ValueError, match="32, 64, 128 pixels, not 28"):
         resnet_discriminator(28)
-    with pytest.raises(ValueError, match="'instance': there are batch, layer, none"):
-        resnet_discriminator(32, norm="instance")
+    with pytest.raises(ValueError, match="'group': there are batch, instance, layer, none"):
+        resnet_discriminator(32, norm="group")
     with pytest.raises(ValueError, match="64 x 64, not"):
         resnet_discriminator(64, width=2).init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))

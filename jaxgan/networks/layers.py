@@ -14,36 +14,41 @@ from jax.typing import DTypeLike
 from jaxgan.networks.convolutions import Conv
 from jaxgan.types import ModelState, Params
 
-NORMS = ("batch", "layer", "none")
+NORMS = ("batch", "instance", "layer", "none")
 
 
 class Norm(nn.Module):
-    """Batch norm, layer norm over a whole sample, or nothing.
+    """Batch norm, instance norm, layer norm over a whole sample, or nothing.
 
     Attributes:
       kind: `batch`: over batch, height and width, with running statistics (momentum 0.9) where `train` is false;
+        `instance`: over height and width of each sample and channel, without scale and offset, as CycleGAN has it;
         `layer`: over height, width and channels of each sample, as WGAN-GP's critic has it; `none`.
       dtype: of the output; statistics are float32. Scale and offset are one number a channel.
+      affine: whether there are a scale and an offset at all.
 
     Raises:
       ValueError: another kind.
 
-    Papers: Ioffe and Szegedy 2015, arXiv:1502.03167; Ba et al. 2016, arXiv:1607.06450. The scale starts at N(1, 0.02)
-    under batch norm, as in DCGAN (Radford et al. 2015, arXiv:1511.06434), and at 1 under layer norm.
+    Papers: Ioffe and Szegedy 2015, arXiv:1502.03167; Ulyanov et al. 2016, arXiv:1607.08022; Ba et al. 2016,
+    arXiv:1607.06450. The scale starts at N(1, 0.02) under batch norm, as in DCGAN (Radford et al. 2015,
+    arXiv:1511.06434), and at 1 under layer norm.
     """
 
     kind: str
     dtype: DTypeLike = jnp.float32
+    affine: bool = True
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool) -> Array:
+        options = {"epsilon": 1e-5, "dtype": self.dtype, "use_scale": self.affine, "use_bias": self.affine}
         if self.kind == "batch":
-            return nn.BatchNorm(
-                use_running_average=not train, momentum=0.9, epsilon=1e-5, scale_init=_near_one, dtype=self.dtype
-            )(inputs)
+            return nn.BatchNorm(use_running_average=not train, momentum=0.9, scale_init=_near_one, **options)(inputs)
+        if self.kind == "instance":
+            return _standardized(inputs).astype(self.dtype)
         if self.kind == "layer":
             axes = tuple(range(1, inputs.ndim))
-            return nn.LayerNorm(reduction_axes=axes, feature_axes=-1, epsilon=1e-5, dtype=self.dtype)(inputs)
+            return nn.LayerNorm(reduction_axes=axes, feature_axes=-1, **options)(inputs)
         check_norm(self.kind)
         return inputs
 
@@ -53,6 +58,19 @@ def check_norm(kind: str) -> str:
     if kind not in NORMS:
         raise ValueError(f"unknown norm {kind!r}: there are {', '.join(NORMS)}")
     return kind
+
+
+def keeps_bias(kind: str) -> bool:
+    """Whether a bias added before this norm changes anything; batch and instance norm take it out again."""
+    return kind not in ("batch", "instance")
+
+
+def _standardized(inputs: Array) -> Array:
+    """Mean 0 and variance 1 of each channel of each sample; a constant channel becomes 0."""
+    wide = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
+    axes = tuple(range(1, inputs.ndim - 1))
+    mean, variance = wide.mean(axes, keepdims=True), wide.var(axes, keepdims=True)
+    return (wide - mean) * jax.lax.rsqrt(variance + 1e-5)
 
 
 def _near_one(key: Array, shape: Any, dtype: Any = jnp.float32) -> Array:

@@ -1,0 +1,56 @@
+"""What the steps of every algorithm have in common: their keys, and how their metrics are made and named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from jaxgan.optim import learning_rate_of
+from jaxgan.state import TrainState
+from jaxgan.types import Augment, Metrics, Network
+
+MIXED = (
+    "a penalty is a function of single samples, but this discriminator mixes its batch (batch norm): "
+    "give it norm='layer', norm='none' or, in a PatchGAN, norm='instance'"
+)
+
+
+def check_penalty(*discriminators: Network) -> None:
+    """Refuses a penalty on a discriminator that is known to mix its batch."""
+    if any(network.mixes_batch for network in discriminators):
+        raise ValueError(MIXED)
+
+
+def step_keys(key: Array, player: int, state: TrainState, shape: int | tuple[int, ...]) -> Array:
+    """Keys for one step, of the run's key, who moves and how often they have moved: none is ever used twice."""
+    return jax.random.split(jax.random.fold_in(jax.random.fold_in(key, player), state.step), shape)
+
+
+def value_at(value: float | optax.Schedule, update: Array) -> Any:
+    """The value of a constant or of a schedule."""
+    return value(update) if callable(value) else value
+
+
+def mean_score(scores: Array) -> Array:
+    """The mean in float32, whatever the network computes in."""
+    return jnp.mean(scores, dtype=jnp.float32)
+
+
+def named_metrics(prefix: str, player: TrainState, metrics: Metrics) -> Metrics:
+    """Metrics under the names of the log: `loss` and `grad_norm` belong to a player, the others name themselves."""
+    metrics = {f"{prefix}_{name}" if name in ("loss", "grad_norm") else name: value for name, value in metrics.items()}
+    rate = learning_rate_of(player.opt_state)
+    return metrics if rate is None else metrics | {f"{prefix}_learning_rate": rate}
+
+
+def as_augment(augment: Augment | Callable[[Array, Array], Array] | None) -> Augment:
+    """An `Augment` of one, of a function `(samples, key) -> samples`, or of nothing."""
+    if isinstance(augment, Augment):
+        return augment
+    apply = augment or (lambda samples, key: samples)
+    return Augment({}, lambda state, samples, key: apply(samples, key), lambda state, real_scores: state)
