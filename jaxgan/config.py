@@ -11,6 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+from jaxgan.types import Batch
+
+_BETTER_SMALL = ("loss", "frechet", "fid", "kernel", "kid", "l1", "kl")  # last word of a score's name
+
 
 def free(default: Any) -> Any:
     """A field that does not change what is computed; it may differ when a run is resumed."""
@@ -22,7 +26,6 @@ class RunConfig:
     """How long, how fast and where to. Every field is a result field (it changes what is computed) or a free one."""
 
     experiment: ClassVar[str] = "run"
-    best_mode: ClassVar[Literal["min", "max"]] = "min"  # whether the score named by `best` is better small or large
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
 
     num_steps: int = free(2000)  # generator updates in all; may grow when a run is resumed
@@ -35,10 +38,11 @@ class RunConfig:
     log_every: int = free(50)  # steps between log lines, which are means over the steps since the last
     sample_every: int = free(500)  # steps between pictures
     checkpoint_every: int = free(500)  # steps between checkpoints
-    evaluate_every: int = free(0)  # steps between evaluations, 0 for only at the end
+    evaluate_every: int = free(0)  # steps between evaluations, 0 for at most one at the end
     keep: int = free(2)  # newest checkpoints to keep, besides the best
     best: str | None = free(None)  # evaluation metric whose best checkpoint is kept too
     on_nonfinite: Literal["stop", "skip"] = free("stop")  # at a NaN or infinity: stop, or skip the update
+    on_alarm: Literal["note", "stop"] = free("note")  # at what looks like a collapse: say so, or save and stop too
     num_devices: int | None = free(None)  # devices to share the batch among, by default all
 
     def __post_init__(self):
@@ -48,6 +52,11 @@ class RunConfig:
         for name in ("evaluate_every", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+
+    @property
+    def best_mode(self) -> Literal["min", "max"]:
+        """Whether the score named by `best` is better small or large."""
+        return "min" if (self.best or "").rpartition("_")[2] in _BETTER_SMALL else "max"
 
     @classmethod
     def from_preset(cls, preset: str, **changes: Any) -> Self:
@@ -77,6 +86,26 @@ class ImageConfig(RunConfig):
     resident_mib: int = free(1024)  # the largest data set to keep on the device, in MiB; larger ones are read anew
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DomainsConfig(RunConfig):
+    """What every experiment that translates between two domains adds; sizes are those of the authors of CycleGAN."""
+
+    # a data set with the splits trainA and trainB: shapes_styles, emoji, cycle_gan/horse2zebra once it is prepared, or
+    # folder:PATH with folders of these names; with --dataset-b any data set, as domain a
+    dataset: str = "shapes_styles"
+    dataset_b: str | None = None  # data set of domain b, by default the same
+    split_a: str | None = None  # what to train on, by default trainA, or train where the domains are two data sets
+    split_b: str | None = None  # the same of domain b, by default trainB, or train
+    paired: bool = False  # show row i of a with row i of b, where these belong together
+    data_dir: str | None = free(None)  # where prepared data sets lie, by default where tensorflow-datasets keeps them
+    image_size: int = 256  # pixels, square; images are cut square and resized to it
+    channels_a: Literal[1, 3] = 3  # of domain a: 1 for grey, 3 for colour; images of the other kind are converted
+    channels_b: Literal[1, 3] = 3  # of domain b
+    load_size: int | None = 286  # pixels to resize to first; image_size is then cut out, elsewhere each time
+    flip: bool = True  # mirror half of the images left to right, others each time
+    resident_mib: int = free(1024)  # the largest data set to keep on the device, in MiB; larger ones are read anew
+
+
 def _names(config: type | RunConfig) -> list[str]:
     return [field.name for field in dataclasses.fields(config)]
 
@@ -102,11 +131,15 @@ def run_folder(config: RunConfig) -> Path:
     return Path("runs") / "-".join([config.experiment, *parts])
 
 
-def save_config(config: RunConfig, folder: Path) -> None:
-    """Writes `config.json`: every field, the versions that computed it, and the git revision if there is one."""
+def save_config(config: RunConfig, folder: Path, batch: Batch) -> None:
+    """Writes `config.json`: every field, a batch's shapes, the versions that computed it, the git revision if any.
+
+    The shapes are what it takes to open the run where its data set is not.
+    """
     record = {
         "experiment": config.experiment,
         "config": dataclasses.asdict(config),
+        "batch": {name: {"shape": list(field.shape), "dtype": str(field.dtype)} for name, field in batch.items()},
         "versions": _versions(),
         "git_revision": _git_revision(),
     }
@@ -117,7 +150,7 @@ def save_config(config: RunConfig, folder: Path) -> None:
 
 
 def load_config(folder: Path) -> dict[str, Any]:
-    """The record `save_config` wrote: `experiment`, `config`, `versions`, `git_revision`."""
+    """The record `save_config` wrote: `experiment`, `config`, `batch`, `versions`, `git_revision`."""
     try:
         record = json.loads((folder / "config.json").read_text())
     except FileNotFoundError:

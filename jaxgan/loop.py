@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
-from jaxgan import report
+from jaxgan import page, report
+from jaxgan.alarm import Alarm
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import RunConfig, differences, load_config, run_folder, save_config
+from jaxgan.metrics.neighbours import pairwise_diversity
 from jaxgan.sharding import by_batch, compile_step, data_mesh, replicated
 from jaxgan.state import GANState
 from jaxgan.types import GAN, Batch, Batches
@@ -34,12 +38,14 @@ def fit(
     *,
     evaluate: Callable[[Any], Mapping[str, float]] | None = None,
     draw: Callable[[Mapping[str, Array]], Any] | None = report.image_grid,
+    files: Mapping[str, Callable[[Path], None]] | None = None,
 ) -> tuple[Any, dict[str, float]]:
     """Trains to `config.num_steps`, from the run folder's last checkpoint if it has one.
 
     The run folder then holds `config.json`, `metrics.jsonl` (means over the steps since the line before),
-    `tensorboard/`, `samples/<step>.png` of one fixed set of inputs, and `checkpoints/<step>`. A stop and a restart
-    change nothing in the result.
+    `tensorboard/`, `samples/<step>.png` of one fixed set of inputs, `checkpoints/<step>`, and `report.html`, which
+    shows all of it. A stop and a restart change nothing in the result. What looks like a collapse is said once, see
+    `jaxgan.alarm`.
 
     Args:
       gan: the algorithm.
@@ -47,6 +53,8 @@ def fit(
       config: how long and where to.
       evaluate: `state -> scores`, called at `evaluate_every` and at the end, each time followed by a checkpoint.
       draw: from the outputs of `gan.sample` to a picture, see `report.save_image`; None draws nothing.
+      files: what else the run folder must hold for the run to be used, such as a vocabulary: by its name there, the
+        function that writes it to a path.
 
     Returns:
       The final state, and the last line of metrics.
@@ -56,7 +64,9 @@ def fit(
         `config.best` is no score of `evaluate`.
       NonFiniteError: a metric stopped being finite under `on_nonfinite="stop"`.
       CheckpointError: a checkpoint could not be written or read.
-      SystemExit: SIGINT or SIGTERM came, and the state has been saved. A second SIGINT leaves at once.
+      OSError: metrics or a picture could not be written, or data not be read.
+      SystemExit: SIGINT or SIGTERM came, or an alarm under `on_alarm="stop"`, and the state has been saved. A second
+        SIGINT leaves at once.
     """
     if config.best is not None and evaluate is None:
         raise ValueError(f"best={config.best!r} names a score, but this run has no evaluation that could give one")
@@ -76,7 +86,8 @@ def fit(
                 state = _weights_from(Path(config.init_from), state)
             state = jax.device_put(state, replicated(mesh))
         else:
-            state = checkpoints.restore(start, abstract, sharding=replicated(mesh))
+            state = checkpoints.restore(None, abstract, sharding=replicated(mesh))
+            start = checkpoints.latest_step() or start  # an earlier one where the newest is damaged
         if start >= config.num_steps:
             print(f"{folder} is at step {start} of {config.num_steps}: nothing to do")
             return state, {}
@@ -84,11 +95,19 @@ def fit(
         began = time.perf_counter()
         tally = _Tally(gan, config, mesh, abstract, first)
         _introduce(config, folder, mesh, state, batches, start, tally, time.perf_counter() - began)
-        save_config(config, folder)
-        inputs = gan.preview(jax.random.fold_in(key, 1), _at_least(64, batches))
+        save_config(config, folder, first[0])
+        for name, write in (files or {}).items():
+            write(folder / name)
+        shown = _at_least(64, batches)
+        inputs = gan.preview(jax.random.fold_in(key, 1), shown)
 
-        with _Interruption() as interruption, report.Report(folder, num_steps=config.num_steps, last_step=start) as log:
+        with (
+            _stopping(folder),
+            _Interruption() as interruption,
+            report.Report(folder, num_steps=config.num_steps, last_step=start) as log,
+        ):
             scores: dict[str, float] = {}
+            watch = _Watch(folder, start, mesh, shown)
             clock = time.perf_counter()
             for step in range(start + 1, config.num_steps + 1):
                 state = tally.update(state, batches(step - 1))
@@ -107,7 +126,11 @@ def fit(
                 metrics["steps_per_second"] = count / seconds
                 metrics["images_per_second"] = count * gan.d_steps * config.batch_size / seconds
                 if samples and draw is not None:
-                    log.drawing(step, draw(gan.sample(state, inputs)))
+                    outputs = gan.sample(state, inputs)
+                    if len(outputs) > 1:
+                        watch.name_columns(outputs)
+                    log.drawing(step, draw(outputs))
+                    metrics |= watch.diversity(outputs)
                 if evaluates and evaluate is not None:
                     scores = {name: float(value) for name, value in evaluate(state).items()}
                     if config.best not in (None, *scores):
@@ -115,10 +138,18 @@ def fit(
                     metrics |= scores
                 losses = [name for name in metrics if name.endswith("loss")]
                 log.metrics(step, metrics, shown=[*losses, *(scores if evaluates else ())])
+                alarms = watch.alarms(step, metrics)
+                for sentence in alarms:
+                    log.note(f"alarm: {sentence}")
+                stops = stops or (bool(alarms) and config.on_alarm == "stop" and signal.SIGTERM)
+                saves = saves or bool(stops)
                 if saves:
                     checkpoints.save(step, state, scores if evaluates else None)
+                if stops or ends:
+                    checkpoints.wait()  # here, where a signal does not break it off
+                if samples or saves:
+                    watch.write_page(log, at_once=bool(stops) or ends)
                 if stops:
-                    checkpoints.wait()
                     log.note(f"stopped at step {step} and saved in {folder}: the same command goes on from there")
                     raise SystemExit(128 + stops)
                 clock = time.perf_counter()
@@ -126,6 +157,40 @@ def fit(
     if draw is not None:
         print(f"samples: {folder / 'samples' / f'{config.num_steps:08d}.png'}")
     return state, metrics
+
+
+class _Watch:
+    """Looks at a run as it goes on: whether it collapses, and the page on which a user looks at it."""
+
+    def __init__(self, folder: Path, start: int, mesh: Mesh, shown: Batch):
+        self._folder, self._writes = folder, jax.process_index() == 0
+        self._alarm = Alarm()
+        if self._writes:
+            page.record_start(folder, start, f"{mesh.size} x {mesh.devices.flat[0].device_kind}")
+            self._alarm.replay(report.read_metrics(folder / "metrics.jsonl"))
+        self._spread = pairwise_diversity(np.asarray(shown["image"])) if "image" in shown else 0.0
+
+    def diversity(self, outputs: Mapping[str, Array]) -> dict[str, float]:
+        """How much samples differ, over how much as many real ones do."""
+        samples = np.asarray(outputs["samples"], np.float32) if "samples" in outputs else None
+        if not self._spread or samples is None or len(samples) < 2 or not np.isfinite(samples).all():
+            return {}
+        return {"preview_diversity": pairwise_diversity(samples) / self._spread}
+
+    def name_columns(self, outputs: Mapping[str, Array]) -> None:
+        if self._writes:
+            page.save_labels(self._folder / "samples", columns=list(outputs))
+
+    def alarms(self, step: int, metrics: Mapping[str, float]) -> list[str]:
+        return self._alarm.update(step, metrics)
+
+    def write_page(self, log: report.Report, *, at_once: bool) -> None:
+        """`report.html`, at most once a minute; a page that cannot be written does not end a run."""
+        if self._writes:
+            try:
+                page.write_page(self._folder, seconds=0 if at_once else 60)
+            except (OSError, ValueError) as error:
+                log.note(f"report.html was not written: {error}")
 
 
 class _Carry(NamedTuple):
@@ -266,6 +331,15 @@ def _introduce(config, folder, mesh, state, batches, start, tally, seconds) -> N
         print(f"            {notice}")
     print(f"steps       {start} to {config.num_steps}")
     print(f"one step    {cost.get('flops', 0) / 1e9:,.2f} GFLOP{size}, compiled in {seconds:.1f} s", flush=True)
+
+
+@contextlib.contextmanager
+def _stopping(folder: Path) -> Iterator[None]:
+    """A full disk or a lost file under a report, a picture or the data stops the run with one line."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{folder} stops: {error}. The same command goes on from the last checkpoint") from error
 
 
 class _Interruption:

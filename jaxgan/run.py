@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -14,7 +15,8 @@ import numpy as np
 
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import RunConfig, load_config
-from jaxgan.types import GAN, Batches
+from jaxgan.sharding import in_parts
+from jaxgan.types import GAN
 
 
 class Run(NamedTuple):
@@ -25,7 +27,7 @@ class Run(NamedTuple):
       experiment: the module that made it.
       config: its configuration.
       gan: built from the configuration.
-      batches: its training data.
+      batch: shapes and types of a batch, the data set unread.
       state: the checkpoint.
       step: the checkpoint's step.
     """
@@ -34,11 +36,13 @@ class Run(NamedTuple):
     experiment: ModuleType
     config: Any
     gan: GAN
-    batches: Batches
+    batch: Mapping[str, jax.ShapeDtypeStruct]
     state: Any
     step: int
 
-    def sample(self, inputs: Mapping[str, Any], *, live: bool = False, at_once: int = 250) -> dict[str, np.ndarray]:
+    def sample(
+        self, inputs: Mapping[str, Any], *, live: bool = False, at_once: int = 250
+    ) -> Mapping[str, np.ndarray]:
         """The outputs of `gan.sample`, for any number of inputs.
 
         Args:
@@ -49,21 +53,16 @@ class Run(NamedTuple):
         Returns:
           Outputs by name, on the host.
         """
-        state = self.state
-        if live and state.ema_params is not None:
-            state = state.replace(ema_params=state.generator.params, ema_model_state=state.generator.model_state)
-        count = len(next(iter(inputs.values())))
-        parts = [
-            jax.device_get(self.gan.sample(state, {name: rows[i : i + at_once] for name, rows in inputs.items()}))
-            for i in range(0, count, at_once)
-        ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        state = self.state.replace(ema_params=None, ema_model_state=None) if live else self.state
+        return in_parts(partial(self.gan.sample, state), at_once=at_once)(inputs)
 
 
 def open_run(
     folder: str | os.PathLike[str], experiments: Mapping[str, ModuleType], *, checkpoint: int | str = "last"
 ) -> Run:
     """Opens a run folder and reads one of its checkpoints, whatever devices it was written on.
+
+    The data it was trained on need not be there, unless it was written before `config.json` held a batch's shapes.
 
     Args:
       folder: the run folder.
@@ -86,10 +85,19 @@ def open_run(
     config = _config(experiment.Config, record["config"], folder)
     with Checkpoints(folder / "checkpoints", best=config.best, best_mode=config.best_mode) as checkpoints:
         step = checkpoints.resolve(checkpoint)
-        gan, batches = experiment.build(config), experiment.batches(config)
-        abstract = jax.eval_shape(gan.init, jax.random.key(0), batches(0)[0])
-        state = checkpoints.restore(step, abstract)
-    return Run(folder, experiment, config, gan, batches, state, step)
+        gan = experiment.build(config)
+        batch = _batch(record, experiment, config)
+        abstract = jax.eval_shape(gan.init, jax.random.key(0), batch)
+        # The last one is the last that is not damaged.
+        state = checkpoints.restore(None if checkpoint == "last" else step, abstract)
+        step = (checkpoints.latest_step() or step) if checkpoint == "last" else step
+    return Run(folder, experiment, config, gan, batch, state, step)
+
+
+def _batch(record: Mapping[str, Any], experiment: ModuleType, config: Any) -> Mapping[str, jax.ShapeDtypeStruct]:
+    if "batch" not in record:
+        return jax.eval_shape(lambda batch: batch, experiment.batches(config)(0)[0])
+    return {name: jax.ShapeDtypeStruct(field["shape"], field["dtype"]) for name, field in record["batch"].items()}
 
 
 def _config(config_class: Any, values: Mapping[str, Any], folder: Path) -> RunConfig:

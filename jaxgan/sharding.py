@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
@@ -42,6 +43,38 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def by_batch(mesh: Mesh) -> NamedSharding:
     """Where a batch lives: each device holds its rows."""
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def in_parts(
+    function: Callable[[Mapping[str, Any]], Mapping[str, Any]], *, at_once: int = 250
+) -> Callable[[Mapping[str, Any]], Mapping[str, np.ndarray]]:
+    """A function of a batch, such as `GAN.sample` of a state, as one of any number of rows.
+
+    All parts have one shape, so it is compiled once: the last is filled up with its first row, and what comes of that
+    is dropped. Each row counts once, whatever the number of rows at once.
+
+    Args:
+      function: from arrays by name, one row an example, to arrays by name; each row by itself.
+      at_once: rows computed together.
+
+    Returns:
+      The function; its outputs are on the host.
+    """
+
+    def whole(inputs: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
+        count = len(next(iter(inputs.values())))
+        size = min(at_once, count)
+        parts = []
+        for start in range(0, count, size):
+            part = {name: np.asarray(rows[start : start + size]) for name, rows in inputs.items()}
+            kept = len(next(iter(part.values())))
+            filled = {
+                name: np.concatenate([rows, np.repeat(rows[:1], size - kept, axis=0)]) for name, rows in part.items()
+            }
+            parts.append({name: rows[:kept] for name, rows in jax.device_get(function(filled)).items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    return whole
 
 
 def compile_step(step: Callable[[Any, Any], tuple[Any, Any]], mesh: Mesh, state: Any, batches: Any) -> Any:

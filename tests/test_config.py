@@ -2,9 +2,12 @@ import dataclasses
 import json
 from typing import ClassVar, Literal
 
+import jax.numpy as jnp
 import pytest
 
 from jaxgan.config import RunConfig, differences, free, load_config, result_fields, run_folder, save_config
+
+BATCH = {"image": jnp.zeros((4, 8, 8, 3)), "label": jnp.zeros(4, jnp.int32)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,9 +39,13 @@ def test_presets():
 
 
 def test_the_record_comes_back_and_names_what_differs(tmp_path):
-    save_config(Config(note="a"), tmp_path / "run")
+    save_config(Config(note="a"), tmp_path / "run", BATCH)
     record = load_config(tmp_path / "run")
     assert record["config"]["widths"] == [1, 2]
+    assert record["batch"] == {
+        "image": {"shape": [4, 8, 8, 3], "dtype": "float32"},
+        "label": {"shape": [4], "dtype": "int32"},
+    }
     assert differences(Config(note="b", num_steps=99), record) == []
     assert differences(Config(rate=0.2, widths=(1,)), record) == ["rate was 0.1, is 0.2", "widths was [1, 2], is [1]"]
     assert "experiment was 'toy', is 'run'" in differences(RunConfig(), record)
@@ -63,8 +70,13 @@ def test_numbers_that_cannot_be_meant(field, value):
 
 
 def test_config_json_is_whole_json(tmp_path):
-    save_config(Config(), tmp_path)
+    save_config(Config(), tmp_path, BATCH)
     record = json.loads((tmp_path / "config.json").read_text())
-    assert set(record) == {"experiment", "config", "versions", "git_revision"}
+    assert set(record) == {"experiment", "config", "batch", "versions", "git_revision"}
     assert set(record["config"]) == {field.name for field in dataclasses.fields(Config)}
     assert not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.mark.parametrize("best, mode", [("classifier_frechet", "min"), ("a_to_b_l1", "min"), ("coverage", "max")])
+def test_whether_a_score_is_better_small_is_known_by_its_name(best, mode):
+    assert RunConfig(best=best).best_mode == mode

@@ -57,9 +57,9 @@ def test_logged_values_are_means_over_the_interval(tmp_path):
 
 def test_evaluation_is_saved_and_the_best_step_kept(tmp_path):
     scores = iter([3.0, 1.0, float("nan"), 2.0])
-    config = small.config(tmp_path, evaluate_every=5, best="score", keep=1)
-    small.run(config, evaluate=lambda state: {"score": next(scores)})
-    with Checkpoints(tmp_path / "checkpoints", best="score") as checkpoints:
+    config = small.config(tmp_path, evaluate_every=5, best="score_l1", keep=1)
+    small.run(config, evaluate=lambda state: {"score_l1": next(scores)})
+    with Checkpoints(tmp_path / "checkpoints", best="score_l1") as checkpoints:
         assert checkpoints.steps() == [10, 20]
         assert checkpoints.best_step() == 10
 

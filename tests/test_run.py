@@ -18,6 +18,27 @@ def test_a_run_is_opened_as_it_was_left(tmp_path):
     assert open_run(tmp_path, {"small": small}, checkpoint="10").step == 10
 
 
+def without_data(config):
+    raise FileNotFoundError("the data set has been deleted")
+
+
+def test_the_training_data_need_not_be_there(tmp_path, monkeypatch):
+    state, _ = small.run(small.config(tmp_path, num_steps=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(small, "batches", without_data)
+        run = open_run(tmp_path, {"small": small})
+    small.assert_same(run.state, state)
+    assert run.batch == {"image": jax.ShapeDtypeStruct((8, 2), np.float32)}
+
+    # A run of a version that did not write a batch's shapes down.
+    record = json.loads((tmp_path / "config.json").read_text())
+    del record["batch"]
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    earlier = open_run(tmp_path, {"small": small})
+    small.assert_same(earlier.state, state)
+    assert earlier.batch == run.batch
+
+
 def test_sampling_in_parts_with_averaged_or_live_weights(tmp_path):
     state, _ = small.run(small.config(tmp_path, num_steps=3))
     run = open_run(tmp_path, {"small": small})

@@ -1,0 +1,119 @@
+"""CycleGAN: translation between two piles of images that nobody has paired.
+
+Zhu et al. 2017 (arXiv:1703.10593): each generator is held to what its discriminator takes for the other domain, and
+both together to giving back what went in. Residual generators, PatchGAN discriminators that are shown a pool of earlier
+translations, least squares, Adam whose rate falls to zero in the second half of the run.
+
+    python -m experiments.cyclegan
+    python -m experiments.cyclegan --preset paper --dataset folder:PATH    (with folders trainA and trainB)
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from jaxgan import cli, optim
+from jaxgan.config import DomainsConfig, free
+from jaxgan.cyclegan import make_cyclegan
+from jaxgan.data.domains import configured_domains
+from jaxgan.loop import fit
+from jaxgan.losses import LOSSES
+from jaxgan.networks.image_to_image import residual_generator
+from jaxgan.networks.patchgan import patch_discriminator
+from jaxgan.penalties import gradient_penalty
+from jaxgan.types import GAN, Batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(DomainsConfig):
+    experiment: ClassVar[str] = "cyclegan"
+    presets: ClassVar = {
+        "default": {},
+        # 200 epochs of horse2zebra's 1,334 zebras.
+        "paper": {
+            "image_size": 256,
+            "load_size": 286,
+            "flip": True,
+            "width": 64,
+            "blocks": 9,
+            "d_width": 64,
+            "patch_layers": 3,
+            "batch_size": 1,
+            "learning_rate": 2e-4,
+            "ema_decay": 0.0,
+            "num_steps": 266_800,
+        },
+    }
+
+    preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
+    loss: Literal["minimax", "non_saturating", "least_squares", "hinge", "relativistic", "wasserstein"] = (
+        "least_squares"  # the adversarial one; wasserstein with a gradient penalty only
+    )
+    gradient_penalty: float = 0.0  # weight of the gradient penalty on both discriminators, 10 for wasserstein
+    cycle_weight: float = 10.0  # of the cycle loss
+    identity_weight: float = 0.5  # of the identity loss, as a multiple of cycle_weight
+    pool_size: int = 50  # translations of each domain that are kept to be shown to the discriminators again
+    learning_rate: float = 2e-4  # Adam's, of all networks, in the first half of the run
+    width: int = 16  # channels of the generators at the full size
+    blocks: int = 3  # residual blocks of the generators
+    upsampling: Literal["transposed", "resize"] = "transposed"  # resize leaves no checkerboard pattern
+    d_width: int = 24  # channels of the discriminators' first layer
+    patch_layers: int = (
+        2  # of the discriminators' layers that halve the size; 1: patches of 16 pixels, 34, 70, 142, 286
+    )
+    ema_decay: float = 0.995  # of the generators' moving average, 0 for none
+
+    image_size: int = 32  # pixels, square; images are cut square and resized to it
+    load_size: int | None = None  # pixels to resize to first; image_size is then cut out, elsewhere each time
+    flip: bool = False  # mirror half of the images left to right, others each time
+    num_steps: int = free(3000)  # updates of each player
+    batch_size: int = 4  # images of each domain to an update, over all devices
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.loss == "wasserstein" and not self.gradient_penalty:
+            raise ValueError("loss=wasserstein needs a critic that is kept smooth: give gradient_penalty, such as 10")
+
+
+def build(config: Config) -> GAN:
+    channels = {"a": config.channels_a, "b": config.channels_b}
+    rate = optim.linear_decay(config.learning_rate, config.num_steps, constant_steps=config.num_steps // 2)
+
+    def generator(into: str):
+        return residual_generator(
+            channels=channels[into],
+            width=config.width,
+            blocks=config.blocks,
+            upsampling=config.upsampling,
+            dtype=config.dtype,
+        )
+
+    def discriminator():
+        return patch_discriminator(width=config.d_width, layers=config.patch_layers, dtype=config.dtype)
+
+    def penalty(critic, real, fake, key):
+        return config.gradient_penalty * gradient_penalty(critic, real, fake, key)
+
+    return make_cyclegan(
+        {"a_to_b": generator("b"), "b_to_a": generator("a")},
+        {"a": discriminator(), "b": discriminator()},
+        loss=LOSSES[config.loss],
+        penalty=penalty if config.gradient_penalty else None,
+        g_tx=optim.adam(rate),
+        d_tx=optim.adam(rate),
+        cycle_weight=config.cycle_weight,
+        identity_weight=config.identity_weight,
+        pool_size=config.pool_size,
+        ema_decay=config.ema_decay or None,
+    )
+
+
+def batches(config: Config) -> Batches:
+    return configured_domains(config)
+
+
+def main(config: Config) -> dict[str, float]:
+    return fit(build(config), batches(config), config)[1]
+
+
+if __name__ == "__main__":
+    cli.run(Config, main)

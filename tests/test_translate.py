@@ -1,0 +1,175 @@
+"""Translating pictures with a finished run."""
+
+import shutil
+
+import jax
+import numpy as np
+import pytest
+import small_domains
+from PIL import Image
+from small_domains import save
+
+from experiments import translate
+from experiments.translate import Config, output_names, resized, working_size
+from jaxgan import cli
+from jaxgan.data.folder import read_image
+from jaxgan.pixels import from_uint8, to_uint8
+from jaxgan.run import open_run
+
+CHANNELS = {"a_to_b": 1, "b_to_a": 3}  # of what is translated; the other domain has those of the other direction
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run whose training data are gone."""
+    folder, data = (tmp_path_factory.mktemp(name) for name in ("run", "data"))
+    small_domains.train(folder, data)
+    shutil.rmtree(data)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch):
+    monkeypatch.setattr(translate, "EXPERIMENTS", {"small_domains": small_domains})
+
+
+def translated(run, folder, name="out", **options):
+    output = translate.main(Config(run=str(run), input=str(folder / "in"), output=str(folder / name), **options))
+    return {path.relative_to(output).as_posix(): path for path in sorted(output.rglob("*.png"))}
+
+
+def expected(run, pixels, direction):
+    opened = open_run(run, {"small_domains": small_domains})
+    return to_uint8(opened.gan.sample(opened.state, {direction[0]: from_uint8(pixels[None])})[direction][0])
+
+
+@pytest.mark.parametrize("direction", ["a_to_b", "b_to_a"])
+def test_a_picture_of_the_training_size_is_what_the_generator_makes_of_it(run, tmp_path, direction):
+    save(tmp_path / "in/x.png", (16, 16))
+    found = translated(run, tmp_path, direction=direction)
+    assert list(found) == ["x.png"]
+    assert read_image(found["x.png"]).shape == (16, 16, 4 - CHANNELS[direction])
+    np.testing.assert_allclose(
+        read_image(found["x.png"]).astype(int),
+        expected(run, read_image(tmp_path / "in/x.png", channels=CHANNELS[direction]), direction).astype(int),
+        atol=1,  # compiled alone, it may round a value the other way
+    )
+
+
+def test_a_picture_keeps_its_size_and_is_translated_at_that_of_the_run(run, tmp_path):
+    save(tmp_path / "in/x.png", (40, 60))
+    pixels = read_image(tmp_path / "in/x.png")
+    small = np.asarray(Image.fromarray(pixels).resize((24, 16), Image.Resampling.BICUBIC))
+    small = expected(run, small, "b_to_a")[..., 0]
+    large = np.asarray(Image.fromarray(small).resize((60, 40), Image.Resampling.BICUBIC))
+    found = translated(run, tmp_path, direction="b_to_a")["x.png"]
+    assert abs(read_image(found)[..., 0].astype(int) - large).max() <= 1
+
+
+def test_sizes_to_translate_at(run, tmp_path):
+    save(tmp_path / "in/x.png", (21, 33))
+    pixels = read_image(tmp_path / "in/x.png", channels=1)
+    native = read_image(translated(run, tmp_path, "native", size="native")["x.png"])
+    assert abs(native.astype(int) - expected(run, pixels, "a_to_b")).max() <= 1
+    at_8 = read_image(translated(run, tmp_path, "8", size=8)["x.png"])
+    assert at_8.shape == native.shape == (21, 33, 3)
+    assert abs(at_8.astype(int) - native).mean() > 1
+
+
+@pytest.mark.parametrize(
+    ("size", "shorter", "working"),
+    [
+        ((100, 100), 64, (64, 64)),
+        ((480, 640), 256, (256, 336)),  # 341.3, in steps of 16
+        ((640, 480), 256, (336, 256)),
+        ((99, 101), 32, (32, 32)),  # 32.6, in steps of 2
+        ((50, 500), 64, (64, 640)),
+        ((1, 3), 8, (8, 24)),
+    ],
+)
+def test_working_size(size, shorter, working):
+    assert working_size(*size, shorter=shorter) == working
+
+
+def test_few_shapes_serve_all_pictures():
+    shapes = {working_size(1000, width, shorter=256) for width in range(1000, 2001)}
+    assert len(shapes) == 17
+    for height, width in ((1000, 1999), (317, 473)):
+        small = working_size(height, width, shorter=256)
+        assert small[1] / small[0] == pytest.approx(width / height, rel=1 / 32)
+
+
+def test_kinds_of_pictures(run, tmp_path):
+    for mode in ("L", "RGBA", "P"):
+        save(tmp_path / f"in/{mode}.png", (20, 16), mode=mode)
+    Image.fromarray(np.full((16, 16), 65535, np.uint16)).save(tmp_path / "in/deep.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a quarter turn
+    Image.new("RGB", (30, 18)).save(tmp_path / "in/turned.jpg", exif=turned)
+    sizes = {name: read_image(path).shape[:2] for name, path in translated(run, tmp_path).items()}
+    upright = dict.fromkeys(("L.png", "RGBA.png", "P.png"), (20, 16))
+    assert sizes == upright | {"deep.png": (16, 16), "turned.png": (30, 18)}
+
+
+def test_resizing_keeps_the_channels():
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8, 1)
+    assert resized(grey, 4, 6).shape == (4, 6, 1)
+    assert resized(grey, 8, 8) is grey
+    assert resized(grey.repeat(3, axis=2), 3, 5).shape == (3, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("names", "outputs"),
+    [
+        (["a.jpg", "a.png", "b.JPG"], ["a.jpg.png", "a.png.png", "b.png"]),
+        (["a.jpg", "sub/a.png"], ["a.png", "sub/a.png"]),
+        (["a.jpg", "a.jpg.png", "a.png"], ["a.jpg.png", "a.jpg.png.png", "a.png.png"]),
+        (["A.jpg", "a.png"], ["A.jpg.png", "a.png.png"]),
+        (["A.png", "a.png"], ["A.png.png", "a.png.png"]),  # where both can be, both can be written
+        (["1.5 m.jpg"], ["1.5 m.png"]),
+    ],
+)
+def test_output_names(names, outputs):
+    assert output_names(names) == outputs
+    assert len(set(outputs)) == len(names)
+
+
+def test_what_cannot_be_translated(run, tmp_path, monkeypatch):
+    save(tmp_path / "in/x.png", (16, 16))
+    with pytest.raises(ValueError, match="lies in input"):
+        translated(run, tmp_path, "in/out")
+    with pytest.raises(ValueError, match="lies in input"):
+        translated(run, tmp_path, "in")
+    with pytest.raises(ValueError, match="batch_size=0 must be at least 1"):
+        translated(run, tmp_path, batch_size=0)
+    with pytest.raises(ValueError, match="size=0 must be at least 1"):
+        translated(run, tmp_path, size=0)
+    (tmp_path / "in/y.png").write_bytes(b"junk")
+    with pytest.raises(ValueError, match=r"in/y\.png: not an image"):
+        translated(run, tmp_path)
+    assert not (tmp_path / "in/out").exists()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds 0 images"):
+        translate.main(Config(run=str(run), input=str(tmp_path / "empty"), output=str(tmp_path / "none")))
+    monkeypatch.setattr(translate, "EXPERIMENTS", {"other": small_domains})
+    with pytest.raises(ValueError, match="is a run of 'small_domains'; known here: other"):
+        translated(run, tmp_path)
+
+
+def test_the_command_line(capsys):
+    parsed = cli.parse(Config, ["--run", "r", "--input", "i", "--output", "o", "--size", "native"])
+    assert parsed == Config(run="r", input="i", output="o", size="native")
+    assert cli.parse(Config, ["--run", "r", "--input", "i", "--output", "o", "--size", "64"]).size == 64
+    with pytest.raises(SystemExit):
+        cli.parse(Config, ["--run", "r", "--input", "i", "--output", "o", "--direction", "A2B"])
+    assert "a_to_b" in capsys.readouterr().err
+
+
+def test_only_the_translation_asked_for_is_computed(run):
+    """The translation back would cost as much again."""
+    opened = open_run(run, {"small_domains": small_domains})
+    images = jax.ShapeDtypeStruct((1, 16, 16, 1), np.float32)
+    both = jax.jit(lambda state, a: opened.gan.sample(state, {"a": a})).lower(opened.state, images).compile()
+    one = jax.jit(lambda state, a: opened.gan.sample(state, {"a": a})["a_to_b"]).lower(opened.state, images).compile()
+    flops = [compiled.cost_analysis()["flops"] for compiled in (one, both)]
+    assert flops[0] < 0.6 * flops[1]
