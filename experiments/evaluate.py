@@ -1,71 +1,78 @@
-"""Scores a finished run: how many of its samples a classifier is sure of, whether they cover the data, and whether
-they are copies of what the discriminator was shown.
+"""Scores a finished run. Which scores there are depends on what it does: see `jaxgan.evaluation`.
 
-python -m experiments.evaluate --run runs/gan
+    python -m experiments.evaluate --run runs/gan
+    python -m experiments.evaluate --run runs/gan --checkpoint best --against runs/wgan_gp
+
+Scores are added to `RUN/scores.jsonl`, with how they were made; those of two runs are compared only if they were made
+alike.
 """
 
+import dataclasses
+import json
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
-import jax
-import numpy as np
-
-from experiments.sample import EXPERIMENTS
+from experiments import sample, translate
 from jaxgan import cli
-from jaxgan.data.sources import images
-from jaxgan.metrics.features import train_classifier
-from jaxgan.metrics.modes import confident_classes
-from jaxgan.metrics.neighbours import nearest_distances
-from jaxgan.metrics.precision_recall import density_coverage
-from jaxgan.pixels import to_uint8
-from jaxgan.run import open_run
+from jaxgan.evaluation import Evaluation, caption_evaluation, image_evaluation, translation_evaluation
+from jaxgan.metrics.frechet import bias_warning
+from jaxgan.metrics.protocol import Stamp, check_comparable
+from jaxgan.run import Run, open_run
+
+EXPERIMENTS = sample.EXPERIMENTS | translate.EXPERIMENTS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     run: str  # run folder
     checkpoint: str = "last"  # best, last or a step
-    num_samples: int = 1000  # how many samples
+    num_samples: int = 1000  # how many samples, captions or pictures to translate, of each kind
     seed: int = 0  # of the samples
-    train_split: str = "train"  # images to train the classifier on, whatever the run was trained on
-    test_split: str = "test"  # images to measure it, and the cover, by
-    threshold: float = 0.9  # the classifier is sure above this probability
+    against: str | None = None  # another run that was evaluated in the same way, to print its scores beside
 
 
 def main(config: Config) -> dict[str, float]:
-    if config.num_samples < 1:
-        raise ValueError(f"num_samples={config.num_samples} must be at least 1")
+    if config.num_samples < 2:
+        raise ValueError(f"num_samples={config.num_samples} must be at least 2")
     run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
-    options = {name: getattr(run.config, name) for name in ("data_dir", "image_size", "channels")}
-    train, test, shown = (
-        {name: to_uint8(field) if field.dtype == np.float32 else field for name, field in data.items()}
-        for data in (
-            images(run.config.dataset, split, **options)
-            for split in (config.train_split, config.test_split, run.config.split)
-        )
-    )
-    if "label" not in train or "label" not in test:
-        raise ValueError(f"data set {run.config.dataset} has no labels to train a classifier with")
-    predict = train_classifier(train["image"], train["label"])
-
-    latents = jax.random.normal(jax.random.key(config.seed), (config.num_samples, run.config.latent_dim))
-    samples = to_uint8(run.sample({"latents": latents})["samples"])
-
-    real, generated = predict(test["image"]), predict(samples)
-    accuracy = float((real.argmax(axis=1) == test["label"]).mean())
-    scores = confident_classes(generated, config.threshold)
-    some = slice(0, 1000)
-    unseen = np.median(nearest_distances(test["image"][some], shown["image"]))
-    scores["nearest"] = float(np.median(nearest_distances(samples[some], shown["image"])) / unseen)
-    scores["coverage"] = density_coverage(test["image"][some], samples)["coverage"]
+    evaluation = _evaluation(run, config)
     averaged = run.state.ema_params is not None
+    stamp = Stamp(**evaluation.protocol, averaged=averaged, step=run.step)
+    others = _scores_of(Path(config.against), stamp) if config.against else {}
+    scores = evaluation.scores(run.sample)
+    with (run.folder / "scores.jsonl").open("a") as file:
+        file.write(json.dumps({"scores": scores, "stamp": dataclasses.asdict(stamp)}) + "\n")
+
     print(f"run         {run.folder} at step {run.step}, {'averaged' if averaged else 'live'} weights")
-    print(f"classifier  {accuracy:.1%} of {len(real)} test images right")
-    print(f"real        sure of {confident_classes(real, config.threshold)['confident']:.1%} of them")
-    print(f"samples     sure of {scores['confident']:.1%} of {len(samples)}")
-    print("classes     " + "  ".join(f"{k}: {share:.1%}" for k, share in scores.items() if k.startswith("class_")))
-    print(f"nearest     training image at {scores['nearest']:.2f} of its distance from unseen real images (median)")
-    print(f"coverage    {scores['coverage']:.1%} of {len(test['image'][some])} test images")
-    return {"accuracy": accuracy, **scores}
+    made = f"{stamp.fake_count} against {stamp.real_count} of {stamp.dataset} {stamp.split}"
+    print(f"scores      {made}, features: {stamp.features}, {stamp.image_size} pixels, as bytes")
+    if "classifier_frechet" in scores and (warning := bias_warning(stamp.real_count, stamp.fake_count, 128)):
+        print(f"            {warning}")
+    for name, value in scores.items():
+        beside = f"   {others[name]:10.4f}" if name in others else ""
+        print(f"{name:42} {value:10.4f}{beside}")
+    return scores
+
+
+def _evaluation(run: Run, config: Config) -> Evaluation:
+    if run.experiment in translate.EXPERIMENTS.values():
+        return translation_evaluation(run.config, most=config.num_samples)
+    options = {"num_samples": config.num_samples, "seed": config.seed}
+    if run.experiment in sample.WITH_PROMPTS:
+        words = sample.vocabulary(run)
+        return caption_evaluation(run.config, partial(words.encode, max_len=run.config.max_words), **options)
+    return image_evaluation(run.config, **options)
+
+
+def _scores_of(folder: Path, stamp: Stamp) -> dict[str, float]:
+    """The last scores of another run, if they were made as this stamp says."""
+    try:
+        record = json.loads((folder / "scores.jsonl").read_text().splitlines()[-1])
+    except (OSError, IndexError, json.JSONDecodeError) as error:
+        raise ValueError(f"{folder} has no scores to compare with: evaluate it first ({error})") from None
+    check_comparable(stamp, Stamp(**record["stamp"]))
+    return record["scores"]
 
 
 if __name__ == "__main__":

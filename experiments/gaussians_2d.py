@@ -28,7 +28,6 @@ from jaxgan.types import GAN
 @dataclass(frozen=True, kw_only=True)
 class Config(RunConfig):
     experiment: ClassVar[str] = "gaussians_2d"
-    best_mode: ClassVar = "max"
     presets: ClassVar = {
         "default": {},
         "wgan_gp": {

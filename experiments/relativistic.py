@@ -34,6 +34,7 @@ class Config(ImageConfig):
         "paper": {
             "widths": (768, 768, 768, 768),
             "blocks": 2,
+            "expansion": 2,
             "latent_dim": 64,
             "channels": 3,
             "batch_size": 512,
@@ -50,17 +51,18 @@ class Config(ImageConfig):
     preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
     gamma: float = 1.0  # of R1 and R2, at the start
     last_gamma: float = 0.1  # and from `anneal` on
-    learning_rate: float = 1e-3  # Adam's, of both, at the start
+    learning_rate: float = 2e-3  # Adam's, of both, at the start
     last_learning_rate: float = 1e-4  # and from `anneal` on
     b2: float = 0.9  # Adam's decay of the second moment, of both, at the start; that of the first is 0
     last_b2: float = 0.99  # and from `anneal` on
     average: int = 10_000  # images after which half of the generator's moving average is new, from `anneal` on
     anneal: float = 1.0  # share of the run in which the five schedules go from first to last
-    widths: tuple[int, ...] = (64, 64, 32, 16)  # channels at 4x4, 8x8, ... and the full size
+    widths: tuple[int, ...] = (128, 64, 32, 16)  # channels at 4x4, 8x8, ... and the full size
     blocks: int = 1  # residual blocks at every size
+    expansion: int = 1  # how many times more channels there are inside a block
     latent_dim: int = 8  # size of a latent vector
 
-    num_steps: int = free(2000)  # generator updates
+    num_steps: int = free(4000)  # generator updates
     batch_size: int = 32  # images to an update, over all devices
 
     def __post_init__(self):
@@ -80,7 +82,7 @@ def build(config: Config) -> GAN:
         half_cosine(config.b2, config.last_b2),
     )
     reach = half_cosine(0.0, config.average)
-    network = {"width": config.widths, "blocks": config.blocks, "dtype": config.dtype}
+    network = {"width": config.widths, "blocks": config.blocks, "expansion": config.expansion, "dtype": config.dtype}
     return make_gan(
         r3gan_generator(config.image_size, channels=config.channels, **network),
         r3gan_discriminator(config.image_size, **network),

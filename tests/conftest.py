@@ -1,6 +1,7 @@
 """Strict settings for every test: four CPU devices, no silent broadcasting, a warm compilation cache."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import jax
@@ -12,3 +13,6 @@ jax.config.update(
     "jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR", str(Path(".cache/jax").resolve()))
 )
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+# Trained readers are kept for the session, away from the user's own.
+os.environ["JAXGAN_CACHE"] = tempfile.mkdtemp(prefix="jaxgan-tests-")

@@ -13,11 +13,40 @@ def stripes(count, seed):
     return images, labels
 
 
-def test_it_learns_and_always_the_same():
+def test_it_learns_and_always_the_same(tmp_path, monkeypatch):
     images, labels = stripes(256, seed=0)
     unseen, truth = stripes(600, seed=1)
-    first, second = (train_classifier(images, labels, epochs=4)(unseen) for _ in range(2))
+    readers = []
+    for folder in ("one", "two", "two"):  # the third is found where the second was kept
+        monkeypatch.setenv("JAXGAN_CACHE", str(tmp_path / folder))
+        readers.append(train_classifier(images, labels, epochs=4))
+    (first,), (second,), (third,) = (reader.probabilities(unseen) for reader in readers)
     assert first.shape == (600, 2)  # more than one batch of 500, and a short last one
     np.testing.assert_allclose(first.sum(axis=1), 1.0, rtol=1e-5)
     assert (first.argmax(axis=1) == truth).mean() > 0.95
     np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(second, third)
+    assert len({reader.weights for reader in readers}) == 1
+    assert len(list((tmp_path / "two" / "readers").iterdir())) == 1
+
+    features = readers[0].features(unseen)
+    assert features.shape == (600, 128) and features.min() >= 0
+    # The log odds of two classes are linear in the features, and the fit is exact.
+    odds = np.log(first[:, 1]) - np.log(first[:, 0])
+    design = np.concatenate([features, np.ones((600, 1))], axis=1)
+    known = np.abs(odds) < 10  # float32 probabilities round away beyond
+    solution, *_ = np.linalg.lstsq(design[known], odds[known], rcond=None)
+    np.testing.assert_allclose(design[known] @ solution, odds[known], atol=2e-2)
+
+
+def test_other_images_are_learned_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXGAN_CACHE", str(tmp_path))
+    images, labels = stripes(64, seed=0)
+    one, other = (train_classifier(some, labels, epochs=1) for some in (images, images ^ 1))
+    assert one.weights != other.weights
+
+
+def test_a_cache_that_cannot_be_written_is_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("JAXGAN_CACHE", str(tmp_path / "file"))
+    assert train_classifier(*stripes(64, seed=0), epochs=1).weights

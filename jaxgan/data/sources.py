@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxgan.pixels import from_uint8, to_uint8
 
-NAMES = ("mnist_5k", "noise", "fashion_mnist", "mnist", "cifar10", "cifar100")
+NAMES = ("mnist_5k", "noise", "fashion_mnist", "mnist", "cifar10", "cifar100", "emoji", "shapes", "shapes_styles")
 NOISE_SPLITS = {"train": 1024, "test": 256}
 
 Rows = Sequence[int] | np.ndarray
@@ -64,6 +64,12 @@ def images(
       - `fashion_mnist`, `mnist`, `cifar10`, `cifar100`: those of TFDS. Prepared on first use, without TensorFlow, from
         their authors' files where these lie in data_dir, in data_dir/NAME, in TFDS's folder of downloads or, for
         fashion_mnist, where Debian's package dataset-fashion-mnist puts them.
+      - `emoji`: 3,786 emoji of two vendors, 64x64 RGB, and their category; train and test of both, or trainA and testA
+        of Google's (Noto), trainB and testB of Twitter's (Twemoji), which are paired in test alone. Prepared on first
+        use from the npm packages emoji-datasource-google and emoji-datasource-twitter, which `npm pack` gets.
+      - `shapes`: 30,000 drawn scenes of two objects, with captions (`jaxgan.data.captions`); train, test, heldout.
+        `shapes_styles`: such scenes in two styles; trainA and trainB (4,000 each), testA and testB (500, in pairs).
+        32x32 RGB; `shapes/64`, `shapes_styles/64` 64x64. Drawn on first use.
       - any other of TFDS, `name/config:version`, that is prepared as array_record or parquet: its feature `image`, and
         `label` where that is an integer.
       - `folder:PATH`: the image files in a folder and below it, see `jaxgan.data.folder`. If every file lies in a
@@ -132,7 +138,7 @@ def open_images(
     if name == "noise":
         stored = _noise(split, image_size or 32, channels or 3)
     elif name.startswith("folder:"):
-        stored = _folder(name, split)
+        stored = stored_folder(name, split)
     elif name.endswith((".npy", ".npz")):
         stored = _file(name, split)
     else:
@@ -210,7 +216,7 @@ def _file(name: str, split: str) -> Stored:
                 f"{list(pixels.shape[:1])} were expected"
             )
         labels = labels.astype(np.int32)
-    return _in_memory(name, pixels, labels, _rows(name, split, {"train": len(pixels)}))
+    return _in_memory(name, pixels, labels, split_rows(name, split, {"train": len(pixels)}))
 
 
 def _load(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -230,7 +236,8 @@ def _in_memory(name: str, pixels: np.ndarray, labels: np.ndarray | None, rows: n
     return Stored(name, len(rows), fetch)
 
 
-def _folder(name: str, split: str) -> Stored:
+def stored_folder(name: str, split: str) -> Stored:
+    """The image files of `folder:PATH`; what `fetch` gives are their paths."""
     from jaxgan.data.folder import image_files
 
     root = Path(name.removeprefix("folder:")).expanduser()
@@ -243,7 +250,7 @@ def _folder(name: str, split: str) -> Stored:
         files = [file for file, parts in zip(files, inside, strict=True) if len(parts) > 1]
         inside = [parts for parts in inside if len(parts) > 1]
         below = 1
-    rows = _rows(name, split, sizes)
+    rows = split_rows(name, split, sizes)
     labels = None
     if all(len(parts) > below + 1 for parts in inside):
         # Over all splits, so that a class has one number in each of them.
@@ -256,7 +263,7 @@ def _folder(name: str, split: str) -> Stored:
     return Stored(name, len(rows), fetch)
 
 
-def _rows(name: str, split: str, sizes: Mapping[str, int]) -> np.ndarray:
+def split_rows(name: str, split: str, sizes: Mapping[str, int]) -> np.ndarray:
     """The examples of a split, a slice or a sum, where the splits of these sizes lie one after another."""
     starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
     if split in sizes:

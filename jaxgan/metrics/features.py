@@ -1,23 +1,44 @@
-"""Networks that look at images: here a small classifier trained on the labelled data set itself."""
+"""Networks that look at images: small ones, trained once on the labelled data set itself."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
+from flax import traverse_util
 from jax import Array
 
+from jaxgan.metrics.extract import extract
+from jaxgan.metrics.protocol import weights_hash
 from jaxgan.networks.convolutions import Conv
 from jaxgan.pixels import from_uint8
 
 
+class Reader(NamedTuple):
+    """A trained network, as functions of uint8 images `[N, H, W, C]`.
+
+    Attributes:
+      probabilities: of each of A attributes `[N, K_a]`.
+      features: what they are a linear function of, `[N, D]`.
+      weights: SHA-256 of its parameters.
+    """
+
+    probabilities: Callable[[np.ndarray], tuple[np.ndarray, ...]]
+    features: Callable[[np.ndarray], np.ndarray]
+    weights: str
+
+
 class Classifier(nn.Module):
-    """Three strided convolutions, 128 features, and logits.
+    """Three strided convolutions and 128 features: images `[B, H, W, C]` to logits and features.
 
     Attributes:
       num_classes: how many.
@@ -28,17 +49,17 @@ class Classifier(nn.Module):
     width: int = 16
 
     @nn.compact
-    def __call__(self, images: Array) -> Array:
+    def __call__(self, images: Array) -> tuple[Array, Array]:
         hidden = images
         for width in (self.width, 2 * self.width, 4 * self.width):
             hidden = nn.relu(nn.GroupNorm(num_groups=8)(Conv(width, 4, 2, padding=1)(hidden)))
         hidden = nn.relu(nn.Dense(128)(hidden.reshape(len(hidden), -1)))
-        return nn.Dense(self.num_classes)(hidden)
+        return nn.Dense(self.num_classes)(hidden), hidden
 
 
 def train_classifier(
     images: np.ndarray, labels: np.ndarray, *, epochs: int = 12, batch_size: int = 64, seed: int = 0
-) -> Callable[[np.ndarray], np.ndarray]:
+) -> Reader:
     """Trains a `Classifier`, always to the same weights on the same machine.
 
     Images are shifted by up to two pixels at random while it trains; Adam, its rate falling to zero.
@@ -51,35 +72,107 @@ def train_classifier(
       seed: of weights, order and shifts.
 
     Returns:
-      `predict`: uint8 images `[M, H, W, C]` to class probabilities `[M, K]`.
+      The `Reader`, of one attribute.
     """
-    network = Classifier(num_classes=int(labels.max()) + 1)
-    params = network.init(jax.random.key(seed), from_uint8(images[:1]))
-    steps = epochs * (len(images) // batch_size)
-    tx = optax.adam(optax.cosine_decay_schedule(2e-3, steps))
+    return train_reader(images, labels[:, None], epochs=epochs, batch_size=batch_size, shift=2, seed=seed)
 
-    def logits(params: Any, images: Array) -> Any:
-        return network.apply(params, images)
+
+def train_reader(
+    images: np.ndarray,
+    attributes: np.ndarray,
+    *,
+    epochs: int = 12,
+    batch_size: int = 64,
+    network: Callable[[int], nn.Module] = Classifier,
+    shift: int = 0,
+    seed: int = 0,
+) -> Reader:
+    """Trains one network to tell several attributes of an image at once, by the sum of their cross entropies.
+
+    Its weights are kept in `JAXGAN_CACHE` or `~/.cache/jaxgan`, and found there the next time the same is asked for.
+
+    Args:
+      images: uint8 `[N, H, W, C]`.
+      attributes: integers `[N, A]`, column a in 0..K_a-1, every value present.
+      epochs, batch_size, seed: as for `train_classifier`.
+      network: the number of all values to a module, images `[B, H, W, C]` to logits `[B, K_0 + K_1 + ...]` and the
+        features they are linear in.
+      shift: by how many pixels, up to this, images are shifted at random while it trains.
+
+    Returns:
+      The `Reader`.
+    """
+    sizes = attributes.max(axis=0) + 1
+    module = network(int(sizes.sum()))
+    ends = np.cumsum(sizes)[:-1].tolist()
+
+    def logits(params: Any, images: Array) -> list[Array]:
+        together: Any = module.apply(params, images)
+        return jnp.split(together[0], ends, axis=1)
+
+    def train() -> Any:
+        params = module.init(jax.random.key(seed), from_uint8(images[:1]))
+        tx = optax.adam(optax.cosine_decay_schedule(2e-3, epochs * (len(images) // batch_size)))
+
+        @jax.jit
+        def update(params, opt_state, images, attributes):
+            def loss_fn(params):
+                losses = [
+                    optax.softmax_cross_entropy_with_integer_labels(scores, attributes[:, column]).mean()
+                    for column, scores in enumerate(logits(params, images))
+                ]
+                return sum(losses)
+
+            updates, opt_state = tx.update(jax.grad(loss_fn)(params), opt_state, params)
+            return optax.apply_updates(params, updates), opt_state
+
+        opt_state = tx.init(params)
+        random = np.random.default_rng(seed)
+        for _ in range(epochs):
+            order = random.permutation(len(images))[: len(images) // batch_size * batch_size]
+            for rows in order.reshape(-1, batch_size):
+                shifted = np.roll(images[rows], random.integers(-shift, shift + 1, size=2), axis=(1, 2))
+                params, opt_state = update(params, opt_state, from_uint8(shifted), jnp.asarray(attributes[rows]))
+        return params
+
+    settings = f"{module} {epochs} {batch_size} {shift} {seed} {images.shape} {attributes.shape}"
+    params = _kept(settings, (images, attributes), train)
+    probabilities = jax.jit(lambda images: [jax.nn.softmax(one) for one in logits(params, from_uint8(images))])
 
     @jax.jit
-    def update(params, opt_state, images, labels):
-        def loss_fn(params):
-            return optax.softmax_cross_entropy_with_integer_labels(logits(params, images), labels).mean()
+    def features(images: Array) -> Array:
+        both: Any = module.apply(params, from_uint8(images))
+        return both[1]
 
-        updates, opt_state = tx.update(jax.grad(loss_fn)(params), opt_state, params)
-        return optax.apply_updates(params, updates), opt_state
+    def read(images: np.ndarray) -> tuple[np.ndarray, ...]:
+        parts = [probabilities(images[i : i + 500]) for i in range(0, len(images), 500)]
+        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
-    opt_state = tx.init(params)
-    random = np.random.default_rng(seed)
-    for _ in range(epochs):
-        order = random.permutation(len(images))[: len(images) // batch_size * batch_size]
-        for rows in order.reshape(-1, batch_size):
-            shifted = np.roll(images[rows], random.integers(-2, 3, size=2), axis=(1, 2))
-            params, opt_state = update(params, opt_state, from_uint8(shifted), jnp.asarray(labels[rows]))
+    return Reader(read, lambda images: extract(images, features, batch_size=250), weights_hash(params))
 
-    probabilities = jax.jit(lambda images: jax.nn.softmax(logits(params, from_uint8(images))))
 
-    def predict(images: np.ndarray) -> np.ndarray:
-        return np.concatenate([probabilities(images[i : i + 500]) for i in range(0, len(images), 500)])
+def _kept(settings: str, arrays: tuple[np.ndarray, ...], train: Callable[[], Any]) -> Any:
+    """Parameters from the cache, trained now if they are not there: dicts of arrays, under a digest of what made them.
 
-    return predict
+    A cache that cannot be read or written is passed over.
+    """
+    digest = hashlib.sha256(settings.encode())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array))
+    folder = Path(os.environ.get("JAXGAN_CACHE", "~/.cache/jaxgan")).expanduser() / "readers"
+    file = folder / f"{digest.hexdigest()[:32]}.npz"
+    try:
+        with np.load(file) as stored:
+            return traverse_util.unflatten_dict({name: stored[name] for name in stored}, sep="/")
+    except (OSError, ValueError):
+        params = train()
+    draft = file.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as stream:
+            np.savez(stream, **traverse_util.flatten_dict(jax.device_get(params), sep="/"))
+        draft.replace(file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+    return params

@@ -1,0 +1,230 @@
+"""What drawn scenes show: a network that reads their attributes, and scores of scenes that were asked for.
+
+The attributes, their order and their values are those of `jaxgan.data.builders.scenes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from flax import linen as nn
+from jax import Array
+from numpy.typing import ArrayLike
+
+from jaxgan.data.builders.scenes import ATTRIBUTES, NUM_MEANINGS, attributes_of, draw, place
+from jaxgan.metrics.features import Reader, train_reader
+from jaxgan.networks.convolutions import Conv
+
+Probabilities = Sequence[np.ndarray]
+"""Of each attribute `[N, K]`, the probability of each of its K values in each of N images."""
+
+
+class SceneNetwork(nn.Module):
+    """A convolution at full resolution, since small shapes differ in single pixels; three strided ones; 256 features.
+
+    Images `[B, H, W, 3]` to logits and features.
+
+    Images of 64 pixels and more are averaged down to 32 or more first, which is enough to tell all attributes.
+
+    Attributes:
+      num_classes: values of all attributes together.
+    """
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images: Array) -> tuple[Array, Array]:
+        block = max(1, images.shape[1] // 32)
+        hidden = nn.avg_pool(images, (block, block), (block, block))
+        hidden = nn.relu(Conv(16, 3, 1, padding=1)(hidden))
+        for width in (32, 64, 64):
+            hidden = nn.relu(nn.GroupNorm(num_groups=8)(Conv(width, 4, 2, padding=1)(hidden)))
+        hidden = nn.relu(nn.Dense(256)(hidden.reshape(len(hidden), -1)))
+        return nn.Dense(self.num_classes)(hidden), hidden
+
+
+def scene_reader(
+    style: str = "flat", *, image_size: int = 32, num_scenes: int = 40_000, epochs: int = 5, seed: int = 0
+) -> Reader:
+    """Trains a `SceneNetwork` on scenes drawn for it, of all combinations of attributes equally often.
+
+    Always to the same weights on the same machine.
+
+    Args:
+      style: of the scenes, as for `jaxgan.data.builders.scenes.draw`: `flat` reads `shapes` and the domain A of
+        `shapes_styles`, `chalk` its domain B.
+      image_size: side of the images.
+      num_scenes: how many are drawn.
+      epochs: passes over them.
+      seed: of scenes, weights and order.
+
+    Returns:
+      The `Reader` of uint8 images `[N, image_size, image_size, 3]`; its probabilities are of the seven attributes.
+
+    Raises:
+      ValueError: no such style.
+    """
+    random = np.random.RandomState([3, seed])
+    attributes = attributes_of(random.randint(NUM_MEANINGS, size=num_scenes))
+    images = draw(place(attributes, random), image_size, style=style)
+    return train_reader(images, attributes, network=SceneNetwork, epochs=epochs, seed=seed)
+
+
+def likeliest(probabilities: Probabilities) -> np.ndarray:
+    """The likeliest value of each attribute: integers `[N, A]`, a column an attribute.
+
+    >>> likeliest([np.array([[0.2, 0.8]]), np.array([[0.5, 0.1, 0.4]])]).tolist()
+    [[1, 0]]
+    """
+    return np.stack([values.argmax(axis=1) for values in probabilities], axis=1)
+
+
+def attribute_accuracy(predicted: ArrayLike, truth: ArrayLike) -> dict[str, float]:
+    """How often scenes show what they should.
+
+    Args:
+      predicted: what was read in them, integers `[N, 7]`.
+      truth: what they should show, `[N, 7]`.
+
+    Returns:
+      Shares, 0 to 1:
+        - of each attribute by its name;
+        - `shape`, `colour`, `size`: means over both objects; `attributes`: over all seven;
+        - `objects`: the share of objects whose shape and colour are both right, as translations are judged;
+        - `relation`: the axis is right, and the objects agree in at least as many attributes with those asked for as
+          they would the other way round;
+        - `exact`: all seven are right.
+
+    Raises:
+      ValueError: arrays that are not both `[N, 7]` with N at least 1.
+
+    >>> attribute_accuracy([[0, 1, 2, 0, 1, 3, 1]], [[0, 1, 2, 0, 1, 3, 0]])["attributes"] == 6 / 7
+    True
+    """
+    predicted, truth = np.asarray(predicted), np.asarray(truth)
+    if predicted.shape != truth.shape or predicted.shape[1:] != (len(ATTRIBUTES),) or not len(truth):
+        raise ValueError(f"two arrays [N, {len(ATTRIBUTES)}] expected, not {predicted.shape} and {truth.shape}")
+    right = predicted == truth
+    scores = dict(zip(ATTRIBUTES, right.mean(axis=0).tolist(), strict=True))
+    for kind in ("shape", "colour", "size"):
+        scores[kind] = (scores[f"first_{kind}"] + scores[f"second_{kind}"]) / 2
+    objects = right[:, 1:].reshape(-1, 2, 3)
+    swapped = predicted[:, [4, 5, 6, 1, 2, 3]] == truth[:, 1:]
+    ordered = right[:, 1:].sum(axis=1) >= swapped.sum(axis=1)
+    return {
+        **scores,
+        "attributes": float(right.mean()),
+        "objects": float(objects[..., :2].all(axis=-1).mean()),
+        "relation": float((right[:, 0] & ordered).mean()),
+        "exact": float(right.all(axis=1).mean()),
+    }
+
+
+def chance_accuracy(truth: ArrayLike) -> dict[str, float]:
+    """`attribute_accuracy` of scenes that are as frequent as those asked for, but not where they were asked for.
+
+    Args:
+      truth: what was asked for, integers `[N, 7]`, N at least 2.
+
+    Returns:
+      The scores of `attribute_accuracy`, each the mean over all pairs of two different rows.
+
+    Raises:
+      ValueError: fewer than 2 rows, or not 7 columns.
+    """
+    truth = np.asarray(truth)
+    if len(truth) < 2:
+        raise ValueError(f"at least 2 scenes are needed, not {len(truth)}")
+    scores = [attribute_accuracy(np.roll(truth, shift, axis=0), truth) for shift in range(1, len(truth))]
+    return {name: float(np.mean([one[name] for one in scores])) for name in scores[0]}
+
+
+def caption_log_probabilities(probabilities: Probabilities, attributes: ArrayLike) -> np.ndarray:
+    """How well captions fit images: the sum over attributes of the log probability of what the caption says.
+
+    Args:
+      probabilities: what was read in N images, A attributes of each.
+      attributes: what M captions say, integers `[M, A]`.
+
+    Returns:
+      float64 `[N, M]`, at most 0.
+
+    Raises:
+      ValueError: another number of attributes.
+    """
+    attributes = np.asarray(attributes)
+    if attributes.ndim != 2 or attributes.shape[1] != len(probabilities):
+        raise ValueError(f"attributes [M, {len(probabilities)}] expected, not {attributes.shape}")
+    fits = np.zeros((len(probabilities[0]), len(attributes)))
+    for values, said in zip(probabilities, attributes.T, strict=True):
+        fits += np.log(np.maximum(values.astype(np.float64), 1e-30))[:, said]  # float32 rounds below 1e-45 to 0
+    return fits
+
+
+def r_precision(probabilities: Probabilities, attributes: ArrayLike, *, mismatched: int = 99, seed: int = 0) -> float:
+    """The share of images that fit their own caption better than any of some captions of another meaning.
+
+    The others are drawn from the captions given, for each image anew, those that say the same left out. Chance is 1 /
+    (mismatched + 1); an image that fits another caption equally well does not count.
+
+    Args:
+      probabilities: what was read in N images, A attributes of each.
+      attributes: what the caption of each image says, integers `[N, A]`.
+      mismatched: how many others; some may be drawn twice.
+      seed: of the draw.
+
+    Returns:
+      A share, 0 to 1.
+
+    Raises:
+      ValueError: all captions say the same, or another number of attributes or images.
+
+    Paper: Xu et al. 2018, AttnGAN, arXiv:1711.10485.
+    """
+    said, meaning = np.unique(np.asarray(attributes), axis=0, return_inverse=True)
+    meaning = meaning.reshape(-1)
+    fits = caption_log_probabilities(probabilities, said)
+    if len(fits) != len(meaning):
+        raise ValueError(f"{len(fits)} images and {len(meaning)} captions: one caption an image expected")
+    if len(said) < 2:
+        raise ValueError("all captions say the same, so none is a wrong one")
+    random = np.random.default_rng(seed)
+    won = 0
+    for image, own in enumerate(meaning):
+        others = random.choice(meaning[meaning != own], size=mismatched)
+        won += fits[image, own] > fits[image, others].max()
+    return won / len(meaning)
+
+
+def caption_diversity(images: ArrayLike, meaning: ArrayLike) -> float:
+    """How much the images of one caption differ: the mean |difference| of two of them, over pixels, pairs and captions.
+
+    Compare with that of real images of the same captions: a generator that ignores its latents has 0.
+
+    Args:
+      images: floats `[N, ...]`, those of one caption in any places.
+      meaning: which caption each is of, integers `[N]`; those of a single image are left out.
+
+    Returns:
+      The mean, at least 0, in the unit of the images.
+
+    Raises:
+      ValueError: no caption has two images, bytes for images, or unequal counts.
+
+    >>> caption_diversity([[0.0], [3.0], [1.0], [9.0]], [7, 7, 7, 8])
+    2.0
+    """
+    images, meaning = np.asarray(images), np.asarray(meaning)
+    if not np.issubdtype(images.dtype, np.floating) or meaning.shape != images.shape[:1]:
+        raise ValueError(f"floats [N, ...] and [N] expected, not {images.dtype} {images.shape} and {meaning.shape}")
+    means = []
+    for own in np.unique(meaning):
+        if (count := int((meaning == own).sum())) > 1:
+            # Of sorted values x_0 .. x_(n-1), the sum of all differences is the sum of (2 i - n + 1) x_i.
+            values = np.sort(images[meaning == own].reshape(count, -1).astype(np.float64), axis=0)
+            weights = 2.0 * np.arange(count) - count + 1
+            means.append((weights @ values).mean() / (count * (count - 1) / 2))
+    if not means:
+        raise ValueError("no two images have one caption")
+    return float(np.mean(means))
