@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from experiments import sample, translate
 from jaxgan import cli
@@ -58,7 +59,7 @@ def main(config: Config) -> dict[str, float]:
 def _evaluation(run: Run, config: Config) -> Evaluation:
     if run.experiment in translate.EXPERIMENTS.values():
         return translation_evaluation(run.config, most=config.num_samples)
-    options = {"num_samples": config.num_samples, "seed": config.seed}
+    options: dict[str, Any] = {"num_samples": config.num_samples, "seed": config.seed}
     if run.experiment in sample.WITH_PROMPTS:
         words = sample.vocabulary(run)
         return caption_evaluation(run.config, partial(words.encode, max_len=run.config.max_words), **options)

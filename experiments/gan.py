@@ -16,6 +16,7 @@ from jaxgan.augment import named_augmentation
 from jaxgan.config import ImageConfig, free
 from jaxgan.data.pipeline import configured_batches
 from jaxgan.divergences import DivergenceName, f_gan_loss
+from jaxgan.evaluation import image_evaluation, while_training
 from jaxgan.gan import make_gan
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES, LossName
@@ -96,7 +97,8 @@ def batches(config: Config) -> Batches:
 
 
 def main(config: Config) -> dict[str, float]:
-    return fit(build(config), batches(config), config)[1]
+    gan = build(config)
+    return fit(gan, batches(config), config, evaluate=while_training(image_evaluation, gan, config))[1]
 
 
 if __name__ == "__main__":

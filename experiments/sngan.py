@@ -13,6 +13,7 @@ from jaxgan import cli, optim
 from jaxgan.augment import named_augmentation
 from jaxgan.config import ImageConfig, free
 from jaxgan.data.pipeline import configured_batches
+from jaxgan.evaluation import image_evaluation, while_training
 from jaxgan.gan import make_gan
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES
@@ -77,7 +78,8 @@ def batches(config: Config) -> Batches:
 
 
 def main(config: Config) -> dict[str, float]:
-    return fit(build(config), batches(config), config)[1]
+    gan = build(config)
+    return fit(gan, batches(config), config, evaluate=while_training(image_evaluation, gan, config))[1]
 
 
 if __name__ == "__main__":

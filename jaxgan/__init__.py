@@ -6,6 +6,7 @@ The map, for use in other projects:
   divergences, augment f-divergences and their losses; what the discriminator sees, changed at random
   optim                clipped weights, schedules, moving average
   make_gan             two networks, a loss, two optimizers -> a GAN: init, d_step, g_step, train_step, sample
+  make_text_gan        the same with sentences to draw, make_cyclegan with two domains to translate between
   from_linen           a Flax module -> the Network that make_gan takes
   types                what a network, a loss, a penalty and a GAN are
 
@@ -13,11 +14,13 @@ Networks are in `jaxgan.networks`, data in `jaxgan.data`. `jaxgan.loop.fit` trai
 """
 
 from jaxgan import augment, divergences, losses, optim, penalties, types
+from jaxgan.cyclegan import make_cyclegan
 from jaxgan.divergences import f_gan_loss
 from jaxgan.gan import make_gan
 from jaxgan.losses import LOSSES
 from jaxgan.networks.base import from_linen
 from jaxgan.state import GANState, TrainState, gradient_step
+from jaxgan.text_gan import make_text_gan
 from jaxgan.types import GAN, AdversarialLoss, Network
 
 __all__ = [
@@ -33,7 +36,9 @@ __all__ = [
     "from_linen",
     "gradient_step",
     "losses",
+    "make_cyclegan",
     "make_gan",
+    "make_text_gan",
     "optim",
     "penalties",
     "types",

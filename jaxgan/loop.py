@@ -51,7 +51,8 @@ def fit(
       gan: the algorithm.
       batches: its data; `batches(step)` must be the same at every call.
       config: how long and where to.
-      evaluate: `state -> scores`, called at `evaluate_every` and at the end, each time followed by a checkpoint.
+      evaluate: `state -> scores`, called at `evaluate_every` and at the end, each time followed by a checkpoint; and
+        once before the first step where `best` names a score, to see that there is such a one.
       draw: from the outputs of `gan.sample` to a picture, see `report.save_image`; None draws nothing.
       files: what else the run folder must hold for the run to be used, such as a vocabulary: by its name there, the
         function that writes it to a path.
@@ -92,6 +93,8 @@ def fit(
             print(f"{folder} is at step {start} of {config.num_steps}: nothing to do")
             return state, {}
 
+        if config.best is not None and evaluate is not None and config.best not in (names := evaluate(state)):
+            raise ValueError(f"best={config.best!r} is no score of this run: there are {', '.join(names)}")
         began = time.perf_counter()
         tally = _Tally(gan, config, mesh, abstract, first)
         _introduce(config, folder, mesh, state, batches, start, tally, time.perf_counter() - began)
@@ -133,8 +136,6 @@ def fit(
                     metrics |= watch.diversity(outputs)
                 if evaluates and evaluate is not None:
                     scores = {name: float(value) for name, value in evaluate(state).items()}
-                    if config.best not in (None, *scores):
-                        raise ValueError(f"best={config.best!r} is no score of this run: there are {', '.join(scores)}")
                     metrics |= scores
                 losses = [name for name in metrics if name.endswith("loss")]
                 log.metrics(step, metrics, shown=[*losses, *(scores if evaluates else ())])

@@ -1,4 +1,4 @@
-"""Adversarial losses: pure functions of the discriminator's scores.
+"""Losses: pure functions of the discriminator's scores, and two of images, for translation without pairs.
 
 Scores are raw outputs: no sigmoid has been applied, and none is for the losses that want none. They may have any shape
 (`[B]`, `[B, 1]`, PatchGAN maps `[B, H, W, 1]`); real and fake scores are averaged each by itself, so their counts may
@@ -346,6 +346,137 @@ def relativistic_average_generator_loss(real_scores: ArrayLike, fake_scores: Arr
       Jolicoeur-Martineau, 2018, https://arxiv.org/abs/1807.00734
     """
     return relativistic_average_discriminator_loss(fake_scores, real_scores)
+
+
+def matching_aware_discriminator_loss(
+    real_scores: ArrayLike,
+    fake_scores: ArrayLike,
+    mismatched_scores: ArrayLike,
+    *,
+    loss: AdversarialLoss,
+    mismatch_weight: float | Array = 0.5,
+) -> Array:
+    """The discriminator loss of a text GAN, which is shown real images with a wrong text too (GAN-CLS).
+
+    `(1 - w) loss(real, fake) + w loss(real, mismatched)` with the discriminator's side of any adversarial loss and
+    `w = mismatch_weight`. Where that is a term of the real and a term of the fake scores, this is the authors'
+    `real term + (1 - w) fake term + w mismatched term`: real with its own text against the weighted mean of the two
+    kinds of wrong. So it keeps the scale of `loss`: with cross-entropy, equal weights and zero logits, 2 log 2.
+
+    >>> zeros = jnp.zeros(4)
+    >>> round(float(matching_aware_discriminator_loss(zeros, zeros, zeros, loss=LOSSES["non_saturating"])), 4)
+    1.3863
+
+    Args:
+      real_scores: scores of real images with their own text, any shape.
+      fake_scores: scores of generated images with the text they were generated from.
+      mismatched_scores: scores of real images with another text.
+      loss: the adversarial loss.
+      mismatch_weight: w, a scalar in [0, 1]; 0 leaves the mismatched pairs out.
+
+    Returns:
+      A scalar.
+
+    Raises:
+      AssertionError: if the weight is not a scalar.
+
+    References:
+      Reed et al., 2016, https://arxiv.org/abs/1605.05396
+    """
+    chex.assert_rank(mismatch_weight, 0)
+    against_fake = loss.discriminator(jnp.asarray(real_scores), jnp.asarray(fake_scores))
+    against_mismatched = loss.discriminator(jnp.asarray(real_scores), jnp.asarray(mismatched_scores))
+    return (1.0 - mismatch_weight) * against_fake + mismatch_weight * against_mismatched
+
+
+def mode_seeking_loss(
+    samples: ArrayLike, other_samples: ArrayLike, latents: ArrayLike, other_latents: ArrayLike
+) -> Array:
+    """The generator's loss for drawing the same whatever the latents (MSGAN), on two samples of each condition.
+
+    `1 / (E|samples - other_samples| / E|latents - other_latents| + 1e-5)`, means over everything: large where the
+    latents are ignored, and nearly flat where they are not.
+
+    >>> round(float(mode_seeking_loss(jnp.zeros(4), jnp.full(4, 0.5), jnp.zeros(4), jnp.ones(4))), 3)
+    2.0
+
+    Args:
+      samples: samples `[B, ...]`.
+      other_samples: samples of the same conditions from other latents, the same shape.
+      latents: what the first were made from, `[B, latent_dim]`.
+      other_latents: what the others were made from, the same shape.
+
+    Returns:
+      A scalar in (0, 1e5], to be weighted by the caller (1 in the paper).
+
+    Raises:
+      AssertionError: if shapes differ.
+
+    References:
+      Mao et al., 2019, https://arxiv.org/abs/1903.05628
+    """
+    samples, other_samples, latents, other_latents = map(_wide, (samples, other_samples, latents, other_latents))
+    chex.assert_equal_shape([samples, other_samples])
+    chex.assert_equal_shape([latents, other_latents])
+    distance = jnp.mean(jnp.abs(samples - other_samples)) / jnp.mean(jnp.abs(latents - other_latents))
+    return 1.0 / (distance + 1e-5)
+
+
+def _mean_absolute_error(images: ArrayLike, others: ArrayLike) -> Array:
+    images, others = _wide(images), _wide(others)
+    chex.assert_equal_shape([images, others])  # sizes one pixel apart must not broadcast
+    return jnp.mean(jnp.abs(images - others))
+
+
+def cycle_consistency_loss(images: ArrayLike, reconstructed: ArrayLike) -> Array:
+    """How far images are from what a translation and the way back make of them.
+
+    `E[|images - reconstructed|]`, the mean over all pixels and channels. The caller multiplies by its weight, 10 in
+    CycleGAN.
+
+    >>> float(cycle_consistency_loss(jnp.array([1.0, 0.0]), jnp.array([0.5, 0.0])))
+    0.25
+
+    Args:
+      images: images of one domain, any shape.
+      reconstructed: `b_to_a(a_to_b(images))`, the same shape.
+
+    Returns:
+      A scalar, at least 0; at most 2 for images in [-1, 1].
+
+    Raises:
+      AssertionError: if the shapes differ.
+
+    References:
+      Zhu et al., 2017, https://arxiv.org/abs/1703.10593
+    """
+    return _mean_absolute_error(images, reconstructed)
+
+
+def identity_loss(images: ArrayLike, translated: ArrayLike) -> Array:
+    """How much a generator changes images that already are of the domain it translates to.
+
+    `E[|images - translated|]`, the mean over all pixels and channels. The caller multiplies by its weight, in CycleGAN
+    half that of the cycle loss: 5.
+
+    >>> float(identity_loss(jnp.array([1.0, 0.0]), jnp.array([0.5, 0.0])))
+    0.25
+
+    Args:
+      images: images of one domain, any shape.
+      translated: what the generator into this domain makes of them, the same shape.
+
+    Returns:
+      A scalar, at least 0; at most 2 for images in [-1, 1].
+
+    Raises:
+      AssertionError: if the shapes differ.
+
+    References:
+      Taigman et al., 2016, https://arxiv.org/abs/1611.02200;
+      Zhu et al., 2017, section 5.2, https://arxiv.org/abs/1703.10593
+    """
+    return _mean_absolute_error(images, translated)
 
 
 def _of_fake(generator_loss: Callable[[Array], Array]) -> Callable[[Array, Array], Array]:

@@ -16,7 +16,7 @@ import textwrap
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import jax
 import numpy as np
@@ -194,8 +194,9 @@ class TensorBoard:
             # Not its SummaryWriter: that writes in a thread, and where the thread meets a full disk the run hangs.
             Path(folder).mkdir(parents=True, exist_ok=True)
             self._writer = event_file_writer.EventsWriter(str(Path(folder) / "events"))
-            self._summary, self._event = summary, event_pb2
-            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            # The names of this module are made when it is loaded.
+            self._summary, self._event = summary, cast("Any", event_pb2)
+            start = self._event.SessionLog(status=self._event.SessionLog.START)
             self._add(last_step + 1, session_log=start)
 
     def __enter__(self) -> TensorBoard:
@@ -221,6 +222,7 @@ class TensorBoard:
             self._writer.flush()
 
     def _add(self, step: int, **content: Any) -> None:
+        assert self._writer is not None
         self._writer.write_event(self._event.Event(step=step, wall_time=time.time(), **content))
 
 

@@ -40,9 +40,7 @@ class Run(NamedTuple):
     state: Any
     step: int
 
-    def sample(
-        self, inputs: Mapping[str, Any], *, live: bool = False, at_once: int = 250
-    ) -> Mapping[str, np.ndarray]:
+    def sample(self, inputs: Mapping[str, Any], *, live: bool = False, at_once: int = 250) -> Mapping[str, np.ndarray]:
         """The outputs of `gan.sample`, for any number of inputs.
 
         Args:

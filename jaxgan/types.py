@@ -58,6 +58,18 @@ class Network(NamedTuple):
     refresh: Callable[[Params, ModelState], ModelState] = _unchanged
 
 
+class TextDiscriminator(NamedTuple):
+    """A discriminator in two parts, so that one pass over an image serves several texts.
+
+    Attributes:
+      features: images `[B, ...]` to maps `[B, ...]`, all that is computed without the text.
+      head: `(maps, embeddings [B, E])` to raw scores, `[B]` or `[B, ...]`.
+    """
+
+    features: Network
+    head: Network
+
+
 class Augment(NamedTuple):
     """A random change of samples that both players train through, and that may adapt to the discriminator.
 

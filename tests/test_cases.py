@@ -230,7 +230,7 @@ def test_case_18_donation_under_nan_debugging(tmp_path):
         (["--d-norm", "batch"], "norm='layer'"),
         (["--loss", "wasserstein"], "experiments.wgan_gp"),
         (["--dataset", "noise", "--init-from", "nowhere"], "nowhere"),
-        (["--dataset", "noise", "--best", "fid"], "no evaluation"),
+        (["--dataset", "noise", "--channels", "3", "--best", "fid"], "best='fid' is no score"),
     ],
 )
 def test_case_51_settings_that_do_not_fit(arguments, expected, tmp_path, monkeypatch, capsys):

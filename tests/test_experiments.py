@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import evaluate, gan, gaussians_2d, relativistic, sample, sngan, wgan, wgan_gp
+from experiments import cyclegan, evaluate, gan, gaussians_2d, relativistic, sample, sngan, text_to_image, wgan, wgan_gp
 from jaxgan.run import open_run
 
 TINY = {"num_steps": 3, "batch_size": 4, "num_devices": 1}
@@ -37,7 +37,7 @@ def test_gaussians_2d_data_has_the_modes_it_says():
 
 
 IMAGE_EXPERIMENTS = (gan, relativistic, sngan, wgan, wgan_gp)
-NARROW = {sngan: {"g_width": 8, "d_width": 8}, relativistic: {"widths": (8, 8, 8, 8)}}
+NARROW = {sngan: {"g_width": 8, "d_width": 8}, relativistic: {"widths": (16, 16, 16, 16)}}
 
 
 def tiny(experiment, folder, **changes):
@@ -56,6 +56,54 @@ def test_image_experiments_on_noise(experiment, tmp_path, capsys):
     assert json.loads((tmp_path / "config.json").read_text())["experiment"] == config.experiment
 
 
+def test_cyclegan_on_noise(tmp_path):
+    options = {"dataset": "noise", "dataset_b": "noise", "split_b": "test", "width": 4, "d_width": 4, "blocks": 1}
+    metrics = cyclegan.main(cyclegan.Config(workdir=str(tmp_path), **options, **TINY))
+    assert metrics["g_loss"] == pytest.approx(
+        sum(metrics[f"{term}"] for term in ("adversarial_a_to_b", "adversarial_b_to_a", "cycle_loss", "identity_loss")),
+        rel=1e-5,
+    )
+    columns = ["a", "a_to_b", "a_to_b_to_a", "a_identity", "b", "b_to_a", "b_to_a_to_b", "b_identity"]
+    assert json.loads((tmp_path / "samples/labels.json").read_text())["columns"] == columns
+    with pytest.raises(ValueError, match="loss=wasserstein needs"):
+        cyclegan.Config(loss="wasserstein")
+    cyclegan.build(cyclegan.Config(loss="wasserstein", gradient_penalty=10.0))
+
+
+@pytest.fixture(scope="module")
+def captioned_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("captioned")
+    for row, colour in enumerate(["red", "green", "blue", "white"] * 2):
+        Image.new("RGB", (32, 32), colour).save(folder / f"{row}.png")
+        (folder / f"{row}.txt").write_text(f"a {colour} picture\n{colour} all over\n")
+    return folder
+
+
+def test_text_to_image_of_a_folder(captioned_folder, tmp_path, capsys):
+    options = {"dataset": f"folder:{captioned_folder}", "width": 8, **TINY}
+    metrics = text_to_image.main(text_to_image.Config(workdir=str(tmp_path), **options))
+    assert np.isfinite([metrics[name] for name in ("d_loss", "g_loss", "mismatched_score", "mode_seeking")]).all()
+    assert "red" in (tmp_path / "vocabulary.json").read_text()
+    assert Image.open(tmp_path / "samples/00000003.png").width > 176  # prompts stand to the left
+    # Two prompts, the same latents: what is drawn depends on the prompt alone, and twice the same.
+    asked = sample.Config(run=str(tmp_path), prompt=("a red picture", "blue purple"), count=3, same_latents=True)
+    first = sample.main(asked).read_bytes()
+    assert "unknown words: purple" in capsys.readouterr().out
+    assert sample.main(asked).read_bytes() == first
+    images = sample.main(dataclasses.replace(asked, kind="images", output=str(tmp_path / "out")))
+    assert len(list(images.glob("*.png"))) == 6 and (images / "00003.txt").read_text() == "blue purple\n"
+    with pytest.raises(ValueError, match="give --prompt"):
+        sample.main(sample.Config(run=str(tmp_path)))
+    with pytest.raises(ValueError, match="takes no label"):
+        sample.main(sample.Config(run=str(tmp_path), prompt=("red",), label=(1,)))
+
+    with pytest.raises(ValueError, match=r"vocabulary_size=5 is too small for the words of .*: give 9 or more"):
+        text_to_image.main(text_to_image.Config(workdir=str(tmp_path / "b"), **options, vocabulary_size=5))
+    assert not (tmp_path / "b").exists()
+    with pytest.raises(ValueError, match="captions wrong"):
+        text_to_image.Config(flip=True)
+
+
 def test_an_f_gan_by_flag(tmp_path):
     metrics = gan.main(tiny(gan, tmp_path, loss="f_gan", divergence="squared_hellinger", r1=0.0))
     assert metrics["d_loss"] == pytest.approx(-metrics["divergence_estimate"], rel=1e-5)
@@ -68,7 +116,7 @@ def test_augmentation_by_flag(tmp_path):
         gan.build(tiny(gan, tmp_path, augment="colour"))
 
 
-@pytest.mark.parametrize("experiment", IMAGE_EXPERIMENTS)
+@pytest.mark.parametrize("experiment", (*IMAGE_EXPERIMENTS, cyclegan, text_to_image))
 def test_every_preset_is_a_configuration(experiment):
     for preset in experiment.Config.presets:
         config = experiment.Config.from_preset(preset)
@@ -104,7 +152,7 @@ def test_the_schedules_of_r3gan():
     for step in range(6):
         start, metrics = run.train_step(start, data(step))
         share = 0.5 * (1 + np.cos(np.pi * min(step / 4, 1)))
-        assert float(metrics["g_learning_rate"]) == pytest.approx(1e-4 + 9e-4 * share, rel=1e-4)
+        assert float(metrics["g_learning_rate"]) == pytest.approx(1e-4 + 19e-4 * share, rel=1e-4)
         assert float(metrics["d_learning_rate"]) == float(metrics["g_learning_rate"])
 
 
@@ -189,15 +237,32 @@ def test_from_the_command_line_to_a_score(tmp_path):
     assert "Traceback" not in refused.stderr
 
 
-def test_evaluate(tmp_path, capsys, monkeypatch):
-    gan.main(gan.Config(workdir=str(tmp_path / "run"), width=8, data_dir=str(tmp_path / "data"), **TINY))
-    # The classifier has its own test; here anything that gives probabilities will do.
-    predict = lambda images: np.eye(10)[images[:, 0, 0, 0] % 10]
-    monkeypatch.setattr(evaluate, "train_classifier", lambda images, labels: predict)
+def test_evaluate(tmp_path, capsys):
+    for name in ("run", "other"):
+        gan.main(gan.Config(workdir=str(tmp_path / name), width=8, dataset="noise", channels=1, **TINY))
     scores = evaluate.main(evaluate.Config(run=str(tmp_path / "run"), num_samples=30))
-    assert scores["confident"] == 1.0
     assert sum(share for name, share in scores.items() if name.startswith("class_")) == pytest.approx(1.0)
     assert "at step 3" in capsys.readouterr().out
+    record = json.loads((tmp_path / "run" / "scores.jsonl").read_text())
+    assert record["scores"] == scores
+    assert record["stamp"] | {"feature_weights": ""} == {
+        "dataset": "noise",
+        "split": "test",
+        "real_count": 256,
+        "fake_count": 30,
+        "image_size": 32,
+        "features": "classifier",
+        "feature_weights": "",
+        "resizer": "none",
+        "quantized": True,
+        "averaged": True,
+        "step": 3,
+    }
+    evaluate.main(evaluate.Config(run=str(tmp_path / "other"), num_samples=30, against=str(tmp_path / "run")))
+    with pytest.raises(ValueError, match="cannot be compared: fake_count 20 and 30"):
+        evaluate.main(evaluate.Config(run=str(tmp_path / "other"), num_samples=20, against=str(tmp_path / "run")))
+    with pytest.raises(ValueError, match="has no scores"):
+        evaluate.main(evaluate.Config(run=str(tmp_path / "run"), num_samples=20, against=str(tmp_path / "none")))
     with pytest.raises(RuntimeError, match="there are steps 3"):
         evaluate.main(evaluate.Config(run=str(tmp_path / "run"), checkpoint="100"))
     with pytest.raises(ValueError, match="num_samples=0"):

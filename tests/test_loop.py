@@ -56,7 +56,7 @@ def test_logged_values_are_means_over_the_interval(tmp_path):
 
 
 def test_evaluation_is_saved_and_the_best_step_kept(tmp_path):
-    scores = iter([3.0, 1.0, float("nan"), 2.0])
+    scores = iter([0.0, 3.0, 1.0, float("nan"), 2.0])  # the first is of no step
     config = small.config(tmp_path, evaluate_every=5, best="score_l1", keep=1)
     small.run(config, evaluate=lambda state: {"score_l1": next(scores)})
     with Checkpoints(tmp_path / "checkpoints", best="score_l1") as checkpoints:

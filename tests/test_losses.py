@@ -238,3 +238,16 @@ def test_a_pair_with_other_settings_fits_the_table():
 
 def test_the_names_a_flag_accepts_are_those_of_the_table():
     assert get_args(LossName) == tuple(LOSSES)
+
+
+@pytest.mark.parametrize("loss", [losses.cycle_consistency_loss, losses.identity_loss])
+def test_losses_of_images_are_their_mean_distance(loss):
+    rng = np.random.default_rng(0)
+    images, others = (rng.uniform(-1, 1, (2, 4, 5, 3)).astype(np.float32) for _ in range(2))
+    np.testing.assert_allclose(loss(images, others), np.abs(images.astype(np.float64) - others).mean(), rtol=1e-6)
+    assert float(loss(images, images)) == 0.0
+    np.testing.assert_allclose(jax.grad(loss, argnums=1)(images, others), np.sign(others - images) / 120, rtol=1e-5)
+    low = loss(jnp.ones((64, 64), jnp.bfloat16), jnp.full((64, 64), 1.0078125, jnp.bfloat16))
+    assert low.dtype == jnp.float32 and float(low) == 0.0078125
+    with pytest.raises(AssertionError, match="different shapes"):
+        loss(images, others[:, :, :1])

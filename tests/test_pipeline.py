@@ -390,5 +390,14 @@ def test_every_flag_of_image_config_reaches_the_batches(monkeypatch):
     configured_batches(config, d_steps=2, labels="label")
     assert given.pop("names") == ("noise", "test")
     expected = changed | {"batch_size": 5, "seed": 6, "resident_mib": 7, "d_steps": 2, "labels": "label"}
+    expected["num_classes"] = None
     assert given == {name: value for name, value in expected.items() if name != "split"}
     assert flags <= {"dataset", "augment", *expected}  # augment is the training step's
+
+
+@pytest.mark.parametrize("resident_mib", [1024, 0])
+def test_labels_outside_the_classes_are_refused(resident_mib):
+    options = {"batch_size": 4, "image_size": 8, "channels": 1, "labels": "condition", "resident_mib": resident_mib}
+    assert image_batches("noise", num_classes=10, **options)(0)[0]["condition"].max() < 10
+    with pytest.raises(Exception, match=r"data set noise has label \d, outside 0\.\.num_classes-1=1"):
+        image_batches("noise", num_classes=2, **options)(0)

@@ -35,6 +35,7 @@ def image_batches(
     load_size: int | None = None,
     flip: bool = False,
     labels: str | None = None,
+    num_classes: int | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     resident_mib: int = 1024,
 ) -> DeviceBatches | StreamedBatches:
@@ -55,6 +56,7 @@ def image_batches(
         default nothing is cut off but what makes an image square.
       flip: whether half of the images, others each time, are mirrored left to right.
       labels: name of the field for the labels (`"label"`, `"condition"`); by default they are left out.
+      num_classes: how many classes there may be; a label outside 0..num_classes-1 is refused when it is read.
       data_dir: where TFDS keeps its data sets.
       resident_mib: the largest set that is kept on the device, in MiB: 1,024 hold 87,000 RGB images of 64x64.
 
@@ -76,6 +78,10 @@ def image_batches(
     def chosen(fields: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if labels is not None and "label" not in fields:
             raise ValueError(f"data set {name} has no labels")
+        if labels is not None and num_classes is not None:
+            found = fields["label"]
+            if (wrong := found[(found < 0) | (found >= num_classes)]).size:
+                raise ValueError(f"data set {name} has label {wrong[0]}, outside 0..num_classes-1={num_classes - 1}")
         return {"image": fields["image"]} | ({} if labels is None else {labels: fields["label"]})
 
     source = open_images(name, split, data_dir=data_dir, image_size=load_size or image_size, channels=channels)
@@ -87,17 +93,20 @@ def image_batches(
     return StreamedBatches(Source(source.size, lambda rows: chosen(source.read(rows))), **options)
 
 
-def configured_batches(config: Any, *, d_steps: int = 1, labels: str | None = None) -> DeviceBatches | StreamedBatches:
+def configured_batches(
+    config: Any, *, d_steps: int = 1, labels: str | None = None, num_classes: int | None = None
+) -> DeviceBatches | StreamedBatches:
     """The `image_batches` that an experiment's flags ask for.
 
     Args:
       config: an `ImageConfig`, or anything with its fields.
       d_steps: number of batches in a step.
       labels: name of the field for the labels; by default they are left out.
+      num_classes: how many classes there may be, if that is known.
     """
     fields = ("batch_size", "seed", "data_dir", "image_size", "channels", "load_size", "flip", "resident_mib")
     flags = {name: getattr(config, name) for name in fields}
-    return image_batches(config.dataset, config.split, d_steps=d_steps, labels=labels, **flags)
+    return image_batches(config.dataset, config.split, d_steps=d_steps, labels=labels, num_classes=num_classes, **flags)
 
 
 class DeviceBatches:

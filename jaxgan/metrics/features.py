@@ -158,7 +158,7 @@ def _kept(settings: str, arrays: tuple[np.ndarray, ...], train: Callable[[], Any
     """
     digest = hashlib.sha256(settings.encode())
     for array in arrays:
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).tobytes())
     folder = Path(os.environ.get("JAXGAN_CACHE", "~/.cache/jaxgan")).expanduser() / "readers"
     file = folder / f"{digest.hexdigest()[:32]}.npz"
     try:
@@ -170,7 +170,8 @@ def _kept(settings: str, arrays: tuple[np.ndarray, ...], train: Callable[[], Any
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with draft.open("wb") as stream:
-            np.savez(stream, **traverse_util.flatten_dict(jax.device_get(params), sep="/"))
+            by_path: Any = traverse_util.flatten_dict(jax.device_get(params), sep="/")
+            np.savez(stream, **by_path)
         draft.replace(file)
     except OSError:
         with contextlib.suppress(OSError):

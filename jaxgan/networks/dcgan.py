@@ -49,7 +49,7 @@ class DCGANGenerator(nn.Module):
             options = {"use_bias": use_bias, "dtype": self.dtype, "kernel_init": _weights, "name": name}
             return self.conv_transpose(features, (4, 4), (strides, strides), padding, **options)
 
-        widths = _widths(self.size, self.width)[::-1]
+        widths = stage_widths(self.size, self.width)[::-1]
         bias = self.norm != "batch"  # batch norm takes a bias out again
         hidden = layer(widths[0], 1, "VALID", "layer_0", use_bias=bias)(latents[:, None, None, :])
         for index, width in enumerate(widths[1:], 1):
@@ -89,7 +89,7 @@ class DCGANDiscriminator(nn.Module):
             raise ValueError(f"this discriminator takes images of {self.size} x {self.size}, not {images.shape[1:3]}")
         options = {"dtype": self.dtype, "kernel_init": _weights}
         hidden = images
-        for index, width in enumerate(_widths(self.size, self.width)):
+        for index, width in enumerate(stage_widths(self.size, self.width)):
             bias = index == 0 or self.norm != "batch"
             hidden = self.conv(width, (4, 4), (2, 2), 1, use_bias=bias, name=f"layer_{index}", **options)(hidden)
             if index:
@@ -125,6 +125,6 @@ def check_size(size: int) -> None:
         raise ValueError(f"DCGAN has no networks for {size} pixels: there are {', '.join(map(str, SIZES))}")
 
 
-def _widths(size: int, width: int) -> list[int]:
+def stage_widths(size: int, width: int) -> list[int]:
     """Channels at size / 2, size / 4, ..., 4."""
     return [width * 2**index for index in range(size.bit_length() - 3)]

@@ -1,6 +1,8 @@
 """The residual networks of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028) and SNGAN (Miyato et al. 2018,
 arXiv:1802.05957), which are the same but for what holds the discriminator's slope, for 32, 64 and 128 pixels.
 
+With `num_classes` they are told a label, as in Miyato and Koyama 2018, arXiv:1802.05637.
+
 At 32 pixels every layer has `width` channels: the papers' is 128, SNGAN's generator 256. At 64 and 128, widths double
 with every halving, as in SNGAN's code, from `width` (64 there) at the full size to 16 times that at 4x4.
 """
@@ -13,6 +15,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from jaxgan.networks.base import from_linen
+from jaxgan.networks.conditional import ConditionalNorm, ConditionalScore, Conditioning, check_conditioning
 from jaxgan.networks.convolutions import Conv
 from jaxgan.networks.layers import Norm, SpectralConv, SpectralDense, check_norm
 from jaxgan.types import Network
@@ -45,25 +48,33 @@ class UpBlock(nn.Module):
 
     Attributes:
       features: channels of the output.
-      norm: see `Norm`.
+      norm: see `Norm`; a `ConditionalNorm` where it is called with labels.
       dtype: what it computes in.
+      num_classes: of labels, None without.
     """
 
     features: int
     norm: str
     dtype: DTypeLike = jnp.float32
+    num_classes: int | None = None
 
     @nn.compact
-    def __call__(self, maps: Array, *, train: bool) -> Array:
+    def __call__(self, maps: Array, *labels: Array, train: bool) -> Array:
         bias = self.norm != "batch"  # batch norm takes a bias out again
         he = {"dtype": self.dtype, "kernel_init": _he}
-        hidden = nn.relu(Norm(self.norm, self.dtype, name="norm_0")(maps, train=train))
+        hidden = nn.relu(_norm(self, "norm_0")(maps, *labels, train=train))
         hidden = Conv(self.features, 3, use_bias=bias, name="layer_0", **he)(upsample(hidden))
-        hidden = nn.relu(Norm(self.norm, self.dtype, name="norm_1")(hidden, train=train))
+        hidden = nn.relu(_norm(self, "norm_1")(hidden, *labels, train=train))
         hidden = Conv(self.features, 3, name="layer_1", **he)(hidden)
         # The order of resampling and a 1x1 convolution does not matter, but for the cost.
         shortcut = Conv(self.features, 1, dtype=self.dtype, kernel_init=_glorot, name="shortcut")(maps)
         return upsample(shortcut) + hidden
+
+
+def _norm(network: UpBlock | ResNetGenerator, name: str) -> Norm | ConditionalNorm:
+    if network.num_classes is None:
+        return Norm(network.norm, network.dtype, name=name)
+    return ConditionalNorm(network.norm, network.num_classes, network.dtype, name=name)
 
 
 class DownBlock(nn.Module):
@@ -101,7 +112,7 @@ class DownBlock(nn.Module):
 
 
 class ResNetGenerator(nn.Module):
-    """Latents `[B, latent_dim]` to images `[B, size, size, channels]` in [-1, 1].
+    """Latents `[B, latent_dim]`, and labels `[B]` if it has classes, to images `[B, size, size, channels]` in [-1, 1].
 
     A linear layer to a 4x4 map, a block for every doubling, then norm, ReLU, 3x3 convolution and tanh.
 
@@ -111,6 +122,7 @@ class ResNetGenerator(nn.Module):
       width: channels before the last layer.
       norm: see `Norm`.
       dtype: what it computes in; parameters are float32.
+      num_classes: of labels, None without.
     """
 
     size: int
@@ -118,26 +130,29 @@ class ResNetGenerator(nn.Module):
     width: int
     norm: str = "batch"
     dtype: DTypeLike = jnp.float32
+    num_classes: int | None = None
 
     @property
     def mixes_batch(self) -> bool:
         return self.norm == "batch"
 
     @nn.compact
-    def __call__(self, latents: Array, *, train: bool) -> Array:
+    def __call__(self, latents: Array, *labels: Array, train: bool) -> Array:
         first, *widths = (self.width * multiple for multiple in _GENERATOR[self.size])
         hidden = nn.Dense(4 * 4 * first, dtype=self.dtype, kernel_init=_glorot, name="base")(latents)
         hidden = hidden.reshape(-1, 4, 4, first)
         for index, width in enumerate(widths):
-            hidden = UpBlock(width, self.norm, self.dtype, name=f"block_{index}")(hidden, train=train)
-        hidden = nn.relu(Norm(self.norm, self.dtype, name="norm")(hidden, train=train))
+            block = UpBlock(width, self.norm, self.dtype, self.num_classes, name=f"block_{index}")
+            hidden = block(hidden, *labels, train=train)
+        hidden = nn.relu(_norm(self, "norm")(hidden, *labels, train=train))
         return jnp.tanh(Conv(self.channels, 3, dtype=self.dtype, kernel_init=_glorot, name="image")(hidden))
 
 
 class ResNetDiscriminator(nn.Module):
-    """Images `[B, size, size, channels]` to raw scores `[B]`.
+    """Images `[B, size, size, channels]`, and labels `[B]` if it has classes, to raw scores `[B]`.
 
-    Blocks down to 8x8 (2x2 and 4x4 at 64 and 128 pixels), ReLU, the sum over all places, and a linear layer.
+    Blocks down to 8x8 (2x2 and 4x4 at 64 and 128 pixels), ReLU, the sum over all places, and a linear layer, or
+    `ConditionalScore`.
 
     Attributes:
       size: 32, 64 or 128 pixels.
@@ -145,6 +160,8 @@ class ResNetDiscriminator(nn.Module):
       norm: see `Norm`; in all blocks but the first.
       spectral_norm: whether all kernels are spectrally normalized.
       dtype: what it computes in; parameters are float32.
+      num_classes: of labels, None without.
+      conditioning: see `ConditionalScore`.
     """
 
     size: int
@@ -152,13 +169,15 @@ class ResNetDiscriminator(nn.Module):
     norm: str = "none"
     spectral_norm: bool = False
     dtype: DTypeLike = jnp.float32
+    num_classes: int | None = None
+    conditioning: Conditioning = "projection"
 
     @property
     def mixes_batch(self) -> bool:
         return self.norm == "batch"
 
     @nn.compact
-    def __call__(self, images: Array, *, train: bool) -> Array:
+    def __call__(self, images: Array, *labels: Array, train: bool) -> Array:
         if images.shape[1:3] != (self.size, self.size):
             raise ValueError(f"this discriminator takes images of {self.size} x {self.size}, not {images.shape[1:3]}")
         conv, dense = (SpectralConv, SpectralDense) if self.spectral_norm else (Conv, nn.Dense)
@@ -169,18 +188,27 @@ class ResNetDiscriminator(nn.Module):
             block = DownBlock(self.width * multiple, self.norm, conv, dtype=self.dtype, **place)
             hidden = block(hidden, train=train)
         hidden = nn.relu(hidden).sum((1, 2))
-        return dense(1, dtype=self.dtype, kernel_init=_glorot, name="score")(hidden)[:, 0]
+        if self.num_classes is None:
+            return dense(1, dtype=self.dtype, kernel_init=_glorot, name="score")(hidden)[:, 0]
+        score = ConditionalScore(self.conditioning, self.num_classes, self.spectral_norm, self.dtype, name="score")
+        return score(hidden[:, None, None], *labels, train=train)
 
 
 def resnet_generator(
-    size: int, *, channels: int, width: int = 64, norm: str = "batch", dtype: DTypeLike = jnp.float32
+    size: int,
+    *,
+    channels: int,
+    width: int = 64,
+    norm: str = "batch",
+    num_classes: int | None = None,
+    dtype: DTypeLike = jnp.float32,
 ) -> Network:
-    """A `ResNetGenerator` as a `Network`.
+    """A `ResNetGenerator` as a `Network`, told labels if `num_classes` is given.
 
     Raises:
       ValueError: a size or norm it does not have.
     """
-    return from_linen(ResNetGenerator(_check_size(size), channels, width, check_norm(norm), dtype))
+    return from_linen(ResNetGenerator(_check_size(size), channels, width, check_norm(norm), dtype, num_classes))
 
 
 def resnet_discriminator(
@@ -189,16 +217,22 @@ def resnet_discriminator(
     width: int = 64,
     norm: str = "none",
     spectral_norm: bool = False,
+    num_classes: int | None = None,
+    conditioning: str = "projection",
     dtype: DTypeLike = jnp.float32,
 ) -> Network:
     """A `ResNetDiscriminator` as a `Network`; with batch norm it mixes its batch and can have no penalty.
 
-    WGAN-GP's takes a `gradient_penalty` and no norm (or `layer`), SNGAN's `spectral_norm` alone.
+    WGAN-GP's takes a `gradient_penalty` and no norm (or `layer`), SNGAN's `spectral_norm` alone. It is told labels if
+    `num_classes` is given.
 
     Raises:
-      ValueError: a size or norm it does not have.
+      ValueError: a size, norm or conditioning it does not have.
     """
-    return from_linen(ResNetDiscriminator(_check_size(size), width, check_norm(norm), spectral_norm, dtype))
+    how = check_conditioning(conditioning)
+    return from_linen(
+        ResNetDiscriminator(_check_size(size), width, check_norm(norm), spectral_norm, dtype, num_classes, how)
+    )
 
 
 def _check_size(size: int) -> int:

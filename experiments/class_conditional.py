@@ -1,0 +1,120 @@
+"""GAN told what to draw: images from labels, with conditional norms and a projection discriminator.
+
+Miyato and Koyama 2018 (arXiv:1802.05637): each class has its own scale and offset in every norm of the generator, and
+the discriminator adds to its score how well its features fit the label. `--conditioning concatenate` hands the label to
+the discriminator beside the features instead. `--networks resnet` are the paper's, with spectral normalization.
+
+    python -m experiments.class_conditional
+    python -m experiments.class_conditional --dataset fashion_mnist
+    python -m experiments.class_conditional --dataset folder:PATH --num-classes 3
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from jaxgan import cli, optim
+from jaxgan.augment import named_augmentation
+from jaxgan.config import ImageConfig, free
+from jaxgan.data.pipeline import configured_batches
+from jaxgan.evaluation import image_evaluation, while_training
+from jaxgan.gan import make_gan
+from jaxgan.loop import fit
+from jaxgan.losses import LOSSES, LossName
+from jaxgan.networks.conditional import (
+    Conditioning,
+    conditional_dcgan_discriminator,
+    conditional_dcgan_generator,
+)
+from jaxgan.networks.resnet import resnet_discriminator, resnet_generator
+from jaxgan.penalties import r1_penalty
+from jaxgan.types import GAN, Batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ImageConfig):
+    experiment: ClassVar[str] = "class_conditional"
+    presets: ClassVar = {
+        "default": {},
+        "paper": {
+            "networks": "resnet",
+            "loss": "hinge",
+            "g_norm": "batch",
+            "r1": 0.0,
+            "n_critic": 5,
+            "g_learning_rate": 2e-4,
+            "d_learning_rate": 2e-4,
+            "b2": 0.9,
+            "width": 64,
+            "latent_dim": 128,
+            "ema_decay": 0.0,
+            "dataset": "imagenet2012",
+            "num_classes": 1000,
+            "image_size": 128,
+            "channels": 3,
+            "num_steps": 450_000,
+        },
+    }
+
+    preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
+    num_classes: int = 10  # labels are 0 to num_classes - 1; a folder's classes are its sub-folders, in order
+    conditioning: Conditioning = "projection"  # how the discriminator is told the label
+    networks: Literal["dcgan", "resnet"] = "dcgan"  # resnet: with spectral normalization in the discriminator
+    loss: LossName = "non_saturating"  # the two players' losses
+    g_norm: Literal["batch", "layer", "none"] = "layer"  # in the generator, with a scale and an offset a class
+    d_norm: Literal["batch", "layer", "none"] = "layer"  # in the discriminator of dcgan; resnet has none
+    r1: float = 0.5  # gamma of the slope penalty at real images, 0 for none; needs --d-norm layer or none
+    n_critic: int = 1  # discriminator updates to one of the generator
+    g_learning_rate: float = 2e-3  # Adam's, of the generator
+    d_learning_rate: float = 2e-3  # Adam's, of the discriminator
+    decay: bool = True  # whether these rates fall linearly to zero over the run
+    b1: float = 0.0  # Adam's decay of the first moment, of both
+    b2: float = 0.99  # Adam's decay of the second moment, of both
+    width: int = 32  # channels next to the image; doubled at each halving of its size
+    latent_dim: int = 8  # size of a latent vector
+    ema_decay: float = 0.998  # of the generator's moving average, 0 for none
+
+    num_steps: int = free(3500)  # generator updates
+    batch_size: int = 32  # images to an update, over all devices
+
+
+def build(config: Config) -> GAN:
+    def adam(learning_rate: float, updates_per_step: int = 1):
+        falling = optim.linear_decay(learning_rate, config.num_steps, updates_per_step=updates_per_step)
+        return optim.adam(falling if config.decay else learning_rate, b1=config.b1, b2=config.b2)
+
+    if config.loss == "wasserstein" and config.networks == "dcgan":
+        raise ValueError("loss wasserstein needs a Lipschitz critic: use --networks resnet")
+    options: dict[str, Any] = {"width": config.width, "num_classes": config.num_classes, "dtype": config.dtype}
+    g_options: dict[str, Any] = options | {"channels": config.channels, "norm": config.g_norm}
+    d_options: dict[str, Any] = options | {"conditioning": config.conditioning}
+    if config.networks == "dcgan":
+        generator = conditional_dcgan_generator(config.image_size, **g_options)
+        discriminator = conditional_dcgan_discriminator(config.image_size, norm=config.d_norm, **d_options)
+    else:
+        generator = resnet_generator(config.image_size, **g_options)
+        discriminator = resnet_discriminator(config.image_size, spectral_norm=True, **d_options)
+    return make_gan(
+        generator,
+        discriminator,
+        loss=LOSSES[config.loss],
+        penalty=(lambda critic, real, fake, key: config.r1 * r1_penalty(critic, real)) if config.r1 else None,
+        g_tx=adam(config.g_learning_rate),
+        d_tx=adam(config.d_learning_rate, config.n_critic),
+        latent_dim=config.latent_dim,
+        augment=named_augmentation(config.augment),
+        d_steps=config.n_critic,
+        ema_decay=config.ema_decay or None,
+    )
+
+
+def batches(config: Config) -> Batches:
+    return configured_batches(config, d_steps=config.n_critic, labels="condition", num_classes=config.num_classes)
+
+
+def main(config: Config) -> dict[str, float]:
+    gan = build(config)
+    return fit(gan, batches(config), config, evaluate=while_training(image_evaluation, gan, config))[1]
+
+
+if __name__ == "__main__":
+    cli.run(Config, main)

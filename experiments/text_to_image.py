@@ -1,0 +1,160 @@
+"""Images from sentences: the discriminator sees image and text, and is shown right images with wrong texts too.
+
+Reed et al. 2016 (arXiv:1605.05396): real images with their own text against generated ones with theirs and real ones
+with another, half and half, so that it learns to read and not only to judge. A text encoder is learned beside the
+discriminator, which projects the text on its features (Miyato and Koyama 2018, arXiv:1802.05637); R1 (Mescheder et
+al. 2018, arXiv:1801.04406); a mode-seeking term (Mao et al. 2019, arXiv:1903.05628) keeps the latents from being
+ignored.
+
+    python -m experiments.text_to_image
+    python -m experiments.sample --run runs/text_to_image --prompt "a large green triangle left of a small red circle"
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, Literal
+
+from jaxgan import cli, optim, report
+from jaxgan.augment import named_augmentation
+from jaxgan.config import ImageConfig, free, run_folder
+from jaxgan.data.captions import CaptionedBatches, captioned_images
+from jaxgan.evaluation import caption_evaluation, while_training
+from jaxgan.loop import fit
+from jaxgan.losses import LOSSES, LossName
+from jaxgan.networks.conditional import Conditioning, conditional_dcgan_generator
+from jaxgan.networks.text_to_image import recurrent_encoder, slot_encoder, text_discriminator
+from jaxgan.penalties import r1_penalty
+from jaxgan.text import Vocabulary
+from jaxgan.text_gan import make_text_gan
+from jaxgan.types import GAN, Batches
+
+ENCODERS = {"slots": slot_encoder, "recurrent": recurrent_encoder}
+WORDS = "vocabulary.json"  # in the run folder
+PROMPTS = 8  # rows of a picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ImageConfig):
+    experiment: ClassVar[str] = "text_to_image"
+    presets: ClassVar = {
+        "default": {},
+        "long": {"num_steps": 9000, "decay": True},
+        # Reed et al.'s of the birds, their sentence embeddings replaced by a learned encoder.
+        "paper": {
+            "dataset": "caltech_birds2011",
+            "image_size": 64,
+            "conditioning": "concatenate",
+            "loss": "non_saturating",
+            "mode_seeking_weight": 0.0,
+            "interpolation_weight": 1.0,
+            "r1": 0.0,
+            "learning_rate": 2e-4,
+            "width": 64,
+            "latent_dim": 100,
+            "batch_size": 64,
+            "num_steps": 80_000,
+        },
+    }
+
+    preset: Literal["default", "long", "paper"] = free("default")  # named settings; further flags change them
+    vocabulary_size: int = 64  # rows of the table of words, two of them for padding and unknown words
+    max_words: int = 16  # of a caption; what is longer is cut
+    encoder: Literal["slots", "recurrent"] = "recurrent"  # slots: words by place, then a perceptron; recurrent: GRUs
+    conditioning: Conditioning = "projection"  # how the discriminator is told the text
+    loss: LossName = "non_saturating"  # the two players' losses
+    mismatch_weight: float = 0.5  # of right images with wrong texts against generated ones, 0 for none
+    swap: Literal["image", "text"] = "image"  # which of the two is the wrong one
+    interpolation_weight: float = 0.0  # of the generator's loss on embeddings between two texts
+    mode_seeking_weight: float = 0.01  # of the generator's loss for ignoring its latents
+    r1: float = 0.5  # gamma of the slope penalty at real images, 0 for none
+    learning_rate: float = 1e-3  # Adam's, of both
+    decay: bool = False  # whether it falls linearly to zero in the second half of the run
+    b1: float = 0.5  # Adam's decay of the first moment, of both
+    b2: float = 0.99  # Adam's decay of the second moment, of both
+    width: int = 24  # channels next to the image; doubled at each halving of its size
+    latent_dim: int = 32  # size of a latent vector
+    ema_decay: float = 0.995  # of the moving average of generator and encoder, 0 for none
+
+    dataset: str = "shapes"  # with captions: shapes, emoji, fashion_mnist, folder:PATH; see jaxgan.data.captions
+    channels: Literal[1, 3] = 3  # 1 for grey, 3 for colour; images of the other kind are converted
+    num_steps: int = free(3000)  # generator updates
+    batch_size: int = 32  # images to an update, over all devices
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.flip or self.load_size:
+            raise ValueError("flip and load_size would make captions wrong, which say where things are")
+
+
+def build(config: Config) -> GAN:
+    constant = config.num_steps // 2 if config.decay else config.num_steps
+
+    def adam():
+        rate = optim.linear_decay(config.learning_rate, config.num_steps, constant_steps=constant)
+        return optim.adam(rate, b1=config.b1, b2=config.b2)
+
+    options = {"width": config.width, "dtype": config.dtype}
+    return make_text_gan(
+        conditional_dcgan_generator(
+            config.image_size, channels=config.channels, num_classes=None, norm="none", **options
+        ),
+        text_discriminator(config.image_size, conditioning=config.conditioning, **options),
+        encoder=ENCODERS[config.encoder](config.vocabulary_size, dtype=config.dtype),
+        loss=LOSSES[config.loss],
+        g_tx=adam(),
+        d_tx=adam(),
+        latent_dim=config.latent_dim,
+        mismatch_weight=config.mismatch_weight,
+        swap=config.swap,
+        interpolation_weight=config.interpolation_weight,
+        mode_seeking_weight=config.mode_seeking_weight,
+        penalty=(lambda critic, real, fake, key: config.r1 * r1_penalty(critic, real)) if config.r1 else None,
+        augment=named_augmentation(config.augment),
+        ema_decay=config.ema_decay or None,
+    )
+
+
+def read(config: Config) -> tuple[dict, Vocabulary]:
+    """The captioned images, and the words of their captions."""
+    flags = {name: getattr(config, name) for name in ("data_dir", "image_size", "channels")}
+    examples = captioned_images(config.dataset, config.split, **flags)
+    vocabulary = Vocabulary.of(text for captions in examples["captions"] for text in captions)
+    if vocabulary.size > config.vocabulary_size:
+        raise ValueError(
+            f"vocabulary_size={config.vocabulary_size} is too small for the words of {config.dataset}: "
+            f"give {vocabulary.size} or more"
+        )
+    return examples, vocabulary
+
+
+def batches(config: Config) -> Batches:
+    return _batches(config, *read(config))
+
+
+def _batches(config: Config, examples: dict, vocabulary: Vocabulary) -> Batches:
+    encode = partial(vocabulary.encode, max_len=config.max_words)
+    return CaptionedBatches(examples, encode, batch_size=config.batch_size, seed=config.seed)
+
+
+def main(config: Config) -> dict[str, float]:
+    examples, vocabulary = read(config)
+    texts = [text for captions in examples["captions"] for text in captions]
+    if lost := vocabulary.read(texts, max_len=config.max_words).notice:
+        print(f"captions    {lost}")
+    if (before := run_folder(config) / WORDS).exists() and Vocabulary.load(before).words != vocabulary.words:
+        raise ValueError(f"{before} holds other words than the captions of {config.dataset} have now")
+    data = _batches(config, examples, vocabulary)
+    prompts = vocabulary.decode(data(0)[0]["text"][:PROMPTS])
+    gan, encode = build(config), partial(vocabulary.encode, max_len=config.max_words)
+    return fit(
+        gan,
+        data,
+        config,
+        evaluate=while_training(lambda config: caption_evaluation(config, encode), gan, config),
+        draw=lambda outputs: report.labelled_rows(outputs["samples"], prompts),
+        files={WORDS: vocabulary.save},
+    )[1]
+
+
+if __name__ == "__main__":
+    cli.run(Config, main)

@@ -1,0 +1,70 @@
+"""The experiment at width 8 for three steps, and what it is told."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import class_conditional
+from jaxgan.run import open_run
+
+
+def tiny(folder, **changes):
+    options = {"dataset": "noise", "channels": 3, "width": 8, "num_steps": 3, "batch_size": 4, "num_devices": 1}
+    return class_conditional.Config(workdir=str(folder), **options | changes)
+
+
+def test_a_run_and_what_is_drawn_from_it(tmp_path, capsys):
+    config = tiny(tmp_path)
+    metrics = class_conditional.main(config)
+    assert np.isfinite(metrics["d_loss"]) and "penalty" in metrics
+    assert f"samples: {tmp_path / 'samples' / '00000003.png'}" in capsys.readouterr().out
+    assert json.loads((tmp_path / "config.json").read_text())["experiment"] == "class_conditional"
+    run = open_run(tmp_path, {"class_conditional": class_conditional})
+    latents = jnp.tile(jax.random.normal(jax.random.key(0), (1, 8)), (3, 1))
+    samples = run.sample({"latents": latents, "condition": np.array([3, 3, 7], np.int32)})["samples"]
+    assert samples[0].tobytes() == samples[1].tobytes()
+    assert np.abs(samples[0] - samples[2]).max() > 0
+
+
+@pytest.mark.parametrize("networks", ["dcgan", "resnet"])
+@pytest.mark.parametrize("conditioning", ["projection", "concatenate"])
+def test_every_combination_is_a_gan(networks, conditioning, tmp_path):
+    config = tiny(tmp_path, networks=networks, conditioning=conditioning, r1=0.0, width=2)
+    gan, batch = class_conditional.build(config), class_conditional.batches(config)(0)[0]
+    state, metrics = jax.eval_shape(lambda key: gan.train_step(gan.init(key, batch), (batch,)), jax.random.key(0))
+    assert {"d_loss", "g_loss"} <= metrics.keys()
+    assert ("spectral" in state.discriminator.model_state) == (networks == "resnet")
+
+
+def test_every_preset_is_a_configuration():
+    for preset in class_conditional.Config.presets:
+        config = class_conditional.Config.from_preset(preset)
+        assert config.preset == preset
+        class_conditional.build(config)
+    # pfnet-research/sngan_projection, configs/sn_projection.yml.
+    paper = class_conditional.Config.from_preset("paper")
+    assert (paper.g_learning_rate, paper.b1, paper.b2, paper.n_critic, paper.num_steps) == (2e-4, 0.0, 0.9, 5, 450_000)
+
+
+def test_a_folder_of_classes(tmp_path):
+    for name in ("ant", "bee", "cow"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(2):
+            Image.new("RGB", (32, 32)).save(tmp_path / "data" / name / f"{number}.png")
+    config = tiny(tmp_path / "run", dataset=f"folder:{tmp_path / 'data'}", num_classes=3)
+    (batch,) = class_conditional.batches(config)(0)
+    assert set(batch["condition"].tolist()) <= {0, 1, 2}
+    with pytest.raises(ValueError, match=r"has label 2, outside 0\.\.num_classes-1=1"):
+        class_conditional.batches(tiny(tmp_path / "run", dataset=config.dataset, num_classes=2))
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(ValueError, match="use --networks resnet"):
+        class_conditional.build(tiny(tmp_path, loss="wasserstein"))
+    np.save(tmp_path / "images.npy", np.zeros((8, 32, 32), np.uint8))
+    with pytest.raises(ValueError, match="has no labels"):
+        class_conditional.batches(tiny(tmp_path, dataset=str(tmp_path / "images.npy")))
