@@ -69,7 +69,7 @@ class Config(DomainsConfig):
     image_size: int = 32  # pixels, square; images are cut square and resized to it
     load_size: int | None = None  # pixels to resize to first; image_size is then cut out, elsewhere each time
     flip: bool = False  # mirror half of the images left to right, others each time
-    num_steps: int = free(5000)  # updates of each player
+    num_steps: int = free(10_000)  # updates of each player
     batch_size: int = 4  # images of each domain to an update, over all devices
 
     def __post_init__(self):

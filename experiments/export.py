@@ -38,12 +38,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from experiments import gaussians_2d, sample
+from experiments import gaussians_2d, sample, translate
 from jaxgan import cli
 from jaxgan.config import load_config
 from jaxgan.run import Run, open_run
 
-EXPERIMENTS = {**sample.EXPERIMENTS, gaussians_2d.Config.experiment: gaussians_2d}
+EXPERIMENTS = {**sample.EXPERIMENTS, **translate.EXPERIMENTS, gaussians_2d.Config.experiment: gaussians_2d}
 PLATFORMS = ("cpu", "cuda", "tpu")
 NEEDS = {"stablehlo": "flatbuffers", "safetensors": "safetensors"}
 

@@ -38,7 +38,7 @@ class Config(ImageConfig):
     experiment: ClassVar[str] = "text_to_image"
     presets: ClassVar = {
         "default": {},
-        "long": {"num_steps": 9000, "decay": True},
+        "long": {"num_steps": 25_000, "decay": True},
         # Reed et al.'s of the birds, their sentence embeddings replaced by a learned encoder.
         "paper": {
             "dataset": "caltech_birds2011",
@@ -77,7 +77,7 @@ class Config(ImageConfig):
 
     dataset: str = "shapes"  # with captions: shapes, emoji, fashion_mnist, folder:PATH; see jaxgan.data.captions
     channels: Literal[1, 3] = 3  # 1 for grey, 3 for colour; images of the other kind are converted
-    num_steps: int = free(3000)  # generator updates
+    num_steps: int = free(6000)  # generator updates
     batch_size: int = 32  # images to an update, over all devices
 
     def __post_init__(self):
