@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import class_conditional
+from experiments import class_conditional, sample
 from jaxgan.run import open_run
 
 
@@ -28,6 +28,15 @@ def test_a_run_and_what_is_drawn_from_it(tmp_path, capsys):
     samples = run.sample({"latents": latents, "condition": np.array([3, 3, 7], np.int32)})["samples"]
     assert samples[0].tobytes() == samples[1].tobytes()
     assert np.abs(samples[0] - samples[2]).max() > 0
+
+    folder = sample.main(sample.Config(run=str(tmp_path), kind="images", label=(3, 7), count=2))
+    assert [(folder / f"{index:05d}.txt").read_text() for index in range(4)] == ["3\n", "3\n", "7\n", "7\n"]
+    for kind in ("grid", "interpolation", "walk"):
+        assert sample.main(sample.Config(run=str(tmp_path), kind=kind, label=(3, 7), count=2)).exists()
+    with pytest.raises(ValueError, match=r"0\.\.9, not 10"):
+        sample.main(sample.Config(run=str(tmp_path), label=(10,)))
+    with pytest.raises(ValueError, match="takes no prompt"):
+        sample.main(sample.Config(run=str(tmp_path), prompt=("a bird",)))
 
 
 @pytest.mark.parametrize("networks", ["dcgan", "resnet"])
