@@ -84,7 +84,8 @@ def test_text_to_image_of_a_folder(captioned_folder, tmp_path, capsys):
     metrics = text_to_image.main(text_to_image.Config(workdir=str(tmp_path), **options))
     assert np.isfinite([metrics[name] for name in ("d_loss", "g_loss", "mismatched_score", "mode_seeking")]).all()
     assert "red" in (tmp_path / "vocabulary.json").read_text()
-    assert Image.open(tmp_path / "samples/00000003.png").width > 176  # prompts stand to the left
+    with Image.open(tmp_path / "samples/00000003.png") as picture:
+        assert picture.width > 176  # prompts stand to the left
     # Two prompts, the same latents: what is drawn depends on the prompt alone, and twice the same.
     asked = sample.Config(run=str(tmp_path), prompt=("a red picture", "blue purple"), count=3, same_latents=True)
     first = sample.main(asked).read_bytes()
@@ -97,7 +98,7 @@ def test_text_to_image_of_a_folder(captioned_folder, tmp_path, capsys):
     with pytest.raises(ValueError, match="takes no label"):
         sample.main(sample.Config(run=str(tmp_path), prompt=("red",), label=(1,)))
 
-    with pytest.raises(ValueError, match=r"vocabulary_size=5 is too small for the words of .*: give 9 or more"):
+    with pytest.raises(ValueError, match=r"vocabulary_size=5 is too small for the words of .*: give 10 or more"):
         text_to_image.main(text_to_image.Config(workdir=str(tmp_path / "b"), **options, vocabulary_size=5))
     assert not (tmp_path / "b").exists()
     with pytest.raises(ValueError, match="captions wrong"):
