@@ -295,14 +295,15 @@ def labelled_rows(images: ArrayLike, labels: Sequence[str]) -> np.ndarray:
         rows = np.pad(rows, ((0, 0), (0, 1), *((0, 0),) * 3), constant_values=255 if rows.dtype == np.uint8 else 1)
     grid = image_grid({str(column): rows[:, column] for column in range(rows.shape[1])})
     pil_image, pil_draw, pil_font = (_import(f"PIL.{name}") for name in ("Image", "ImageDraw", "ImageFont"))
-    width, pitch = 176, (len(grid) + GAP) // len(labels)
+    pitch, font = (len(grid) + GAP) // len(labels), pil_font.load_default(size=12)
+    broken = [textwrap.wrap(label, 26, max_lines=max(1, pitch // 15), placeholder=" ...") for label in labels]
+    width = 16 + max(math.ceil(font.getlength(line)) for lines in broken for line in lines or [""])
     picture = pil_image.new("RGB", (width + grid.shape[1], len(grid)), "white")
     picture.paste(pil_image.fromarray(grid.squeeze(-1) if grid.shape[-1] == 1 else grid).convert("RGB"), (width, 0))
-    draw, font = pil_draw.Draw(picture), pil_font.load_default(size=12)
-    for row, label in enumerate(labels):
-        lines = textwrap.wrap(label, 26, max_lines=max(1, pitch // 15), placeholder=" ...")
-        box = (8, row * pitch + (pitch - GAP) // 2)
-        draw.multiline_text(box, "\n".join(lines), fill="black", font=font, anchor="lm", spacing=2)
+    draw = pil_draw.Draw(picture)
+    for row, lines in enumerate(broken):
+        middle = (8, row * pitch + (pitch - GAP) // 2)
+        draw.multiline_text(middle, "\n".join(lines), fill="black", font=font, anchor="lm", spacing=2)
     return np.asarray(picture)
 
 

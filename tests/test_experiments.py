@@ -85,7 +85,7 @@ def test_text_to_image_of_a_folder(captioned_folder, tmp_path, capsys):
     assert np.isfinite([metrics[name] for name in ("d_loss", "g_loss", "mismatched_score", "mode_seeking")]).all()
     assert "red" in (tmp_path / "vocabulary.json").read_text()
     with Image.open(tmp_path / "samples/00000003.png") as picture:
-        assert picture.width > 176  # prompts stand to the left
+        assert picture.width > 2 * 66 + 50  # prompts stand to the left of two columns
     # Two prompts, the same latents: what is drawn depends on the prompt alone, and twice the same.
     asked = sample.Config(run=str(tmp_path), prompt=("a red picture", "blue purple"), count=3, same_latents=True)
     first = sample.main(asked).read_bytes()
