@@ -221,7 +221,8 @@ def _charts(entries: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
             tooltips="<b>$name</b> @y{0,0.[0000]}, step @x{0,0}",
         )
         largest = max(abs(value) for name in groups[group] for value in curves[name][1])
-        plot.y_range.default_span = largest or 1.0  # of what is constant; bokeh's 2 would draw a rate of 0.001 at 0
+        heights: Any = plot.y_range
+        heights.default_span = largest or 1.0  # of what is constant; bokeh's 2 would draw a rate of 0.001 at 0
         plot.toolbar.autohide, plot.toolbar.logo = True, None
         plot.xaxis.formatter = NumeralTickFormatter(format="0,0")
         if group == _THROUGHPUT:
