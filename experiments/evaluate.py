@@ -30,6 +30,8 @@ class Config:
     checkpoint: str = "last"  # best, last or a step
     num_samples: int = 1000  # how many samples, captions or pictures to translate, of each kind
     seed: int = 0  # of the samples
+    train_split: str = "train"  # images to train the classifier on, whatever the run was trained on
+    test_split: str = "test"  # images to compare the samples with
     against: str | None = None  # another run that was evaluated in the same way, to print its scores beside
 
 
@@ -63,17 +65,18 @@ def _evaluation(run: Run, config: Config) -> Evaluation:
     if run.experiment in sample.WITH_PROMPTS:
         words = sample.vocabulary(run)
         return caption_evaluation(run.config, partial(words.encode, max_len=run.config.max_words), **options)
-    return image_evaluation(run.config, **options)
+    return image_evaluation(run.config, train_split=config.train_split, test_split=config.test_split, **options)
 
 
 def _scores_of(folder: Path, stamp: Stamp) -> dict[str, float]:
     """The last scores of another run, if they were made as this stamp says."""
     try:
         record = json.loads((folder / "scores.jsonl").read_text().splitlines()[-1])
-    except (OSError, IndexError, json.JSONDecodeError) as error:
+        scores, made = dict(record["scores"]), Stamp(**record["stamp"])
+    except (OSError, IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder} has no scores to compare with: evaluate it first ({error})") from None
-    check_comparable(stamp, Stamp(**record["stamp"]))
-    return record["scores"]
+    check_comparable(stamp, made)
+    return scores
 
 
 if __name__ == "__main__":

@@ -101,7 +101,6 @@ def image_evaluation(
     if "label" not in train or "label" not in test:
         raise ValueError(f"data set {config.dataset} has no labels to train a classifier with")
     classifier = train_classifier(train["image"], train["label"])
-    classifier = train_classifier(train["image"], train["label"])
     (probabilities,), features = classifier.probabilities(test["image"]), classifier.features(test["image"])
     some = test["image"][: min(num_samples, 1000)]
     unseen, spread = np.median(nearest_distances(some, shown["image"])), pairwise_diversity(_unit(some))

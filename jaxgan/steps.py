@@ -12,7 +12,9 @@ from jax import Array
 
 from jaxgan.optim import learning_rate_of
 from jaxgan.state import TrainState
-from jaxgan.types import Augment, Metrics, Network
+from jaxgan.types import Augment, Batch, Metrics, Network
+
+Step = Callable[[Any, Batch], tuple[Any, Metrics]]
 
 MIXED = (
     "a penalty is a function of single samples, but this discriminator mixes its batch (batch norm): "
@@ -46,6 +48,22 @@ def named_metrics(prefix: str, player: TrainState, metrics: Metrics) -> Metrics:
     metrics = {f"{prefix}_{name}" if name in ("loss", "grad_norm") else name: value for name, value in metrics.items()}
     rate = learning_rate_of(player.opt_state)
     return metrics if rate is None else metrics | {f"{prefix}_learning_rate": rate}
+
+
+def alternating(d_step: Step, g_step: Step, d_steps: int) -> Callable[[Any, tuple[Batch, ...]], tuple[Any, Metrics]]:
+    """The `train_step` of `d_steps` updates of the discriminator, on a batch each, and one of the generator."""
+
+    def train_step(state: Any, batches: tuple[Batch, ...]) -> tuple[Any, Metrics]:
+        if len(batches) != d_steps:
+            raise ValueError(f"train_step was given {len(batches)} batches, it takes d_steps={d_steps}")
+        d_metrics: Metrics = {}
+        # Unrolled: on a CPU convolutions inside lax.scan run an order of magnitude slower.
+        for batch in batches:
+            state, d_metrics = d_step(state, batch)
+        state, g_metrics = g_step(state, batches[-1])
+        return state, d_metrics | g_metrics
+
+    return train_step
 
 
 def as_augment(augment: Augment | Callable[[Array, Array], Array] | None) -> Augment:

@@ -17,7 +17,7 @@ from jax import Array
 from jaxgan.losses import matching_aware_discriminator_loss, mode_seeking_loss
 from jaxgan.optim import moving_average
 from jaxgan.state import GANState, TrainState, create_player, gradient_step
-from jaxgan.steps import MIXED, as_augment, check_penalty, mean_score, named_metrics, step_keys, value_at
+from jaxgan.steps import MIXED, alternating, as_augment, check_penalty, mean_score, named_metrics, step_keys, value_at
 from jaxgan.types import (
     GAN,
     AdversarialLoss,
@@ -258,16 +258,6 @@ def make_text_gan(
             state = state.replace(ema_params=params, ema_model_state=model_state)
         return state, named_metrics("g", g, metrics)
 
-    def train_step(state: GANState, batches: tuple[Batch, ...]) -> tuple[GANState, Metrics]:
-        if len(batches) != d_steps:
-            raise ValueError(f"train_step was given {len(batches)} batches, it takes d_steps={d_steps}")
-        d_metrics: Metrics = {}
-        # Unrolled: on a CPU convolutions inside lax.scan run an order of magnitude slower.
-        for batch in batches:
-            state, d_metrics = d_step(state, batch)
-        state, g_metrics = g_step(state, batches[-1])
-        return state, d_metrics | g_metrics
-
     def preview(key: Array, batch: Batch) -> dict[str, Array]:
         # A square: the same latents for each text, so that one sees what the text changes, and what it leaves.
         side = math.isqrt(len(batch["image"]))
@@ -287,7 +277,7 @@ def make_text_gan(
         init=jax.jit(init),
         d_step=jax.jit(d_step),
         g_step=jax.jit(g_step),
-        train_step=jax.jit(train_step),
+        train_step=jax.jit(alternating(d_step, g_step, d_steps)),
         preview=jax.jit(preview),
         sample=jax.jit(sample),
         d_steps=d_steps,

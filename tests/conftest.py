@@ -15,6 +15,7 @@ jax.config.update(
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 # Trained readers are kept for the session, away from the user's own.
-os.environ["JAXGAN_CACHE"] = tempfile.mkdtemp(prefix="jaxgan-tests-")
+_cache = tempfile.TemporaryDirectory(prefix="jaxgan-tests-")
+os.environ["JAXGAN_CACHE"] = _cache.name
 
 collect_ignore = ["record_cyclegan_reference.py"]  # needs PyTorch; run by hand

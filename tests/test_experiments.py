@@ -262,6 +262,12 @@ def test_evaluate(tmp_path, capsys):
     evaluate.main(evaluate.Config(run=str(tmp_path / "other"), num_samples=30, against=str(tmp_path / "run")))
     with pytest.raises(ValueError, match="cannot be compared: fake_count 20 and 30"):
         evaluate.main(evaluate.Config(run=str(tmp_path / "other"), num_samples=20, against=str(tmp_path / "run")))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "scores.jsonl").write_text('{"scores": {}, "stamp": {"colour": 1}}\n')
+    with pytest.raises(ValueError, match="has no scores"):
+        evaluate.main(evaluate.Config(run=str(tmp_path / "run"), num_samples=20, against=str(tmp_path / "broken")))
+    with pytest.raises(ValueError, match="no split 'dev'"):
+        evaluate.main(evaluate.Config(run=str(tmp_path / "run"), num_samples=20, test_split="dev"))
     with pytest.raises(ValueError, match="has no scores"):
         evaluate.main(evaluate.Config(run=str(tmp_path / "run"), num_samples=20, against=str(tmp_path / "none")))
     with pytest.raises(RuntimeError, match="there are steps 3"):

@@ -1,5 +1,6 @@
 import numpy as np
 
+from jaxgan.metrics.cache import cache_folder
 from jaxgan.metrics.features import train_classifier
 
 
@@ -50,3 +51,11 @@ def test_a_cache_that_cannot_be_written_is_passed_over(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("JAXGAN_CACHE", str(tmp_path / "file"))
     assert train_classifier(*stripes(64, seed=0), epochs=1).weights
+
+
+def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXGAN_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.delenv("JAXGAN_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "jaxgan"

@@ -185,3 +185,17 @@ def test_a_best_score_must_exist(tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match="'fid' is no score of this run: there are score"):
         small.run(small.config(tmp_path, best="fid", evaluate_every=5), evaluate=lambda state: {"score": 0.5})
+
+
+@pytest.mark.parametrize("on_alarm", ["note", "stop"])
+def test_an_alarm_is_said_and_stops_a_run_that_should_stop(on_alarm, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("jaxgan.loop.Alarm.update", lambda self, step, metrics: ["too alike"] if step == 10 else [])
+    config = small.config(tmp_path, on_alarm=on_alarm, checkpoint_every=20)
+    if on_alarm == "stop":
+        with pytest.raises(SystemExit):
+            small.run(config)
+    else:
+        small.run(config)
+    assert "alarm: too alike" in "".join(capsys.readouterr())
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.latest_step() == (10 if on_alarm == "stop" else 20)

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +16,7 @@ from flax import linen as nn
 from flax import traverse_util
 from jax import Array
 
+from jaxgan.metrics.cache import cache_folder
 from jaxgan.metrics.extract import extract
 from jaxgan.metrics.protocol import weights_hash
 from jaxgan.networks.convolutions import Conv
@@ -159,7 +159,7 @@ def _kept(settings: str, arrays: tuple[np.ndarray, ...], train: Callable[[], Any
     digest = hashlib.sha256(settings.encode())
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
-    folder = Path(os.environ.get("JAXGAN_CACHE", "~/.cache/jaxgan")).expanduser() / "readers"
+    folder = cache_folder() / "readers"
     file = folder / f"{digest.hexdigest()[:32]}.npz"
     try:
         with np.load(file) as stored:

@@ -24,6 +24,7 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import ArrayLike
 
+from jaxgan.metrics.cache import cache_folder
 from jaxgan.metrics.extract import RESIZERS, resize
 from jaxgan.metrics.protocol import weights_hash
 from jaxgan.metrics.torch_weights import read_torch_weights
@@ -266,7 +267,7 @@ def convert_weights(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _download() -> Path:
-    folder = Path(os.environ.get("JAXGAN_CACHE", "~/.cache/jaxgan")).expanduser()
+    folder = cache_folder()
     name = URL.rpartition("/")[2]
     file = folder / name
     if not file.exists():
