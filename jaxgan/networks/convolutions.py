@@ -185,7 +185,8 @@ def _cpu_kernel_correlation(x: Array, y: Array, *, geometry: Geometry) -> Array:
     if geometry.strides == (1, 1) and y.shape[3] <= FEW:
         return _flip(_correlate(y, x, _mirrored(geometry)))
     native = partial(_native_kernel_correlation, geometry=geometry)
-    if (parts := _parts(x, y)) == 1:
+    # With strides, parts of the batch are no faster, and under a gradient penalty slower.
+    if geometry.strides != (1, 1) or (parts := _parts(x, y)) == 1:
         return native(x, y)
     # Every so-many-th row, so that a batch that lies on several devices stays where it is.
     x, y = (operand.reshape(-1, parts, *operand.shape[1:]) for operand in (x, y))
