@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,9 @@ import optax
 from jax import Array
 
 from jaxgan.optim import moving_average
-from jaxgan.state import GANState, create_player, gradient_step
+from jaxgan.state import GANState, create_player, gradient_step, gradient_update
 from jaxgan.steps import MIXED, alternating, as_augment, check_penalty, mean_score, named_metrics, step_keys, value_at
-from jaxgan.types import GAN, AdversarialLoss, Augment, Batch, Metrics, Network, PenaltyFn
+from jaxgan.types import GAN, AdversarialLoss, Augment, Batch, Metrics, ModelState, Network, Params, PenaltyFn
 
 
 def make_gan(
@@ -34,7 +35,8 @@ def make_gan(
     `d_step` minimises `loss.discriminator(D(x), D(G(z))) + penalty` over D alone, `g_step` minimises
     `loss.generator(D(x), D(G(z)))` over G alone, `z ~ N(0, I)`; `train_step` is `d_steps` of the first on a batch
     each, then one of the second on the last of them. Both networks run with `train=True` in both; only the moving
-    player's model state is kept.
+    player's model state is kept. The generator moves on the latents of the discriminator's last update: in `train_step`
+    the two share one pass of the generator.
 
     Args:
       generator: `(latents [B, latent_dim], condition?) -> samples`, shaped like `batch["image"]`.
@@ -84,14 +86,24 @@ def make_gan(
     def draw_latents(key: Array, batch: Batch) -> Array:
         return jax.random.normal(key, (len(batch["image"]), latent_dim))
 
-    def d_step(state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
-        keys = step_keys(state.key, 0, state.discriminator, 7)
+    def draw(state: GANState, batch: Batch, d_update: Array | None = None) -> _Drawn:
+        """Training samples of the latents that belong to an update of the discriminator, by default to its next."""
+        g = state.generator
+        d_update = state.discriminator.step if d_update is None else d_update
+        keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(state.key, 2), d_update))
+        start = generator.refresh(g.params, g.model_state)
+        latents = draw_latents(keys[0], batch)
+
+        def generate(params: Params) -> tuple[Array, ModelState]:
+            return generator.apply(params, start, latents, *_condition(batch), train=True, key=keys[1])
+
+        return _Drawn(*jax.vjp(generate, g.params, has_aux=True))
+
+    def d_step(state: GANState, batch: Batch, drawn: _Drawn | None = None) -> tuple[GANState, Metrics]:
+        keys = step_keys(state.key, 0, state.discriminator, 5)
         condition = _condition(batch)
         real = batch["image"]
-        g = state.generator
-        latents = draw_latents(keys[0], batch)
-        fake, _ = generator.apply(g.params, g.model_state, latents, *condition, train=True, key=keys[1])
-        fake = jax.lax.stop_gradient(fake)
+        fake = (drawn or draw(state, batch)).fake
         start = discriminator.refresh(state.discriminator.params, state.discriminator.model_state)
         augment_state = state.augment_state
 
@@ -99,14 +111,14 @@ def make_gan(
             def score(samples, model_state, key):
                 return discriminator.apply(params, model_state, samples, *condition, train=True, key=key)
 
-            real_scores, model_state = score(augment.apply(augment_state, real, keys[2]), start, keys[3])
-            fake_scores, model_state = score(augment.apply(augment_state, fake, keys[4]), model_state, keys[5])
+            real_scores, model_state = score(augment.apply(augment_state, real, keys[0]), start, keys[1])
+            fake_scores, model_state = score(augment.apply(augment_state, fake, keys[2]), model_state, keys[3])
             value = loss.discriminator(real_scores, fake_scores)
             metrics = {"real_score": mean_score(real_scores), "fake_score": mean_score(fake_scores)}
             metrics |= loss.estimate(real_scores, fake_scores)
             metrics |= augment.update(augment_state, real_scores)
             if penalty is not None:
-                metrics["penalty"] = penalty(lambda samples: score(samples, start, keys[3])[0], real, fake, keys[6])
+                metrics["penalty"] = penalty(lambda samples: score(samples, start, keys[1])[0], real, fake, keys[4])
                 value += value_at(penalty_weight, state.discriminator.step) * metrics["penalty"]
             return value, (model_state, metrics)
 
@@ -114,34 +126,34 @@ def make_gan(
         adapted = {name: metrics[name] for name in augment_state}
         return state.replace(discriminator=d, augment_state=adapted), named_metrics("d", d, metrics)
 
-    def g_step(state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
-        keys = step_keys(state.key, 1, state.generator, 6)
+    def g_step(state: GANState, batch: Batch, drawn: _Drawn | None = None) -> tuple[GANState, Metrics]:
+        keys = step_keys(state.key, 1, state.generator, 4)
         condition = _condition(batch)
         d = state.discriminator
         augment_state = state.augment_state
-        start = generator.refresh(state.generator.params, state.generator.model_state)
-        latents = draw_latents(keys[0], batch)
+        drawn = drawn or draw(state, batch, d.step - 1)
 
         def score(samples, model_state, key):
             return discriminator.apply(d.params, model_state, samples, *condition, train=True, key=key)
 
         # The generator's gradient of most losses does not see the real scores; the compiler then drops this pass.
         real_scores, d_model_state = score(
-            augment.apply(augment_state, batch["image"], keys[2]), d.model_state, keys[3]
+            augment.apply(augment_state, batch["image"], keys[0]), d.model_state, keys[1]
         )
 
-        def loss_fn(params):
-            fake, model_state = generator.apply(params, start, latents, *condition, train=True, key=keys[1])
-            fake_scores, _ = score(augment.apply(augment_state, fake, keys[4]), d_model_state, keys[5])
-            return loss.generator(real_scores, fake_scores), (model_state, {})
+        def loss_fn(fake):
+            fake_scores, _ = score(augment.apply(augment_state, fake, keys[2]), d_model_state, keys[3])
+            return loss.generator(real_scores, fake_scores)
 
-        g, metrics = gradient_step(state.generator, loss_fn, g_tx)
+        value, slope = jax.value_and_grad(loss_fn)(drawn.fake)
+        (gradient,) = drawn.pull_back(slope)
+        g, metrics = gradient_update(state.generator, gradient, drawn.model_state, g_tx)
         if ema_decay is not None:
             average, new = (state.ema_params, state.ema_model_state), (g.params, g.model_state)
             average = moving_average(average, new, value_at(ema_decay, state.step))
             state = state.replace(ema_params=average[0], ema_model_state=average[1])
         state = state.replace(generator=g)
-        return state, named_metrics("g", g, metrics)
+        return state, named_metrics("g", g, {"loss": value, **metrics})
 
     def preview(key: Array, batch: Batch) -> dict[str, Array]:
         inputs = {"latents": draw_latents(key, batch)}
@@ -159,11 +171,17 @@ def make_gan(
         init=jax.jit(init),
         d_step=jax.jit(d_step),
         g_step=jax.jit(g_step),
-        train_step=jax.jit(alternating(d_step, g_step, d_steps)),
+        train_step=jax.jit(alternating(d_step, g_step, d_steps, draw=draw)),
         preview=jax.jit(preview),
         sample=jax.jit(sample),
         d_steps=d_steps,
     )
+
+
+class _Drawn(NamedTuple):
+    fake: Array
+    pull_back: Callable[[Array], tuple[Params]]  # from the gradient in `fake` to that in the generator's parameters
+    model_state: ModelState  # the generator's, after
 
 
 def _condition(batch) -> tuple[Array, ...]:

@@ -91,6 +91,18 @@ def gradient_step(
       gradient) added.
     """
     (loss, (model_state, metrics)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(player.params)
+    moved, norm = gradient_update(player, gradient, model_state, tx)
+    return moved, {"loss": loss, **metrics, **norm}
+
+
+def gradient_update(
+    player: TrainState, gradient: Params, model_state: ModelState, tx: optax.GradientTransformation
+) -> tuple[TrainState, Metrics]:
+    """One optimizer update of one player, along a gradient that is there already.
+
+    Returns:
+      The player after the update, with the given model state, and the metric `grad_norm`.
+    """
     updates, opt_state = tx.update(gradient, player.opt_state, player.params)
     moved = player.replace(
         step=player.step + 1,
@@ -98,4 +110,4 @@ def gradient_step(
         model_state=model_state,
         opt_state=opt_state,
     )
-    return moved, {"loss": loss, **metrics, "grad_norm": optax.tree.norm(gradient)}
+    return moved, {"grad_norm": optax.tree.norm(gradient)}

@@ -14,8 +14,6 @@ from jaxgan.optim import learning_rate_of
 from jaxgan.state import TrainState
 from jaxgan.types import Augment, Batch, Metrics, Network
 
-Step = Callable[[Any, Batch], tuple[Any, Metrics]]
-
 MIXED = (
     "a penalty is a function of single samples, but this discriminator mixes its batch (batch norm): "
     "give it norm='layer', norm='none' or, in a PatchGAN, norm='instance'"
@@ -50,17 +48,27 @@ def named_metrics(prefix: str, player: TrainState, metrics: Metrics) -> Metrics:
     return metrics if rate is None else metrics | {f"{prefix}_learning_rate": rate}
 
 
-def alternating(d_step: Step, g_step: Step, d_steps: int) -> Callable[[Any, tuple[Batch, ...]], tuple[Any, Metrics]]:
-    """The `train_step` of `d_steps` updates of the discriminator, on a batch each, and one of the generator."""
+def alternating(
+    d_step: Callable[..., tuple[Any, Metrics]],
+    g_step: Callable[..., tuple[Any, Metrics]],
+    d_steps: int,
+    *,
+    draw: Callable[[Any, Batch], Any] | None = None,
+) -> Callable[[Any, tuple[Batch, ...]], tuple[Any, Metrics]]:
+    """The `train_step` of `d_steps` updates of the discriminator, on a batch each, and one of the generator.
+
+    With `draw`, what it makes of state and batch is given to the discriminator's last update and to the generator's.
+    """
 
     def train_step(state: Any, batches: tuple[Batch, ...]) -> tuple[Any, Metrics]:
         if len(batches) != d_steps:
             raise ValueError(f"train_step was given {len(batches)} batches, it takes d_steps={d_steps}")
-        d_metrics: Metrics = {}
         # Unrolled: on a CPU convolutions inside lax.scan run an order of magnitude slower.
-        for batch in batches:
-            state, d_metrics = d_step(state, batch)
-        state, g_metrics = g_step(state, batches[-1])
+        for batch in batches[:-1]:
+            state, _ = d_step(state, batch)
+        shared = () if draw is None else (draw(state, batches[-1]),)
+        state, d_metrics = d_step(state, batches[-1], *shared)
+        state, g_metrics = g_step(state, batches[-1], *shared)
         return state, d_metrics | g_metrics
 
     return train_step
