@@ -82,5 +82,6 @@ def _radii(name: str, features: np.ndarray, k: int) -> np.ndarray:
     """Distance of each sample to its k-th nearest other, `[N]`."""
     if not 1 <= k < len(features):
         raise ValueError(f"k={k} needs more than k {name} samples, not {len(features)}")
-    # The nearest of all is the sample itself.
-    return np.concatenate([np.partition(block, k, axis=1)[:, k] for _, block in distance_blocks(features, features)])
+    # The nearest of all is the sample itself. Copied, since a column would keep the whole block.
+    blocks = distance_blocks(features, features)
+    return np.concatenate([np.partition(block, k, axis=1)[:, k].copy() for _, block in blocks])
