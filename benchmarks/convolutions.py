@@ -14,6 +14,7 @@ import jax
 from flax import linen as nn
 
 from jaxgan import LOSSES, from_linen, make_gan, optim
+from jaxgan.allocation import keep_freed_memory
 from jaxgan.networks.convolutions import Conv, ConvTranspose
 from jaxgan.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from jaxgan.penalties import gradient_penalty
@@ -84,4 +85,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     main()

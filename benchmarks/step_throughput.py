@@ -34,6 +34,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import cli
+from jaxgan.allocation import keep_freed_memory
 from jaxgan.sharding import by_batch, compile_step, data_mesh, replicated
 
 # Of width 64, batch 64 and 3 channels; CycleGAN's of width 32 and batch 4, SNGAN's discriminator of width 32.
@@ -376,6 +377,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
 if __name__ == "__main__":
     # PyTorch on the same GPU needs some of its memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    keep_freed_memory()  # as `cli.run` does it for the experiments
     try:
         main()
     except (ValueError, RuntimeError) as error:
