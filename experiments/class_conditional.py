@@ -12,11 +12,16 @@ the discriminator beside the features instead. `--networks resnet` are the paper
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from jaxgan import cli, optim
+import jax
+import jax.numpy as jnp
+
+from jaxgan import cli, optim, report
 from jaxgan.augment import named_augmentation
 from jaxgan.config import ImageConfig, free
 from jaxgan.data.pipeline import configured_batches
-from jaxgan.evaluation import image_evaluation, while_training
+from jaxgan.evaluation.base import while_training
+from jaxgan.evaluation.images import image_evaluation
+from jaxgan.evaluation.panels import image_panels
 from jaxgan.gan import make_gan
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES, LossName
@@ -113,7 +118,20 @@ def batches(config: Config) -> Batches:
 
 def main(config: Config) -> dict[str, float]:
     gan = build(config)
-    return fit(gan, batches(config), config, evaluate=while_training(image_evaluation, gan, config))[1]
+    names = [str(label) for label in range(min(report.MAX_ROWS, config.num_classes))]
+
+    def preview(key, batch):
+        latents = jax.random.normal(key, (8 * len(names), config.latent_dim))
+        return {"latents": latents, "condition": jnp.repeat(jnp.arange(len(names)), 8)}
+
+    return fit(
+        gan._replace(preview=preview),
+        batches(config),
+        config,
+        evaluate=while_training(image_evaluation, gan, config),
+        draw=lambda outputs: report.labelled_rows(outputs["samples"], names),
+        panels=image_panels(gan, config),
+    )[1]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from jaxgan import cli, optim
 from jaxgan.config import DomainsConfig, free
 from jaxgan.cyclegan import make_cyclegan
 from jaxgan.data.domains import configured_domains
-from jaxgan.evaluation import translation_evaluation, while_training
+from jaxgan.evaluation.base import while_training
+from jaxgan.evaluation.translation import translation_evaluation
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES
 from jaxgan.networks.image_to_image import residual_generator

@@ -1,22 +1,31 @@
-"""Scores a finished run. Which scores there are depends on what it does: see `jaxgan.evaluation`.
+"""Scores a finished run, or two folders of pictures. Which scores there are depends on what a run does: see
+`jaxgan.evaluation`.
 
     python -m experiments.evaluate --run runs/gan
     python -m experiments.evaluate --run runs/gan --checkpoint best --against runs/wgan_gp
+    python -m experiments.evaluate --run runs/gan --features inception
+    python -m experiments.evaluate --run runs/gan-dataset=stacked:mnist_5k-channels=3 --num-samples 25600
+    python -m experiments.evaluate --pictures MINE --reference PHOTOS --features pixels
 
-Scores are added to `RUN/scores.jsonl`, with how they were made; those of two runs are compared only if they were made
-alike.
+Scores of a run are added to `RUN/scores.jsonl`, with how they were made; those of two runs are compared only if they
+were made alike.
 """
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from experiments import sample, translate
 from jaxgan import cli
-from jaxgan.evaluation import Evaluation, caption_evaluation, image_evaluation, translation_evaluation
+from jaxgan.evaluation.base import Evaluation
+from jaxgan.evaluation.captions import caption_evaluation
+from jaxgan.evaluation.images import image_evaluation
+from jaxgan.evaluation.pictures import compare_pictures
+from jaxgan.evaluation.translation import translation_evaluation
 from jaxgan.metrics.frechet import bias_warning
 from jaxgan.metrics.protocol import Stamp, check_comparable
 from jaxgan.run import Run, open_run
@@ -26,55 +35,111 @@ EXPERIMENTS = sample.EXPERIMENTS | translate.EXPERIMENTS
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    run: str  # run folder
+    run: str | None = None  # run folder
+    pictures: str | None = None  # folder of pictures to score instead
+    reference: str | None = None  # folder of the pictures that they should look like
     checkpoint: str = "last"  # best, last or a step
-    num_samples: int = 1000  # how many samples, captions or pictures to translate, of each kind
+    # samples, captions or pictures to translate, of each kind, by default 1,000; of two folders' pictures, all
+    num_samples: int | None = None
     seed: int = 0  # of the samples
     train_split: str = "train"  # images to train the classifier on, whatever the run was trained on
     test_split: str = "test"  # images to compare the samples with
-    against: str | None = None  # another run that was evaluated in the same way, to print its scores beside
+    # what looks at images: a classifier trained on the data set's labels (the default for a run), the FID Inception
+    # network (the default for pictures), or nothing: their pixels alone (of pictures only)
+    features: Literal["classifier", "inception", "pixels"] | None = None
+    resizer: Literal["antialiased", "legacy"] = "antialiased"  # to Inception's size: as clean-fid, or as FID in 2017
+    inception_weights: str | None = None  # pt_inception-2015-12-05-6726825d.pth, by default cached or downloaded
+    image_size: int | None = None  # pixels that pictures are cut square to, by default as the first reference picture
+    against: str | None = None  # another run, or a file of scores, made in the same way, to print its scores beside
+    output: str | None = None  # file to add the scores to, by default scores.jsonl in the run folder
 
 
 def main(config: Config) -> dict[str, float]:
-    if config.num_samples < 2:
+    if (config.run is None) == (config.pictures is None) or (config.pictures is None) != (config.reference is None):
+        raise ValueError("give --run FOLDER, or --pictures FOLDER and --reference FOLDER")
+    if config.num_samples is not None and config.num_samples < 2:
         raise ValueError(f"num_samples={config.num_samples} must be at least 2")
-    run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
+    if config.pictures is not None and config.reference is not None:
+        return _score_pictures(config, config.pictures, config.reference)
+    run = open_run(config.run or "", EXPERIMENTS, checkpoint=config.checkpoint)
     evaluation = _evaluation(run, config)
     averaged = run.state.ema_params is not None
     stamp = Stamp(**evaluation.protocol, averaged=averaged, step=run.step)
     others = _scores_of(Path(config.against), stamp) if config.against else {}
     scores = evaluation.scores(run.sample)
-    with (run.folder / "scores.jsonl").open("a") as file:
-        file.write(json.dumps({"scores": scores, "stamp": dataclasses.asdict(stamp)}) + "\n")
-
+    _save(Path(config.output or run.folder / "scores.jsonl"), scores, stamp)
     print(f"run         {run.folder} at step {run.step}, {'averaged' if averaged else 'live'} weights")
-    made = f"{stamp.fake_count} against {stamp.real_count} of {stamp.dataset} {stamp.split}"
-    print(f"scores      {made}, features: {stamp.features}, {stamp.image_size} pixels, as bytes")
-    if "classifier_frechet" in scores and (warning := bias_warning(stamp.real_count, stamp.fake_count, 128)):
-        print(f"            {warning}")
-    for name, value in scores.items():
-        beside = f"   {others[name]:10.4f}" if name in others else ""
-        print(f"{name:42} {value:10.4f}{beside}")
+    _print(scores, stamp, others, evaluation.num_features)
+    return scores
+
+
+def _score_pictures(config: Config, pictures: str, reference: str) -> dict[str, float]:
+    features = config.features or "inception"
+    if features == "classifier":
+        raise ValueError("two folders have no classifier: give --features inception or pixels")
+    scores, stamp = compare_pictures(
+        pictures,
+        reference,
+        features=features,
+        num_samples=config.num_samples,
+        image_size=config.image_size,
+        resizer=config.resizer,
+        inception_weights=config.inception_weights,
+    )
+    others = _scores_of(Path(config.against), stamp) if config.against else {}
+    if config.output:
+        _save(Path(config.output), scores, stamp)
+    print(f"pictures    {pictures}")
+    _print(scores, stamp, others, 2048 if features == "inception" else 0)
     return scores
 
 
 def _evaluation(run: Run, config: Config) -> Evaluation:
+    draws_images = run.experiment not in (*translate.EXPERIMENTS.values(), *sample.WITH_PROMPTS)
+    features = config.features or "classifier"
+    if features == "pixels" or (config.features and not draws_images):
+        raise ValueError(f"features={features!r} is not for {run.folder}, a run of {run.config.experiment}")
+    number = config.num_samples or 1000
     if run.experiment in translate.EXPERIMENTS.values():
-        return translation_evaluation(run.config, most=config.num_samples)
-    options: dict[str, Any] = {"num_samples": config.num_samples, "seed": config.seed}
+        return translation_evaluation(run.config, most=number)
+    options: dict[str, Any] = {"num_samples": number, "seed": config.seed}
     if run.experiment in sample.WITH_PROMPTS:
         words = sample.vocabulary(run)
         return caption_evaluation(run.config, partial(words.encode, max_len=run.config.max_words), **options)
-    return image_evaluation(run.config, train_split=config.train_split, test_split=config.test_split, **options)
+    return image_evaluation(
+        run.config,
+        train_split=config.train_split,
+        test_split=config.test_split,
+        features=features,
+        resizer=config.resizer,
+        inception_weights=config.inception_weights,
+        **options,
+    )
 
 
-def _scores_of(folder: Path, stamp: Stamp) -> dict[str, float]:
-    """The last scores of another run, if they were made as this stamp says."""
+def _save(file: Path, scores: Mapping[str, float], stamp: Stamp) -> None:
+    with file.open("a") as stream:
+        stream.write(json.dumps({"scores": scores, "stamp": dataclasses.asdict(stamp)}) + "\n")
+
+
+def _print(scores: Mapping[str, float], stamp: Stamp, others: Mapping[str, float], num_features: int) -> None:
+    made = f"{stamp.fake_count} against {stamp.real_count} of {stamp.dataset} {stamp.split}"
+    print(f"scores      {made}, features: {stamp.features}, {stamp.image_size} pixels, as bytes")
+    if warning := bias_warning(stamp.real_count, stamp.fake_count, num_features):
+        print(f"            {warning}")
+    for name, value in scores.items():
+        beside = f"   {others[name]:10.4f}" if name in others else ""
+        print(f"{name:42} {value:10.4f}{beside}")
+
+
+def _scores_of(place: Path, stamp: Stamp) -> dict[str, float]:
+    """The last scores of another run, or in a file, if they were made as this stamp says."""
+    file = place / "scores.jsonl" if place.is_dir() else place
     try:
-        record = json.loads((folder / "scores.jsonl").read_text().splitlines()[-1])
+        record = json.loads(file.read_text().splitlines()[-1])
         scores, made = dict(record["scores"]), Stamp(**record["stamp"])
     except (OSError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder} has no scores to compare with: evaluate it first ({error})") from None
+        raise ValueError(f"{place} has no scores to compare with: evaluate it first ({error})") from None
     check_comparable(stamp, made)
     return scores
 

@@ -110,9 +110,11 @@ def _inputs(run: Run, names: tuple[str, ...]) -> dict[str, jax.ShapeDtypeStruct]
 
 def main(config: Config) -> Path:
     if importlib.util.find_spec(NEEDS[config.to]) is None:
-        raise ModuleNotFoundError(f"{NEEDS[config.to]} is missing: pip install 'jaxgan[experiments]'")
+        raise ModuleNotFoundError(f"{NEEDS[config.to]} is missing: pip install -e '.[experiments]'")
     run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
     output = Path(config.output or run.folder / "exported" / f"generator-{run.step}.{config.to}")
+    if output.is_dir():
+        raise ValueError(f"output {output} is a folder, where a file was expected")
     if config.to == "stablehlo":
         exported = program(run, config.inputs)
         content = exported.serialize()
@@ -128,8 +130,11 @@ def main(config: Config) -> Path:
         summary = f"{len(arrays)} arrays, {sum(array.size for array in arrays.values()):,} numbers"
     output.parent.mkdir(parents=True, exist_ok=True)
     draft = output.with_name(f".{output.name}.tmp")
-    draft.write_bytes(content)
-    draft.replace(output)
+    try:
+        draft.write_bytes(content)
+        draft.replace(output)
+    finally:
+        draft.unlink(missing_ok=True)  # where the disk was full
     print(f"step {run.step}: {summary}, {len(content) / 1e6:.1f} MB: {output}")
     return output
 

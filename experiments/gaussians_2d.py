@@ -5,12 +5,14 @@ al. 2017 (VEEGAN, arXiv:1705.07761), and a swiss roll. Both players are small pe
 and the picture of samples over data.
 
     python -m experiments.gaussians_2d --data grid --num-steps 17000
+    python -m experiments.gaussians_2d --num-seeds 8  # 8 runs at once: each number with its deviation
 """
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxgan import cli, optim, report
@@ -22,6 +24,7 @@ from jaxgan.losses import LOSSES, LossName
 from jaxgan.metrics.modes import mode_coverage
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
 from jaxgan.penalties import gradient_penalty, r1_penalty, r2_penalty
+from jaxgan.seeds import over_seeds, spread
 from jaxgan.types import GAN
 
 
@@ -56,9 +59,10 @@ class Config(RunConfig):
     width: int = 128  # units in each of the three hidden layers
     latent_dim: int = 2  # size of a latent vector
     ema_decay: float = 0.999  # of the generator's moving average
+    num_seeds: int = 1  # runs that train at once; what is logged are their means and, as <name>_std, their deviations
 
     num_steps: int = free(6000)  # generator updates
-    batch_size: int = 256  # points to an update
+    batch_size: int = 256  # points to an update of one run
     log_every: int = free(250)  # steps between log lines
     sample_every: int = free(1000)  # steps between pictures
     checkpoint_every: int = free(2000)  # steps between checkpoints
@@ -80,7 +84,7 @@ def build(config: Config) -> GAN:
         return optim.adam(rate, b1=config.b1, b2=config.b2)
 
     widths = (config.width,) * 3
-    return make_gan(
+    gan = make_gan(
         mlp_generator(widths, features=2, dtype=config.dtype),
         mlp_discriminator(widths, dtype=config.dtype),
         loss=LOSSES[config.loss],
@@ -91,6 +95,7 @@ def build(config: Config) -> GAN:
         d_steps=config.n_critic,
         ema_decay=config.ema_decay,
     )
+    return over_seeds(gan, config.num_seeds)
 
 
 def modes(data: str) -> tuple[np.ndarray, float]:
@@ -112,29 +117,37 @@ def points(config: Config, count: int = 100_000) -> np.ndarray:
 
 
 def batches(config: Config) -> DeviceBatches:
-    return DeviceBatches(points(config), batch_size=config.batch_size, seed=config.seed, d_steps=config.n_critic)
+    rows = config.batch_size * config.num_seeds
+    return DeviceBatches(points(config), batch_size=rows, seed=config.seed, d_steps=config.n_critic)
 
 
 def main(config: Config) -> dict[str, float]:
     gan, data = build(config), batches(config)
     shown = points(config, 2500)
     latents = jax.random.normal(jax.random.key(config.seed + 1), (2500, config.latent_dim))
+    latents = jnp.tile(latents, (config.num_seeds, 1))
 
     def evaluate(state):
-        samples = gan.sample(state, {"latents": latents})["samples"]
-        scores = mode_coverage(samples, *modes(config.data))
-        if config.data == "swiss_roll":  # its centers overlap: only nearness means something
-            del scores["modes"]
-        return scores
+        samples = np.split(np.asarray(gan.sample(state, {"latents": latents})["samples"]), config.num_seeds)
+        scores = [mode_coverage(points, *modes(config.data)) for points in samples]
+        # Of the swiss roll the centers overlap: only nearness means something.
+        names = ["high_quality"] if config.data == "swiss_roll" else list(scores[0])
+        return spread({name: np.array([score[name] for score in scores]) for name in names})
 
     def draw(outputs):
-        return report.scatter(outputs["samples"], shown, title=f"{config.data}, {config.loss}")
+        samples = np.split(np.asarray(outputs["samples"]), config.num_seeds)
+        figures = [report.scatter(points, shown, title=f"{config.data}, {config.loss}") for points in samples[:9]]
+        return report.image_grid({"samples": np.stack([report.as_image(figure) for figure in figures])})
+
+    def told(name, form):
+        deviation = f" (standard deviation {metrics[f'{name}_std']:{form}})" if config.num_seeds > 1 else ""
+        return f"{metrics[name]:{form}}{deviation}"
 
     _, metrics = fit(gan, data, config, evaluate=evaluate, draw=draw)
     if "modes" in metrics:
-        print(f"modes: {metrics['modes']:.0f} of {len(modes(config.data)[0])}")
+        print(f"modes: {told('modes', '.3g')} of {len(modes(config.data)[0])}")
     if metrics:
-        print(f"within 3 standard deviations of a mode: {metrics['high_quality']:.1%}")
+        print(f"within 3 standard deviations of a mode: {told('high_quality', '.1%')}")
     return metrics
 
 

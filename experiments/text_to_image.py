@@ -18,7 +18,8 @@ from jaxgan import cli, optim, report
 from jaxgan.augment import named_augmentation
 from jaxgan.config import ImageConfig, free, run_folder
 from jaxgan.data.captions import CaptionedBatches, captioned_images
-from jaxgan.evaluation import caption_evaluation, while_training
+from jaxgan.evaluation.base import while_training
+from jaxgan.evaluation.captions import caption_evaluation
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES, LossName
 from jaxgan.networks.conditional import Conditioning, conditional_dcgan_generator

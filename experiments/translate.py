@@ -54,6 +54,7 @@ def main(config: Config) -> Path:
     if target.resolve().is_relative_to(source.resolve()):
         raise ValueError(f"output {target} lies in input {source}: it would be translated itself the next time")
     names = output_names([Path(file).relative_to(source).as_posix() for file in files])
+    check_inside(target, names)
 
     run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
     domain = config.direction[0]
@@ -100,6 +101,18 @@ def output_names(names: Iterable[str]) -> list[str]:
         if clashing <= kept:
             return found
         kept |= clashing
+
+
+def check_inside(folder: Path, names: Iterable[str]) -> None:
+    """Refuses to write through a link that leads out of the folder, as one could lie in a sub-folder of its name.
+
+    Raises:
+      ValueError: with the sub-folder and where it leads.
+    """
+    root = folder.resolve()
+    for parent in sorted({(folder / name).parent for name in names}):
+        if not (real := parent.resolve()).is_relative_to(root):
+            raise ValueError(f"{parent} leads out of output {folder}, to {real}")
 
 
 def working_size(height: int, width: int, *, shorter: int) -> tuple[int, int]:

@@ -13,7 +13,9 @@ from jaxgan import cli, optim
 from jaxgan.augment import named_augmentation
 from jaxgan.config import ImageConfig, free
 from jaxgan.data.pipeline import configured_batches
-from jaxgan.evaluation import image_evaluation, while_training
+from jaxgan.evaluation.base import while_training
+from jaxgan.evaluation.images import image_evaluation
+from jaxgan.evaluation.panels import image_panels
 from jaxgan.gan import make_gan
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES
@@ -88,7 +90,8 @@ def batches(config: Config) -> Batches:
 
 def main(config: Config) -> dict[str, float]:
     gan = build(config)
-    return fit(gan, batches(config), config, evaluate=while_training(image_evaluation, gan, config))[1]
+    evaluate = while_training(image_evaluation, gan, config)
+    return fit(gan, batches(config), config, evaluate=evaluate, panels=image_panels(gan, config))[1]
 
 
 if __name__ == "__main__":

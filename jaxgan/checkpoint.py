@@ -3,7 +3,8 @@
 Everything jaxgan knows about Orbax is in this file. A checkpoint is a folder named after its step, in which each array
 lies under its path in the state (`generator/params/dense/kernel`). Containers are not stored: they come from the state
 given to `restore`, so NamedTuples, integer dictionary keys and Nones are what they were. Reading executes nothing:
-arrays are numbers, everything else is JSON.
+arrays are numbers, everything else is JSON. Orbax is loaded with the first folder that is opened: a command line that
+is wrong, or asks for help, does not wait for it.
 
 Orbax makes a step appear whole or not at all, but it does not notice when a byte of it changes later. So each step
 also holds `digests.json`, the BLAKE2b digest of every file, written in the background before the step appears and
@@ -26,9 +27,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import orbax.checkpoint as ocp
 from jax.sharding import Sharding, SingleDeviceSharding
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 DIGESTS = "digests.json"
 _LEFTOVERS = "*.orbax-checkpoint-tmp*"
@@ -111,6 +110,8 @@ class Checkpoints:
           CheckpointError: if this save cannot start, or failed as the one before did. The older steps are as they
             were, and later saves may work again.
         """
+        import orbax.checkpoint as ocp
+
         step = operator.index(step)
         failure = None
         try:
@@ -237,6 +238,8 @@ class Checkpoints:
         return step
 
     def _open(self) -> None:
+        import orbax.checkpoint as ocp
+
         options = ocp.CheckpointManagerOptions(
             create=False,
             lightweight_initialize=True,  # else one damaged metrics file would make all steps unreadable
@@ -265,6 +268,8 @@ class Checkpoints:
             (folder / DIGESTS).write_text(json.dumps(digests, indent=1))
 
     def _read(self, step: int, like: Any, sharding: Sharding | None, partial: bool) -> Any:
+        import orbax.checkpoint as ocp
+
         fallback = SingleDeviceSharding(jax.local_devices()[0])
         wanted = {
             path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding or leaf.sharding or fallback)
@@ -342,7 +347,7 @@ class Checkpoints:
         return step if score > -math.inf else None
 
 
-class _KeepLastAndBest(preservation_policy.PreservationPolicy):
+class _KeepLastAndBest:
     # Orbax's own pair `max_to_keep` and `best_fn` keeps only the best ones, and a resumed run would start from there.
 
     def __init__(self, checkpoints: Checkpoints) -> None:

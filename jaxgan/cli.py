@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
+
+from jaxgan.allocation import keep_freed_memory
+from jaxgan.cache import keep_compiled_programs
+from jaxgan.config import RunConfig
+from jaxgan.distributed import join
 
 Config = TypeVar("Config")
 
@@ -37,11 +44,23 @@ def parse(config_class: type[Config], argv: Sequence[str] | None = None) -> Conf
 
 
 def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
-    """Parses the command line and runs `main`; what the user got wrong becomes one line and exit status 2."""
+    """Parses the command line and runs `main`; what the user got wrong becomes one line and exit status 2.
+
+    Wrong is also a file or a folder that cannot be read or written. Ctrl-C is one line and status 130.
+    """
     config = parse(config_class)
+    keep_freed_memory()
+    keep_compiled_programs()
     try:
+        if isinstance(config, RunConfig):
+            join(config.coordinator, config.num_processes, config.process_id)
         main(config)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
     except (ValueError, OSError, ImportError, RuntimeError, FloatingPointError) as error:
+        if isinstance(error, OSError) and error.filename is not None and error.strerror:
+            leave(f"{os.fsdecode(error.filename2 or error.filename)}: {error.strerror}")
         if not _raised_by_us(error):
             raise
         leave(str(error))
@@ -71,5 +90,5 @@ def _import_tyro() -> Any:
     try:
         import tyro
     except ModuleNotFoundError:
-        return leave("the command line needs tyro: pip install 'jaxgan[experiments]'")
+        return leave("the command line needs tyro: pip install -e '.[experiments]'")
     return tyro

@@ -42,8 +42,16 @@ class RunConfig:
     keep: int = free(2)  # newest checkpoints to keep, besides the best
     best: str | None = free(None)  # evaluation metric whose best checkpoint is kept too
     on_nonfinite: Literal["stop", "skip"] = free("stop")  # at a NaN or infinity: stop, or skip the update
+    debug_nans: bool = free(False)  # stop at the operation that gives a NaN, with its place in the code; slow
+    check: bool = free(False)  # a dry run: a few steps, what they cost and what they read; the run folder is not made
     on_alarm: Literal["note", "stop"] = free("note")  # at what looks like a collapse: say so, or save and stop too
     num_devices: int | None = free(None)  # devices to share the batch among, by default all
+    steps_per_call: int = 1  # steps that a GPU or TPU takes at a time; every other number of steps is a multiple of it
+    # where several processes train together, at which HOST:PORT they find the first of them; "auto" asks the cluster
+    # (Slurm, Open MPI, Kubernetes, Cloud TPU) for this and the next two
+    coordinator: str | None = free(None)
+    num_processes: int | None = free(None)  # how many these are
+    process_id: int | None = free(None)  # which of them this one is, from 0
 
     def __post_init__(self):
         for name in ("num_steps", "batch_size", "log_every", "sample_every", "checkpoint_every", "keep"):
@@ -52,6 +60,13 @@ class RunConfig:
         for name in ("evaluate_every", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        if self.steps_per_call < 1:
+            raise ValueError(f"steps_per_call={self.steps_per_call} must be at least 1")
+        for name in ("num_steps", "log_every", "sample_every", "checkpoint_every", "evaluate_every"):
+            if (value := getattr(self, name)) % self.steps_per_call:
+                raise ValueError(f"{name}={value} is no multiple of steps_per_call={self.steps_per_call}")
+        if self.debug_nans and self.on_nonfinite == "skip":
+            raise ValueError("debug_nans stops where on_nonfinite=skip would go on: give one of them")
 
     @property
     def best_mode(self) -> Literal["min", "max"]:
@@ -131,15 +146,17 @@ def run_folder(config: RunConfig) -> Path:
     return Path("runs") / "-".join([config.experiment, *parts])
 
 
-def save_config(config: RunConfig, folder: Path, batch: Batch) -> None:
+def save_config(config: RunConfig, folder: Path, batch: Batch, *, size: int) -> None:
     """Writes `config.json`: every field, a batch's shapes, the versions that computed it, the git revision if any.
 
-    The shapes are what it takes to open the run where its data set is not.
+    The shapes are what it takes to open the run where its data set is not, and the data set's size what it takes to
+    know it again: the order of its examples depends on it.
     """
     record = {
         "experiment": config.experiment,
         "config": dataclasses.asdict(config),
         "batch": {name: {"shape": list(field.shape), "dtype": str(field.dtype)} for name, field in batch.items()},
+        "size": size,
         "versions": _versions(),
         "git_revision": _git_revision(),
     }
@@ -150,7 +167,7 @@ def save_config(config: RunConfig, folder: Path, batch: Batch) -> None:
 
 
 def load_config(folder: Path) -> dict[str, Any]:
-    """The record `save_config` wrote: `experiment`, `config`, `batch`, `versions`, `git_revision`."""
+    """The record `save_config` wrote: `experiment`, `config`, `batch`, `size`, `versions`, `git_revision`."""
     try:
         record = json.loads((folder / "config.json").read_text())
     except FileNotFoundError:
@@ -162,14 +179,18 @@ def load_config(folder: Path) -> dict[str, Any]:
     return record
 
 
-def differences(config: RunConfig, record: Mapping[str, Any]) -> list[str]:
-    """What keeps a run from going on under another configuration: its result fields that differ, old and new value."""
+def differences(config: RunConfig, record: Mapping[str, Any], *, size: int) -> list[str]:
+    """What keeps a run from going on: result fields and a size of the data set that differ, old and new value."""
     before = record["config"]
     # Through JSON, as the record went: tuples come back as lists.
     now = json.loads(json.dumps(result_fields(config)))
-    found = [f"{n} was {before.get(n)!r}, is {v!r}" for n, v in now.items() if n not in before or before[n] != v]
+    # What a field that came later is by default, runs of before it did.
+    before = {field.name: field.default for field in dataclasses.fields(config)} | before
+    found = [f"{n} was {before[n]!r}, is {v!r}" for n, v in now.items() if before[n] != v]
     if record.get("experiment") != config.experiment:
         found.insert(0, f"experiment was {record.get('experiment')!r}, is {config.experiment!r}")
+    if record.get("size", size) != size:
+        found.append(f"the data set had {record['size']:,} examples, has {size:,}")
     return found
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import dataclasses
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,16 +19,15 @@ from jax.sharding import Mesh
 
 from jaxgan import page, report
 from jaxgan.alarm import Alarm
+from jaxgan.check import dry_run, introduce
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import RunConfig, differences, load_config, run_folder, save_config
+from jaxgan.distributed import agree, own_copy
 from jaxgan.metrics.neighbours import pairwise_diversity
-from jaxgan.sharding import by_batch, compile_step, data_mesh, replicated
+from jaxgan.sharding import data_mesh, place, replicated
 from jaxgan.state import GANState
+from jaxgan.tally import NonFiniteError, Tally
 from jaxgan.types import GAN, Batch, Batches
-
-
-class NonFiniteError(FloatingPointError):
-    """A loss, a score or a gradient stopped being a finite number."""
 
 
 def fit(
@@ -38,6 +37,7 @@ def fit(
     *,
     evaluate: Callable[[Any], Mapping[str, float]] | None = None,
     draw: Callable[[Mapping[str, Array]], Any] | None = report.image_grid,
+    panels: Callable[[Any], Mapping[str, Any]] | None = None,
     files: Mapping[str, Callable[[Path], None]] | None = None,
 ) -> tuple[Any, dict[str, float]]:
     """Trains to `config.num_steps`, from the run folder's last checkpoint if it has one.
@@ -54,6 +54,8 @@ def fit(
       evaluate: `state -> scores`, called at `evaluate_every` and at the end, each time followed by a checkpoint; and
         once before the first step where `best` names a score, to see that there is such a one.
       draw: from the outputs of `gan.sample` to a picture, see `report.save_image`; None draws nothing.
+      panels: `state -> {name: picture}`, drawn together with the samples, into `<name>/<step>.png`: see
+        `jaxgan.evaluation.panels`.
       files: what else the run folder must hold for the run to be used, such as a vocabulary: by its name there, the
         function that writes it to a path.
 
@@ -63,44 +65,55 @@ def fit(
     Raises:
       ValueError: the run folder cannot be resumed as asked, a batch cannot be shared among the devices, or
         `config.best` is no score of `evaluate`.
-      NonFiniteError: a metric stopped being finite under `on_nonfinite="stop"`.
+      NonFiniteError: a metric stopped being finite under `on_nonfinite="stop"`, or stayed so under "skip".
       CheckpointError: a checkpoint could not be written or read.
       OSError: metrics or a picture could not be written, or data not be read.
       SystemExit: SIGINT or SIGTERM came, or an alarm under `on_alarm="stop"`, and the state has been saved. A second
-        SIGINT leaves at once.
+        SIGINT leaves at once. Or `check` asked for a dry run (status 0).
     """
     if config.best is not None and evaluate is None:
         raise ValueError(f"best={config.best!r} names a score, but this run has no evaluation that could give one")
     folder = run_folder(config)
     mesh = data_mesh(config.num_devices, batch_size=config.batch_size)
+    _refuse_loops(config, mesh)
+    if config.check and jax.process_count() > 1:
+        raise ValueError("check is a dry run of one process: leave out --coordinator")
+    leads = jax.process_index() == 0  # it alone shows and writes
     key = jax.random.key(config.seed)
     first = batches(0)
+    whole = _whole(first, config)
     abstract = jax.eval_shape(gan.init, key, first[0])
 
     with Checkpoints(
         folder / "checkpoints", keep=config.keep, best=config.best, best_mode=config.best_mode
     ) as checkpoints:
-        start = _starting_step(config, folder, checkpoints.latest_step())
+        start = _starting_step(config, folder, checkpoints.latest_step(), batches.size)
         if start is None:
             start, state = 0, gan.init(key, first[0])
             if config.init_from is not None:
                 state = _weights_from(Path(config.init_from), state)
-            state = jax.device_put(state, replicated(mesh))
+            state = place(state, replicated(mesh))
         else:
             state = checkpoints.restore(None, abstract, sharding=replicated(mesh))
             start = checkpoints.latest_step() or start  # an earlier one where the newest is damaged
         if start >= config.num_steps:
-            print(f"{folder} is at step {start} of {config.num_steps}: nothing to do")
-            return state, {}
+            if leads:
+                print(f"{folder} is at step {start} of {config.num_steps}: nothing to do")
+            return own_copy(state), {}
 
-        if config.best is not None and evaluate is not None and config.best not in (names := evaluate(state)):
+        if config.best is not None and evaluate is not None and config.best not in (names := evaluate(own_copy(state))):
             raise ValueError(f"best={config.best!r} is no score of this run: there are {', '.join(names)}")
+        about: Any = {"mesh": mesh, "state": state, "batches": batches, "start": start}
+        if config.check:
+            dry_run(gan, dataclasses.replace(config, steps_per_call=1), folder, **about)
+            raise SystemExit(0)
         began = time.perf_counter()
-        tally = _Tally(gan, config, mesh, abstract, first)
-        _introduce(config, folder, mesh, state, batches, start, tally, time.perf_counter() - began)
-        save_config(config, folder, first[0])
-        for name, write in (files or {}).items():
-            write(folder / name)
+        tally = Tally(gan, config, mesh, abstract, whole)
+        if leads:
+            introduce(config, folder, **about, compiled=tally.compiled, seconds=time.perf_counter() - began)
+            save_config(config, folder, whole[0], size=batches.size)
+            for name, write in (files or {}).items():
+                write(folder / name)
         shown = _at_least(64, batches)
         inputs = gan.preview(jax.random.fold_in(key, 1), shown)
 
@@ -111,38 +124,52 @@ def fit(
         ):
             scores: dict[str, float] = {}
             watch = _Watch(folder, start, mesh, shown)
+            rows = len(jax.tree.leaves(whole)[0])
             clock = time.perf_counter()
-            for step in range(start + 1, config.num_steps + 1):
-                state = tally.update(state, batches(step - 1))
+            at_once, alone = config.steps_per_call, jax.process_count() == 1
+            for step in range(start + at_once, config.num_steps + 1, at_once):
+                state = tally.update(state, *(batches(before) for before in range(step - at_once, step)))
                 log.advance(step)
 
                 ends = step == config.num_steps
-                stops = interruption.signal
-                samples = not stops and (ends or step % config.sample_every == 0)
-                evaluates = not stops and (ends or (config.evaluate_every and step % config.evaluate_every == 0))
-                saves = bool(stops) or ends or evaluates or step % config.checkpoint_every == 0
-                if not (samples or saves or step % config.log_every == 0):
+                due = lambda every: ends or (every and step % every == 0)  # noqa: B023 (called in this turn alone)
+                samples, evaluates = due(config.sample_every), due(config.evaluate_every)
+                saves = evaluates or due(config.checkpoint_every)
+                looks = samples or saves or due(config.log_every)
+                # A signal may reach one process and not the others, which must stop at the same step.
+                stops = agree(interruption.signal or 0) if alone or looks else 0
+                if not (looks or stops):
                     continue
+                samples, evaluates = samples and not stops, evaluates and not stops
+                saves = saves or bool(stops)
 
-                metrics, count = tally.read(folder, checkpoints)
+                try:
+                    metrics, count = tally.read()
+                except NonFiniteError as error:
+                    good = checkpoints.latest_step()
+                    last = f"the last good checkpoint is {checkpoints.folder / str(good)}" if good else "none was saved"
+                    raise NonFiniteError(f"{error}; {last}") from None
                 seconds = time.perf_counter() - clock
                 metrics["steps_per_second"] = count / seconds
-                metrics["images_per_second"] = count * gan.d_steps * config.batch_size / seconds
-                if samples and draw is not None:
-                    outputs = gan.sample(state, inputs)
+                metrics["images_per_second"] = count * gan.d_steps * rows / seconds
+                if samples and draw is not None and leads:
+                    outputs = gan.sample(own_copy(state), inputs)
                     if len(outputs) > 1:
                         watch.name_columns(outputs)
                     log.drawing(step, draw(outputs))
                     metrics |= watch.diversity(outputs)
+                    for name, drawing in (panels(own_copy(state)) if panels else {}).items():
+                        log.drawing(step, drawing, name)
                 if evaluates and evaluate is not None:
-                    scores = {name: float(value) for name, value in evaluate(state).items()}
+                    scores = {name: float(value) for name, value in evaluate(own_copy(state)).items()}
                     metrics |= scores
                 losses = [name for name in metrics if name.endswith("loss")]
                 log.metrics(step, metrics, shown=[*losses, *(scores if evaluates else ())])
                 alarms = watch.alarms(step, metrics)
                 for sentence in alarms:
                     log.note(f"alarm: {sentence}")
-                stops = stops or (bool(alarms) and config.on_alarm == "stop" and signal.SIGTERM)
+                if config.on_alarm == "stop":
+                    stops = stops or agree(signal.SIGTERM if alarms else 0)
                 saves = saves or bool(stops)
                 if saves:
                     checkpoints.save(step, state, scores if evaluates else None)
@@ -155,9 +182,9 @@ def fit(
                     raise SystemExit(128 + stops)
                 clock = time.perf_counter()
 
-    if draw is not None:
+    if draw is not None and leads:
         print(f"samples: {folder / 'samples' / f'{config.num_steps:08d}.png'}")
-    return state, metrics
+    return own_copy(state), metrics
 
 
 class _Watch:
@@ -168,7 +195,7 @@ class _Watch:
         self._alarm = Alarm()
         if self._writes:
             page.record_start(folder, start, f"{mesh.size} x {mesh.devices.flat[0].device_kind}")
-            self._alarm.replay(report.read_metrics(folder / "metrics.jsonl"))
+            self._alarm.replay(map(_without_deviations, report.read_metrics(folder / "metrics.jsonl")))
         self._spread = pairwise_diversity(np.asarray(shown["image"])) if "image" in shown else 0.0
 
     def diversity(self, outputs: Mapping[str, Array]) -> dict[str, float]:
@@ -183,7 +210,7 @@ class _Watch:
             page.save_labels(self._folder / "samples", columns=list(outputs))
 
     def alarms(self, step: int, metrics: Mapping[str, float]) -> list[str]:
-        return self._alarm.update(step, metrics)
+        return self._alarm.update(step, _without_deviations(metrics))
 
     def write_page(self, log: report.Report, *, at_once: bool) -> None:
         """`report.html`, at most once a minute; a page that cannot be written does not end a run."""
@@ -194,83 +221,7 @@ class _Watch:
                 log.note(f"report.html was not written: {error}")
 
 
-class _Carry(NamedTuple):
-    sums: Array  # of each metric since the last reading, over the steps where all were finite
-    count: Array  # of those steps
-    skipped: Array  # of the others
-    bad_step: Array  # the first of the others, 0 if none
-    bad_metric: Array  # index of the first metric that was not finite there
-
-
-class _Tally:
-    """`train_step` compiled together with its running sums, so that the host need not look after every step."""
-
-    def __init__(self, gan: GAN, config: RunConfig, mesh: Mesh, abstract: GANState, first: tuple):
-        metrics = jax.eval_shape(gan.train_step, abstract, first)[1]
-        # Losses first: where several numbers go wrong in one step, a loss tells more than a gradient's norm.
-        self._names = sorted(metrics, key=lambda name: (not name.endswith("loss"), name))
-        self._skips = config.on_nonfinite == "skip"
-        self._batch_sharding = by_batch(mesh)
-        self._zero = jax.device_put(
-            _Carry(jnp.zeros(len(metrics)), *(jnp.int32(0) for _ in _Carry._fields[1:])), replicated(mesh)
-        )
-        self._carry = jax.tree.map(jnp.copy, self._zero)
-
-        def step(both: tuple[Any, _Carry], batches: tuple) -> tuple[tuple[Any, _Carry], None]:
-            state, carry = both
-            moved, metrics = gan.train_step(state, batches)
-            values = jnp.stack([metrics[name].astype(jnp.float32) for name in self._names])
-            finite = jnp.isfinite(values)
-            good = finite.all()
-            is_first = ~good & (carry.bad_step == 0)
-            if self._skips:
-                moved = jax.lax.cond(good, lambda: moved, lambda: _only_steps(state, moved))
-            carry = _Carry(
-                sums=carry.sums + jnp.where(good, values, 0.0),
-                count=carry.count + good,
-                skipped=carry.skipped + ~good,
-                bad_step=jnp.where(is_first, moved.step, carry.bad_step),
-                bad_metric=jnp.where(is_first, jnp.argmin(finite), carry.bad_metric),
-            )
-            return (moved, carry), None
-
-        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (self._zero, first))
-        self.compiled = compile_step(step, mesh, (abstract, shapes[0]), shapes[1])
-
-    def update(self, state: Any, batches: tuple) -> Any:
-        (state, self._carry), _ = self.compiled((state, self._carry), jax.device_put(batches, self._batch_sharding))
-        return state
-
-    def read(self, folder: Path, checkpoints: Checkpoints) -> tuple[dict[str, float], int]:
-        """Means since the last reading and the number of steps; waits for the device."""
-        carry = jax.device_get(self._carry)
-        self._carry = jax.tree.map(jnp.copy, self._zero)
-        if carry.skipped and not (self._skips and carry.count):
-            good = checkpoints.latest_step()
-            raise NonFiniteError(
-                f"step {carry.bad_step}: {self._names[carry.bad_metric]} is not finite. "
-                + (
-                    f"The last good checkpoint is {checkpoints.folder / str(good)}"
-                    if good
-                    else "No checkpoint was saved"
-                )
-                + ". Lower learning rates or a penalty often help; --on-nonfinite skip leaves such updates out."
-            )
-        metrics = dict(zip(self._names, (carry.sums / carry.count).tolist(), strict=True))
-        if self._skips:
-            metrics["skipped"] = float(carry.skipped)
-        return metrics, int(carry.count + carry.skipped)
-
-
-def _only_steps(state: GANState, moved: GANState) -> GANState:
-    """The state from before an update that is left out; only its counts go on, and with them keys and data."""
-    return state.replace(
-        generator=state.generator.replace(step=moved.generator.step),
-        discriminator=state.discriminator.replace(step=moved.discriminator.step),
-    )
-
-
-def _starting_step(config: RunConfig, folder: Path, latest: int | None) -> int | None:
+def _starting_step(config: RunConfig, folder: Path, latest: int | None, size: int) -> int | None:
     """The step to resume from, None to start afresh; refuses what would mix two runs in one folder."""
     if latest is None:
         if config.resume == "must":
@@ -279,14 +230,33 @@ def _starting_step(config: RunConfig, folder: Path, latest: int | None) -> int |
     if config.resume == "never":
         raise ValueError(f"{folder} already holds a run, at step {latest}: give another --workdir, or --resume auto")
     record = load_config(folder)
-    if differing := differences(config, record):
+    if differing := differences(config, record, size=size):
         raise ValueError(
             f"{folder} holds a run with another configuration: {'; '.join(differing)}. "
-            "Give the same flags, or another --workdir"
+            "Give the same flags and data, or another --workdir"
         )
     if (before := record["config"].get("num_steps")) != config.num_steps and latest < config.num_steps:
         print(f"num_steps was {before}, is {config.num_steps}: a schedule that ends with the run now ends there")
     return latest
+
+
+def _refuse_loops(config: RunConfig, mesh: Mesh) -> None:
+    if config.steps_per_call > 1 and mesh.devices.flat[0].platform == "cpu":
+        raise ValueError(
+            f"steps_per_call={config.steps_per_call}: on a CPU convolutions in a loop take ten times as long, and it "
+            "takes one step at a time"
+        )
+
+
+def _whole(batches: tuple[Batch, ...], config: RunConfig) -> Any:
+    """The shapes of a step's batches with the rows of all processes, where a source reads only those of this one."""
+
+    def shape(field: Array) -> jax.ShapeDtypeStruct:
+        is_part = len(field) * jax.process_count() == config.batch_size
+        rows = config.batch_size if is_part else len(field)
+        return jax.ShapeDtypeStruct((rows, *field.shape[1:]), field.dtype)
+
+    return jax.tree.map(shape, batches)
 
 
 def _weights_from(folder: Path, state: GANState) -> GANState:
@@ -307,31 +277,18 @@ def _weights_from(folder: Path, state: GANState) -> GANState:
 
 
 def _at_least(rows: int, batches: Batches) -> Batch:
-    """The first examples, as many as make a picture worth looking at, from as many small batches as that takes."""
+    """The first examples, of as many whole batches as make a picture worth looking at."""
     first = batches(0)[0]
     size = len(jax.tree.leaves(first)[0])
     if size >= rows:
         return first
     parts = [batches(step)[0] for step in range(-(-rows // size))]
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:rows], *parts)
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
-def _introduce(config, folder, mesh, state, batches, start, tally, seconds) -> None:
-    """What somebody wants to know before a long run."""
-    count = lambda params: f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,}"
-    device = mesh.devices.flat[0]
-    cores = f", {os.cpu_count()} cores" if device.platform == "cpu" else ""
-    cost = tally.compiled.cost_analysis() or {}
-    memory = tally.compiled.memory_analysis()
-    size = f", {(memory.temp_size_in_bytes + memory.argument_size_in_bytes) / 2**20:,.0f} MiB" if memory else ""
-    print(f"run         {folder}")
-    print(f"device      {mesh.size} x {device.device_kind}{cores}")
-    print(f"parameters  generator {count(state.generator.params)}, discriminator {count(state.discriminator.params)}")
-    print(f"data        {batches.size:,} examples, batch {config.batch_size}")
-    if notice := getattr(batches, "notice", None):
-        print(f"            {notice}")
-    print(f"steps       {start} to {config.num_steps}")
-    print(f"one step    {cost.get('flops', 0) / 1e9:,.2f} GFLOP{size}, compiled in {seconds:.1f} s", flush=True)
+def _without_deviations(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What is no standard deviation over seeds: those may vanish or grow without any harm."""
+    return {name: value for name, value in metrics.items() if not name.endswith("_std")}
 
 
 @contextlib.contextmanager

@@ -27,12 +27,15 @@ def data_mesh(num_devices: int | None = None, *, batch_size: int | None = None) 
     number = len(available) if num_devices is None else num_devices
     if not 1 <= number <= len(available):
         raise ValueError(f"num_devices={number}, but there are {len(available)} ({available[0].platform})")
+    if jax.process_count() > 1 and number < len(available):
+        raise ValueError(f"num_devices={number}, but several processes share a batch among all their {len(available)}")
     if batch_size is not None and batch_size % number:
         below = batch_size // number * number
         near = " or ".join(str(size) for size in (below, below + number) if size)
         raise ValueError(f"batch_size={batch_size} does not divide among {number} devices; {near} would")
-    # Auto: under explicit axis types ordinary indexing and concatenation of a sharded batch are refused.
-    return jax.make_mesh((number,), ("data",), axis_types=(AxisType.Auto,), devices=available[:number])
+    # In the order of the processes, so that the rows of each lie together. Auto: under explicit axis types ordinary
+    # indexing and concatenation of a sharded batch are refused.
+    return Mesh(np.array(available[:number]), ("data",), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -43,6 +46,34 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def by_batch(mesh: Mesh) -> NamedSharding:
     """Where a batch lives: each device holds its rows."""
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def place(arrays: Any, sharding: NamedSharding, shapes: Any = None) -> Any:
+    """Puts arrays onto the devices of all processes; each process puts what belongs onto its own.
+
+    Args:
+      arrays: any pytree of arrays, the same in every process.
+      sharding: `replicated` or `by_batch`.
+      shapes: the same tree of shapes, `jax.ShapeDtypeStruct`. An array with fewer rows than its shape says holds those
+        of this process alone, as a source of data that reads its own part of a batch gives them.
+
+    Returns:
+      The arrays, which have the given shapes.
+    """
+    if jax.process_count() == 1:
+        return jax.device_put(arrays, sharding)
+
+    def placed(array: Any, like: Any) -> jax.Array:
+        begin = 0 if array.shape == like.shape else jax.process_index() * len(array)
+
+        def part(index: tuple[slice, ...]) -> Any:
+            return array[slice(index[0].start - begin, index[0].stop - begin)] if begin else array[index]
+
+        where = sharding.addressable_devices_indices_map(like.shape)
+        parts = [jax.device_put(part(index or ()), device) for device, index in where.items()]
+        return jax.make_array_from_single_device_arrays(like.shape, sharding, parts)
+
+    return jax.tree.map(placed, arrays, arrays if shapes is None else shapes)
 
 
 def in_parts(

@@ -23,6 +23,11 @@ def test_a_run_and_what_is_drawn_from_it(tmp_path, capsys):
     assert np.isfinite(metrics["d_loss"]) and "penalty" in metrics
     assert f"samples: {tmp_path / 'samples' / '00000003.png'}" in capsys.readouterr().out
     assert json.loads((tmp_path / "config.json").read_text())["experiment"] == "class_conditional"
+    ten_rows_of_eight = (16 + 7 + 8 * 66 - 2, 10 * 66 - 2)
+    for name in ("samples", "interpolation"):
+        with Image.open(tmp_path / name / "00000003.png") as picture:
+            assert picture.size == pytest.approx(ten_rows_of_eight, abs=4)
+    assert (tmp_path / "nearest" / "00000003.png").exists()
     run = open_run(tmp_path, {"class_conditional": class_conditional})
     latents = jnp.tile(jax.random.normal(jax.random.key(0), (1, 8)), (3, 1))
     samples = run.sample({"latents": latents, "condition": np.array([3, 3, 7], np.int32)})["samples"]

@@ -1,15 +1,37 @@
-"""The command line, in this process."""
+"""The command line of every experiment and command, in this process."""
 
+import importlib
 import json
+import subprocess
 import sys
+import types
+from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
+import test_check
+import test_tally
 
-from experiments import gan, gaussians_2d
-from jaxgan import cli
+from experiments import cyclegan, gan, gaussians_2d
+from jaxgan import cli, report
+from jaxgan.checkpoint import Checkpoints
+from jaxgan.config import RunConfig, save_config
+from jaxgan.loop import fit
+
+ROOT = Path(__file__).parent.parent
+NAMES = [
+    ".".join(path.relative_to(ROOT / "experiments").with_suffix("").parts)
+    for path in sorted((ROOT / "experiments").rglob("*.py"))
+    if path.stem != "__init__"
+]
+MODULES = {name: importlib.import_module(f"experiments.{name}") for name in NAMES}
+COMMANDS = ("sample", "evaluate", "export", "translate")  # on a finished run
+NEEDED = {name: ["--run", "nothing"] for name in COMMANDS}
+NEEDED["translate"] += ["--input", "pictures", "--output", "translated"]
 
 
-def refused(arguments, capsys, config=gaussians_2d.Config):
+def refused(arguments, capsys, config: type = gaussians_2d.Config):
     with pytest.raises(SystemExit) as stop:
         cli.parse(config, arguments)
     printed = "".join(capsys.readouterr())
@@ -72,3 +94,173 @@ def test_what_went_wrong_underneath_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["program"])
     with pytest.raises(json.JSONDecodeError):
         cli.run(gaussians_2d.Config, lambda config: json.loads("{"))
+
+
+def ended(module, arguments, capsys, monkeypatch):
+    """The status with which a command ends, and what it says on stderr."""
+    monkeypatch.setattr(sys, "argv", ["program", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.run(module.Config, module.main)
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return stop.value.code, said
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_case_51_flags_of_every_command(name, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    needed = NEEDED.get(name, [])
+    numbers = {"translate": "--batch-size", "export": "--to", "sample": "--count", "evaluate": "--num-samples"}
+    number = (numbers | {"divergence.plans": "--num-points"}).get(name, "--num-steps")
+    for wrong in (["--no-such-flag", "1"], [number, "abc"], [number]):
+        status, said = ended(MODULES[name], [*needed, *wrong], capsys, monkeypatch)
+        assert status == 2
+        assert wrong[0] in said or wrong[-1] in said
+    if needed:
+        status, said = ended(MODULES[name], [], capsys, monkeypatch)
+        assert (status, "--run" in said) == (2, True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("gan", ["--loss", "wasserstein"], "use experiments.wgan_gp"),
+        ("gan", ["--image-size", "33"], "33"),
+        ("gan", ["--d-norm", "batch"], "mixes its batch"),
+        ("gan", ["--augment", "colour"], "unknown augmentation 'colour'"),
+        ("gan", ["--load-size", "16"], "load_size=16 is smaller than image_size=32"),
+        ("gan", ["--batch-size", "2000"], "fewer than one batch of 2000"),
+        ("gan", ["--split", "validation"], "there are train (1024 examples), test"),
+        ("gan", ["--init-from", "nothing"], "no checkpoint"),
+        ("wgan", ["--debug-nans", "--on-nonfinite", "skip"], "give one of them"),
+        ("wgan_gp", ["--resume", "must"], "nothing to resume"),
+        ("sngan", ["--num-devices", "3"], "does not divide among 3 devices"),
+        ("cyclegan", ["--loss", "wasserstein"], "needs"),
+        ("cyclegan", ["--dataset-b", "no_such_set"], "unknown data set 'no_such_set'"),
+        ("cyclegan", ["--channels-b", "1", "--dataset-b", "noise"], "identity"),
+        ("text_to_image", ["--flip"], "captions wrong"),
+        ("class_conditional", ["--num-classes", "5"], "outside 0..num_classes-1=4"),
+        ("gaussians_2d", ["--best", "fid"], "'fid' is no score of this run"),
+    ],
+)
+def test_case_51_settings_that_contradict_each_other(name, arguments, expected, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    data = ["--dataset", "noise"] if name != "gaussians_2d" and "--dataset" not in arguments else []
+    status, said = ended(MODULES[name], [*data, *arguments], capsys, monkeypatch)
+    assert status == 2
+    assert expected in said
+    assert said.count("\n") < 12
+    assert not list(tmp_path.iterdir()), "a folder was made for nothing"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_case_51_a_run_that_is_not_there(name, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    picture = report.image_grid({"samples": np.zeros((1, 8, 8, 1), np.uint8)})
+    report.save_image(tmp_path / "pictures/a.png", picture)
+    assert ended(MODULES[name], NEEDED[name], capsys, monkeypatch) == (
+        2,
+        "error: nothing is not a run folder: it has no config.json\n",
+    )
+    config = gaussians_2d.Config() if name == "export" else cyclegan.Config() if name == "translate" else gan.Config()
+    save_config(config, tmp_path / "nothing", {}, size=1)
+    status, said = ended(MODULES[name], NEEDED[name], capsys, monkeypatch)
+    assert (status, said) == (2, f"error: no checkpoint in {tmp_path}/nothing/checkpoints\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["nothing", "pictures"]
+    assert [path.name for path in (tmp_path / "nothing").iterdir()] == ["config.json"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run that was never trained."""
+    folder = tmp_path_factory.mktemp("run")
+    config = gan.Config(width=8, dataset="noise", batch_size=4)
+    batch = gan.batches(config)(0)[0]
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        checkpoints.save(200, gan.build(config).init(jax.random.key(0), batch))
+    save_config(config, folder, batch, size=1024)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("sample", ["--checkpoint", "100"], "there are steps 200"),
+        ("evaluate", ["--checkpoint", "best"], "no metric says which"),
+        ("export", ["--checkpoint", "first"], "expected 'best', 'last' or a step"),
+        ("sample", ["--count", "0"], "count=0"),
+        ("sample", ["--label", "3"], "takes no label"),
+        ("evaluate", ["--num-samples", "1"], "num_samples=1 must be at least 2"),
+        ("translate", ["--output", "o"], "is a run of 'gan'; known here: cyclegan"),
+        ("export", ["--inputs", "a"], "is drawn with latents"),
+        ("sample", ["--count", "2", "--output", "file/x.png"], "file: "),
+        ("sample", ["--count", "2", "--kind", "images", "--output", "file"], "file: "),
+        ("sample", ["--count", "2", "--output", "folder"], "folder: Is a directory"),
+        ("export", ["--to", "safetensors", "--output", "file/x"], "file: "),
+        ("export", ["--output", "folder"], "output folder is a folder, where a file was expected"),
+    ],
+)
+def test_case_51_what_a_command_cannot_do(name, arguments, expected, run, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    report.save_image(tmp_path / "folder/a.png", np.zeros((8, 8), np.uint8))
+    needed = ["--input", "folder"] if name == "translate" else []
+    before = {path for folder in (tmp_path, run) for path in folder.rglob("*")}
+    status, said = ended(MODULES[name], ["--run", str(run), *needed, *arguments], capsys, monkeypatch)
+    assert status == 2
+    assert expected in said
+    assert {path for folder in (tmp_path, run) for path in folder.rglob("*")} == before
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_output_that_is_there_is_replaced_whole(run, monkeypatch, tmp_path):
+    output = tmp_path / "x.safetensors"
+    output.write_text("older" * 10**6)
+    export = MODULES["export"]
+    assert export.main(export.Config(run=str(run), to="safetensors", output=str(output))) == output
+    assert 0 < output.stat().st_size < 10**6
+    assert list(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.parametrize("workdir", ["file", "file/run"])
+def test_a_run_folder_that_cannot_be_made(workdir, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    main = lambda config: fit(test_tally.GAN_OF_NUMBERS, test_check.Batches(), config, draw=None)
+    toy = types.SimpleNamespace(Config=RunConfig, main=main)
+    arguments = ["--workdir", workdir, "--num-steps", "2", "--num-devices", "1"]
+    status, said = ended(toy, arguments, capsys, monkeypatch)
+    assert (status, said.partition(": ")[0]) == (2, "error")
+    assert workdir in said and said.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_ctrl_c_is_one_line(capsys, monkeypatch, tmp_path):
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    toy = types.SimpleNamespace(Config=gaussians_2d.Config, main=interrupted)
+    assert ended(toy, [], capsys, monkeypatch) == (130, "interrupted\n")
+
+
+def test_help_and_mistakes_start_no_device_and_load_nothing_heavy():
+    """In a process of its own: here all of it is loaded."""
+    program = f"""
+import contextlib, importlib, io, sys
+from jaxgan import cli
+
+for name in {NAMES}:
+    module = importlib.import_module(f"experiments.{{name}}")
+    for arguments in (["--help"], ["--no-such-flag"]):
+        with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+            with contextlib.redirect_stderr(io.StringIO()):
+                cli.parse(module.Config, arguments)
+from jax._src import xla_bridge
+
+heavy = "tensorflow tensorflow_datasets orbax grain matplotlib tensorboardX bokeh safetensors".split()
+print(*(name for name in heavy if name in sys.modules), xla_bridge.backends_are_initialized())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.stdout, done.returncode) == ("False\n", 0), done.stderr

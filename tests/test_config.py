@@ -39,16 +39,20 @@ def test_presets():
 
 
 def test_the_record_comes_back_and_names_what_differs(tmp_path):
-    save_config(Config(note="a"), tmp_path / "run", BATCH)
+    save_config(Config(note="a"), tmp_path / "run", BATCH, size=1000)
     record = load_config(tmp_path / "run")
     assert record["config"]["widths"] == [1, 2]
     assert record["batch"] == {
         "image": {"shape": [4, 8, 8, 3], "dtype": "float32"},
         "label": {"shape": [4], "dtype": "int32"},
     }
-    assert differences(Config(note="b", num_steps=99), record) == []
-    assert differences(Config(rate=0.2, widths=(1,)), record) == ["rate was 0.1, is 0.2", "widths was [1, 2], is [1]"]
-    assert "experiment was 'toy', is 'run'" in differences(RunConfig(), record)
+    assert differences(Config(note="b", num_steps=99), record, size=1000) == []
+    changed = Config(rate=0.2, widths=(1,))
+    assert differences(changed, record, size=1000) == ["rate was 0.1, is 0.2", "widths was [1, 2], is [1]"]
+    assert "experiment was 'toy', is 'run'" in differences(RunConfig(), record, size=1000)
+    assert differences(Config(), record, size=1001) == ["the data set had 1,000 examples, has 1,001"]
+    del record["size"]  # a run of before it was written down
+    assert differences(Config(), record, size=1001) == []
     assert {"num_steps", "note", "workdir"}.isdisjoint(result_fields(Config()))
 
 
@@ -70,9 +74,9 @@ def test_numbers_that_cannot_be_meant(field, value):
 
 
 def test_config_json_is_whole_json(tmp_path):
-    save_config(Config(), tmp_path, BATCH)
+    save_config(Config(), tmp_path, BATCH, size=1000)
     record = json.loads((tmp_path / "config.json").read_text())
-    assert set(record) == {"experiment", "config", "batch", "versions", "git_revision"}
+    assert set(record) == {"experiment", "config", "batch", "size", "versions", "git_revision"}
     assert set(record["config"]) == {field.name for field in dataclasses.fields(Config)}
     assert not list(tmp_path.glob("*.tmp"))
 
@@ -80,3 +84,19 @@ def test_config_json_is_whole_json(tmp_path):
 @pytest.mark.parametrize("best, mode", [("classifier_frechet", "min"), ("a_to_b_l1", "min"), ("coverage", "max")])
 def test_whether_a_score_is_better_small_is_known_by_its_name(best, mode):
     assert RunConfig(best=best).best_mode == mode
+
+
+def test_numbers_of_steps_are_multiples_of_those_of_a_call():
+    RunConfig(steps_per_call=50)
+    with pytest.raises(ValueError, match="log_every=50 is no multiple of steps_per_call=20"):
+        RunConfig(steps_per_call=20)
+    with pytest.raises(ValueError, match="steps_per_call=0 must be at least 1"):
+        RunConfig(steps_per_call=0)
+
+
+def test_a_field_that_came_later_had_its_default(tmp_path):
+    save_config(Config(), tmp_path, BATCH, size=1000)
+    record = load_config(tmp_path)
+    del record["config"]["rate"]
+    assert differences(Config(), record, size=1000) == []
+    assert differences(Config(rate=0.2), record, size=1000) == ["rate was 0.1, is 0.2"]

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import flax.traverse_util
 import jax
@@ -21,6 +22,8 @@ from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import save_config
 from jaxgan.run import open_run
 
+ROOT = Path(__file__).parent.parent
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
@@ -34,7 +37,7 @@ def run(tmp_path_factory):
     state = state.replace(**{name: jax.tree.map(changed, getattr(state, name)) for name in PARTS})
     with Checkpoints(folder / "checkpoints") as checkpoints:
         checkpoints.save(3, state)
-    save_config(config, folder, batch)
+    save_config(config, folder, batch, size=1024)
     return open_run(folder, export.EXPERIMENTS)
 
 
@@ -122,9 +125,24 @@ def test_the_examples_of_use_run_without_flax_and_jaxgan(run):
     assert result.stdout == "(16, 32, 32, 3) uint8 6 (4, 4, 32, 6)\n"
 
 
+def test_the_example_of_the_readme_runs_as_written(run, tmp_path):
+    """In a process that has neither flax nor jaxgan."""
+    for to in ("stablehlo", "safetensors"):
+        export.main(
+            export.Config(run=str(run.folder), to=to, output=f"{tmp_path}/runs/gan/exported/generator-3500.{to}")
+        )
+    (example,) = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert len([line for line in example.splitlines() if line]) <= 15
+    code = "import sys\nfor name in ('flax', 'jaxgan', 'orbax'):\n    sys.modules[name] = None\n" + example
+    code += "\nprint(images.shape, float(abs(images).max()) <= 1, run['config']['latent_dim'], sorted(weights)[-1])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"(16, 32, 32, 3) True 6 {sorted(export.weights(run))[-1]}\n"
+
+
 def test_what_is_missing_is_said(run, monkeypatch):
     monkeypatch.setitem(export.NEEDS, "safetensors", "no_such_package")
-    with pytest.raises(ModuleNotFoundError, match=r"no_such_package is missing: pip install 'jaxgan\[experiments\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"no_such_package is missing: pip install -e '\.\[experiments\]'"):
         export.main(export.Config(run=str(run.folder), to="safetensors"))
     with pytest.raises(RuntimeError, match="there are steps 3"):
         export.main(export.Config(run=str(run.folder), checkpoint="7"))

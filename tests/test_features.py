@@ -1,6 +1,6 @@
 import numpy as np
 
-from jaxgan.metrics.cache import cache_folder
+from jaxgan.cache import cache_folder
 from jaxgan.metrics.features import train_classifier
 
 

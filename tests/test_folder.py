@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 
 import numpy as np
 import pytest
@@ -164,10 +165,28 @@ def test_a_damaged_file_is_named(suffix, tmp_path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=rf"t\.{suffix}: "):
             read_image(path)
-    with pytest.raises(ValueError, match=r"^not an image that Pillow knows$"):
+    with pytest.raises(ValueError, match=r"^not an image that is read here \(BMP, GIF, JPEG, PNG, TIFF, WEBP\)$"):
         read_image(io.BytesIO(b"junk"))
     with pytest.raises(ValueError, match="No such file"):
         read_image(tmp_path / "none.png")
+
+
+def test_a_file_is_what_its_content_says(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(encoded(RANDOM).read())
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), RANDOM)
+    # Pillow would hand it to Ghostscript, if that is there.
+    (tmp_path / "b.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    with pytest.raises(ValueError, match=r"b\.png: not an image that is read here"):
+        read_image(tmp_path / "b.png")
+
+
+def test_an_image_of_too_many_pixels_is_not_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 120)
+    assert read_image(encoded(RANDOM)).shape == (12, 10, 3)
+    Image.new("1", (11, 11)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.png: "), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's own, which stops nothing
+        read_image(tmp_path / "a.png")
 
 
 def touch(folder, *names):

@@ -38,7 +38,7 @@ ALLOWED = {
     "config": set(),
     "cli": {"config"},
     "metrics": {"pixels", "networks", "data"},
-    "evaluation": {"pixels", "data", "metrics", "sharding"},
+    "evaluation": {"pixels", "data", "metrics", "sharding", "transport", "latents", "report", "page", "config"},
     "alarm": set(),
     "page": {"alarm", "config", "report"},
     "loop": {"checkpoint", "report", "page", "alarm", "sharding", "metrics", "state", "optim", "config"},

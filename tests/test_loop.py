@@ -10,7 +10,9 @@ import small
 
 from jaxgan import report
 from jaxgan.checkpoint import Checkpoints
-from jaxgan.loop import NonFiniteError, fit
+from jaxgan.data.pipeline import DeviceBatches
+from jaxgan.loop import fit
+from jaxgan.tally import NonFiniteError
 
 
 def lines(folder):
@@ -82,11 +84,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
 
 def test_or_the_update_is_skipped(tmp_path):
     config = small.config(tmp_path, num_steps=3, log_every=1, on_nonfinite="skip")
-    with pytest.raises(NonFiniteError, match="step 2: g_loss"):  # no good step at all in the interval
-        fit(broken_after(2, small.build(config)), small.batches(config), config, draw=None)
-    config = small.config(tmp_path / "longer", num_steps=3, log_every=3, on_nonfinite="skip")
-    state, metrics = fit(broken_after(2, small.build(config)), small.batches(config), config, draw=None)
-    assert metrics["skipped"] == 1
+    state, _ = fit(broken_after(2, small.build(config)), small.batches(config), config, draw=None)
+    assert [line["skipped"] for line in lines(tmp_path)] == [0, 1, 0]
+    assert ["g_loss" in line for line in lines(tmp_path)] == [True, False, True]
     assert int(state.step) == 3
     assert int(state.discriminator.step) == 15
     assert int(state.generator.opt_state.count) == 2
@@ -142,6 +142,10 @@ def test_resume_modes(tmp_path, capsys):
         small.run(small.config(tmp_path / "run", learning_rate=0.02))
     small.run(small.config(tmp_path / "run", resume="must", num_steps=12))
     assert "num_steps was 10, is 12" in capsys.readouterr().out
+    config = small.config(tmp_path / "run", num_steps=14)
+    fewer = DeviceBatches(np.zeros((39, 2)), batch_size=8, d_steps=5)  # in another order, and that without a word
+    with pytest.raises(ValueError, match=r"the data set had 40 examples, has 39\. Give the same flags and data"):
+        fit(small.build(config), fewer, config, draw=None)
 
 
 def test_init_from_takes_the_weights_alone(tmp_path):
@@ -199,3 +203,17 @@ def test_an_alarm_is_said_and_stops_a_run_that_should_stop(on_alarm, tmp_path, m
     assert "alarm: too alike" in "".join(capsys.readouterr())
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         assert checkpoints.latest_step() == (10 if on_alarm == "stop" else 20)
+
+
+def test_several_steps_in_one_call(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="steps_per_call=5: on a CPU convolutions in a loop"):
+        small.run(small.config(tmp_path / "refused", steps_per_call=5, sample_every=500))
+    assert not (tmp_path / "refused").exists()
+    monkeypatch.setattr("jaxgan.loop._refuse_loops", lambda config, mesh: None)
+    one_by_one, _ = small.run(small.config(tmp_path / "one_by_one"))
+    state, _ = small.run(small.config(tmp_path / "together", steps_per_call=5))
+    for a, b in zip(jax.tree.leaves(state.generator.params), jax.tree.leaves(one_by_one.generator.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert [line["step"] for line in lines(tmp_path / "together")] == [5, 10, 15, 20]
+    for a, b in zip(lines(tmp_path / "together"), lines(tmp_path / "one_by_one"), strict=True):
+        assert a["d_loss"] == pytest.approx(b["d_loss"], rel=1e-4, abs=1e-5)

@@ -11,18 +11,20 @@ RANDOM = np.random.default_rng(0)
 def test_nearest_against_scipy(monkeypatch):
     samples, data = RANDOM.normal(size=(700, 3, 2)), RANDOM.normal(size=(50, 3, 2))
     expected = cdist(samples.reshape(700, 6), data.reshape(50, 6))
-    for block in (neighbours.BLOCK, 512):  # at once, and ten rows at a time
+    # At once; ten rows at a time; and eight examples, of which the last part has but two.
+    for block, part in ((neighbours.BLOCK, neighbours.PART), (512, neighbours.PART), (512, 50)):
         monkeypatch.setattr(neighbours, "BLOCK", block)
-        rows, distances = nearest_neighbours(samples, data)
-        np.testing.assert_array_equal(rows, expected.argmin(axis=1))
-        np.testing.assert_allclose(distances, expected.min(axis=1), rtol=1e-12)
-    np.testing.assert_array_equal(nearest_distances(samples, data), distances)
+        monkeypatch.setattr(neighbours, "PART", part)
+        rows, distances = nearest_neighbours(samples, data, k=3)
+        np.testing.assert_array_equal(rows, expected.argsort(axis=1)[:, :3])
+        np.testing.assert_allclose(distances, np.sort(expected, axis=1)[:, :3], rtol=1e-12)
+        np.testing.assert_array_equal(nearest_distances(samples, data), distances[:, 0])
 
 
 def test_a_copy_is_found_and_at_distance_0():
     data = RANDOM.integers(256, size=(40, 8, 8, 1), dtype=np.uint8)
     rows, distances = nearest_neighbours(data[[7, 31]], data)
-    assert rows.tolist() == [7, 31] and distances.tolist() == [0.0, 0.0]
+    assert rows.tolist() == [[7], [31]] and distances.tolist() == [[0.0], [0.0]]
 
 
 def test_distances_of_points_far_from_zero_keep_their_digits():
@@ -45,6 +47,8 @@ def test_diversity_against_scipy_and_of_one_thing(monkeypatch):
     [
         (lambda: nearest_distances(np.zeros((2, 3)), np.zeros((2, 4))), "one dimension expected, not 3 and 4"),
         (lambda: nearest_distances(np.zeros((2, 3)), np.zeros((0, 3))), r"data has shape \(0, 3\), but at least 1"),
+        (lambda: nearest_neighbours(np.zeros((2, 3)), np.zeros((4, 3)), k=5), r"data has .* at least 5 samples"),
+        (lambda: nearest_neighbours(np.zeros((2, 3)), np.zeros((4, 3)), k=0), "k=0"),
         (lambda: nearest_neighbours(np.full((2, 3), np.inf), np.zeros((2, 3))), "samples holds NaN"),
         (lambda: pairwise_diversity(np.zeros((1, 3))), "at least 2 samples"),
     ],

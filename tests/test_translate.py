@@ -156,6 +156,26 @@ def test_what_cannot_be_translated(run, tmp_path, monkeypatch):
         translated(run, tmp_path)
 
 
+def test_a_link_does_not_lead_out_of_the_output(run, tmp_path):
+    save(tmp_path / "in/x.png", (16, 16))
+    save(tmp_path / "in/sub/deep/y.png", (16, 16))
+    for folder in ("elsewhere", "out", "out/inside"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "out/sub").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"out/sub/deep leads out of output .*/out, to .*/elsewhere/deep"):
+        translated(run, tmp_path)
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert not (tmp_path / "out/x.png").exists()
+    (tmp_path / "out/sub").unlink()
+    (tmp_path / "out/sub").symlink_to("inside")
+    (tmp_path / "elsewhere/z.png").write_text("mine")
+    (tmp_path / "out/x.png").symlink_to(tmp_path / "elsewhere/z.png")  # replaced, not followed
+    assert set(translated(run, tmp_path)) >= {"x.png", "inside/deep/y.png"}
+    assert (tmp_path / "elsewhere/z.png").read_text() == "mine"
+    (tmp_path / "link").symlink_to("out")  # the user's own
+    translated(run, tmp_path, "link")
+
+
 def test_the_command_line(capsys):
     parsed = cli.parse(Config, ["--run", "r", "--input", "i", "--output", "o", "--size", "native"])
     assert parsed == Config(run="r", input="i", output="o", size="native")

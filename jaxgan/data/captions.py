@@ -208,12 +208,29 @@ def _tinted_clothes(split: str, *, channels: int | None, image_size: int | None,
     rows = placed[split_rows(name, split, {part: int(where.sum()) for part, where in parts.items()})]
 
     whole = open_images(name, "train+test", **options)
-    grey = read_all(Source(len(rows), lambda wanted: whole.read(rows[wanted])))["image"].astype(np.uint16)
+    grey = read_all(Source(len(rows), lambda wanted: whole.read(rows[wanted])))["image"]
     label, colour = label[rows], colour[rows]
-    pixels = ((grey * np.array(list(TINTS.values()), np.uint16)[colour][:, None, None] + 127) // 255).astype(np.uint8)
+    pixels = tinted(grey, colour)
     words = [[_clothes_captions(tint, *thing) for tint in TINTS] for thing in CLOTHES]
     captions = [list(words[one][tint]) for one, tint in zip(label.tolist(), colour.tolist(), strict=True)]
     return {"image": pixels, "captions": captions, "meaning": (label * len(TINTS) + colour).astype(np.int32)}
+
+
+def tinted(grey: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """Images in one of `TINTS` each, white becoming the tint and black staying black.
+
+    Args:
+      grey: uint8 `[N, H, W, 1]`.
+      colour: integers `[N]`, places in `TINTS`.
+
+    Returns:
+      uint8 `[N, H, W, 3]`, rounded to nearest.
+
+    >>> tinted(np.full((1, 1, 1, 1), 255, np.uint8), np.array([1])).ravel().tolist()
+    [60, 220, 90]
+    """
+    tints = np.array(list(TINTS.values()), np.uint16)[colour][:, None, None]
+    return ((grey.astype(np.uint16) * tints + 127) // 255).astype(np.uint8)
 
 
 def _clothes_captions(tint: str, article: str, thing: str) -> list[str]:
@@ -267,7 +284,7 @@ def _json_lines(path: Path) -> Iterator[tuple[str, str, list[str]]]:
     for where, line in _lines(path):
         try:
             entry = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # the latter from thousands of brackets
             raise ValueError(f"{where} is not JSON: {error}") from None
         captions = None
         if isinstance(entry, dict):
@@ -294,7 +311,9 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
 
 def _checked(caption: str, where: str) -> str:
     if not any(letter.isalnum() for letter in caption):
-        raise ValueError(f"{where} has the caption {caption!r}, which has no word")
+        raise ValueError(f"{where} has the caption {caption[:80]!r}, which has no word")
+    if any(unicodedata.category(letter) == "Cs" for letter in caption):
+        raise ValueError(f"{where} has the caption {caption[:80]!r}, which holds half a character")
     return unicodedata.normalize("NFC", caption).strip()
 
 

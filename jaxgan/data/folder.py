@@ -8,6 +8,9 @@ Every image becomes grey or RGB by the same rules, whatever its format:
   - grey is repeated for three channels, colour becomes grey by its luma (0.299 R + 0.587 G + 0.114 B) for one;
   - 16-bit grey keeps its depth, as floats in [-1, 1] (0 to 65535); of 16-bit colour the upper 8 bits are read;
   - 32-bit grey is refused, because nothing says which values are black and white.
+
+Files are not trusted. What a file is, its content says, whatever its ending; only the formats of `FORMATS` are read,
+none of which starts another program; and none of more than `PIL.Image.MAX_IMAGE_PIXELS` (89 million) pixels.
 """
 
 from __future__ import annotations
@@ -22,9 +25,10 @@ import numpy as np
 try:
     from PIL import Image, ImageOps, UnidentifiedImageError
 except ModuleNotFoundError:
-    raise ModuleNotFoundError("reading images needs Pillow: pip install 'jaxgan[experiments]'") from None
+    raise ModuleNotFoundError("reading images needs Pillow: pip install -e '.[experiments]'") from None
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
 
 def image_files(folder: str | os.PathLike[str]) -> list[str]:
@@ -40,7 +44,7 @@ def image_files(folder: str | os.PathLike[str]) -> list[str]:
       Their paths, sorted, each once: the same list at every call.
 
     Raises:
-      ValueError: no such folder, no image in it, or a link to a file that is not there.
+      ValueError: no such folder, no image in it, or what has an image's name and is no file.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
@@ -63,7 +67,8 @@ def _walk(folder: str, above: frozenset[str]) -> Iterator[str]:
                 yield from _walk(entry.path, above | {real})
             elif entry.name.lower().endswith(SUFFIXES):
                 if not entry.is_file():
-                    raise ValueError(f"{entry.path} is a link to a file that is not there")
+                    found = "a link to a file that is not there" if entry.is_symlink() else "not a file"
+                    raise ValueError(f"{entry.path} is {found}")
                 yield entry.path
 
 
@@ -83,25 +88,27 @@ def read_image(
       `[height, width, channels]` uint8, or float32 in [-1, 1] of a 16-bit grey image.
 
     Raises:
-      ValueError: the file is damaged or no image, or of a kind that has no rule; says which file.
+      ValueError: the file is damaged, too large or no image, or of a kind that has no rule; says which file.
 
     >>> read_image(np.zeros((6, 8), np.uint8), image_size=4, channels=3).shape
     (4, 4, 3)
     """
     try:
         with _open(file) as image:
+            if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels, more than {Image.MAX_IMAGE_PIXELS:,}")
             ImageOps.exif_transpose(image, in_place=True)
             return _pixels(image, image_size, channels)
     except UnidentifiedImageError:
-        reason = "not an image that Pillow knows"
+        reason = f"not an image that is read here ({', '.join(FORMATS)})"
     except Exception as error:  # each decoder has its own ways to say that a file is damaged
-        reason = str(error)
+        reason = str(error) or type(error).__name__
     raise ValueError(f"{os.fspath(file)}: {reason}" if isinstance(file, str | os.PathLike) else reason)
 
 
 def _open(file) -> Image.Image:
     if not isinstance(file, np.ndarray):
-        return Image.open(file)
+        return Image.open(file, formats=FORMATS)
     if file.dtype != np.uint8:
         raise ValueError(f"pixels of type {file.dtype}, where uint8 was expected")
     return Image.fromarray(file[..., 0] if file.shape[2:] == (1,) else file)

@@ -183,7 +183,7 @@ class StreamedBatches:
     """`Batches` of a data set that is read while the run goes on: the batches `DeviceBatches` gives, bit for bit.
 
     A few batches are read ahead by as many threads as there are cores. A step that does not follow on the last begins
-    to read anew from there.
+    to read anew from there. Of several processes each reads its own part of a batch, rows that lie together.
 
     Attributes:
       size: number of examples.
@@ -212,7 +212,7 @@ class StreamedBatches:
           batch_size, seed, d_steps, crop_size, flip: as for `DeviceBatches`.
 
         Raises:
-          ValueError, TypeError: as `DeviceBatches`.
+          ValueError, TypeError: as `DeviceBatches`; or a batch that does not divide among the processes.
           ModuleNotFoundError: Grain is missing.
         """
         try:
@@ -229,12 +229,16 @@ class StreamedBatches:
         if plan.notice:
             self.notice += f"; {plan.notice}"
 
+        count, number = jax.process_count(), jax.process_index()
+        if batch_size % count:
+            raise ValueError(f"batch_size={batch_size} does not divide among {count} processes")
+        self._part = part = slice(number * batch_size // count, (number + 1) * batch_size // count)
         threads = os.cpu_count() or 1
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
 
         def open_at(update: int) -> Any:
             updates = grain.MapDataset.range(update, sys.maxsize)
-            return iter(updates.map(lambda update: _read(source, plan.rows(update))).to_iter_dataset(options))
+            return iter(updates.map(lambda update: _read(source, plan.rows(update)[part])).to_iter_dataset(options))
 
         self._open_at = open_at  # a closure without self, so that the threads do not keep alive what ends them
         self._close = lambda: None
@@ -250,7 +254,8 @@ class StreamedBatches:
         self._next = None  # until all has gone well
         read = tuple(next(self._reader) for _ in updates)
         self._next = updates.stop
-        return _finish(read, self._plan.draws(updates), self._plan.crop_size)
+        draws = self._plan.draws(updates)
+        return _finish(read, None if draws is None else draws[:, self._part], self._plan.crop_size)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -70,6 +70,8 @@ def images(
       - `shapes`: 30,000 drawn scenes of two objects, with captions (`jaxgan.data.captions`); train, test, heldout.
         `shapes_styles`: such scenes in two styles; trainA and trainB (4,000 each), testA and testB (500, in pairs).
         32x32 RGB; `shapes/64`, `shapes_styles/64` 64x64. Drawn on first use.
+      - `stacked:NAME`: three grey images of a data set with ten labels as the red, green and blue of one, 1,000 modes,
+        see `jaxgan.data.stacked`; train (50,000) and test (25,600).
       - any other of TFDS, `name/config:version`, that is prepared as array_record or parquet: its feature `image`, and
         `label` where that is an integer.
       - `folder:PATH`: the image files in a folder and below it, see `jaxgan.data.folder`. If every file lies in a
@@ -135,6 +137,10 @@ def open_images(
         raise ValueError(f"image_size={image_size}, but an image needs at least 1 pixel")
     if channels not in (None, 1, 3):
         raise ValueError(f"channels={channels}, but images have 1 (grey) or 3 (RGB)")
+    if name.startswith("stacked:"):
+        from jaxgan.data.stacked import open_stacked  # here, since it reads by the functions of this module
+
+        return open_stacked(name, split, data_dir=data_dir, image_size=image_size, channels=channels)
     if name == "noise":
         stored = _noise(split, image_size or 32, channels or 3)
     elif name.startswith("folder:"):
@@ -296,6 +302,6 @@ def unknown_name(name: str) -> ValueError:
         near = difflib.get_close_matches(name, NAMES, n=1)
         meant = f"; did you mean {near[0]}?" if near else ""
     return ValueError(
-        f"unknown data set {name!r}: there are {', '.join(NAMES)}, what TFDS has prepared, folder:PATH, PATH.npy and "
-        f"PATH.npz{meant}"
+        f"unknown data set {name!r}: there are {', '.join(NAMES)}, what TFDS has prepared, stacked:NAME, folder:PATH, "
+        f"PATH.npy and PATH.npz{meant}"
     )

@@ -16,7 +16,7 @@ from flax import linen as nn
 from flax import traverse_util
 from jax import Array
 
-from jaxgan.metrics.cache import cache_folder
+from jaxgan.cache import cache_folder
 from jaxgan.metrics.extract import extract
 from jaxgan.metrics.protocol import weights_hash
 from jaxgan.networks.convolutions import Conv

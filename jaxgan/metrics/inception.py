@@ -24,7 +24,7 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxgan.metrics.cache import cache_folder
+from jaxgan.cache import cache_folder
 from jaxgan.metrics.extract import RESIZERS, resize
 from jaxgan.metrics.protocol import weights_hash
 from jaxgan.metrics.torch_weights import read_torch_weights

@@ -12,38 +12,56 @@ from jaxgan.metrics.arrays import as_features
 BLOCK = 2**22
 """How many distances are held at once, about."""
 
+PART = 2**24
+"""How many numbers of the data are held in float64 at once, about."""
 
-def nearest_neighbours(samples: ArrayLike, data: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest example of each sample, and how far away it is: whether a generator copies what it was shown.
+
+def nearest_neighbours(samples: ArrayLike, data: ArrayLike, *, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest examples of each sample, and how far away they are: whether a generator copies what it was shown.
 
     Compare the distances with those of unseen real examples, by their medians: a generator that copies comes much
     nearer than these.
 
     Args:
       samples: `[M, ...]`, of pixels or features.
-      data: `[N, ...]`, of the same dimension, N at least 1.
+      data: `[N, ...]`, of the same dimension, N at least k; bytes are converted some at a time.
+      k: how many examples of each sample.
 
     Returns:
-      Rows of `data`, `[M]` integers, and Euclidean distances `[M]` float64, exactly 0 for a copy.
+      Rows of `data`, `[M, k]` integers, the nearest first, and Euclidean distances `[M, k]` float64, exactly 0 for a
+      copy.
 
     Raises:
-      ValueError: dimensions that differ, no example, NaN or infinity.
+      ValueError: dimensions that differ, fewer than k examples, NaN or infinity.
 
     >>> nearest_neighbours([[0.0, 3.0]], [[4.0, 0.0], [0.0, 0.0]])
-    (array([1]), array([3.]))
+    (array([[1]]), array([[3.]]))
     """
-    samples, data = as_features("samples", samples), as_features("data", data)
-    rows = np.concatenate([block.argmin(axis=1) for _, block in distance_blocks(samples, data)])
-    return rows, np.linalg.norm(samples - data[rows], axis=1)
+    if k < 1:
+        raise ValueError(f"k={k}, but a sample has at least 1 nearest example")
+    samples, data = as_features("samples", samples), np.asarray(data)
+    size = max(k, PART // as_features("data", data[:k], at_least=k).shape[1])
+    rows, distances = np.zeros((len(samples), 0), int), np.zeros((len(samples), 0))
+    for start in range(0, len(data), size):
+        part = as_features("data", data[start : start + size])
+        found = np.zeros((len(samples), min(k, len(part))), int)
+        exact = np.zeros(found.shape)
+        for here, block in distance_blocks(samples, part):
+            found[here] = np.argpartition(block, found.shape[1] - 1, axis=1)[:, : found.shape[1]]
+            exact[here] = np.linalg.norm(samples[here, None] - part[found[here]], axis=2)
+        rows, distances = np.hstack([rows, start + found]), np.hstack([distances, exact])
+        order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+        rows, distances = (np.take_along_axis(both, order, axis=1) for both in (rows, distances))
+    return rows, distances
 
 
 def nearest_distances(samples: ArrayLike, data: ArrayLike) -> np.ndarray:
-    """The distances of `nearest_neighbours`.
+    """The distance `[M]` of each sample to the nearest example, see `nearest_neighbours`.
 
     >>> nearest_distances([[0.0, 3.0]], [[0.0, 0.0], [4.0, 0.0]]).tolist()
     [3.0]
     """
-    return nearest_neighbours(samples, data)[1]
+    return nearest_neighbours(samples, data)[1][:, 0]
 
 
 def pairwise_diversity(samples: ArrayLike) -> float:

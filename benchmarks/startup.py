@@ -1,0 +1,139 @@
+"""Seconds from the command of an experiment to the end of its first training step, by phase, cold and warm.
+
+python -m benchmarks.startup
+python -m benchmarks.startup wgan_gp --preset paper
+
+The command runs twice as a user would run it, in a cache folder of its own: the second time with what the first one has
+compiled. Further flags are the experiment's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+
+
+class Clock:
+    """Seconds by phase; what goes on inside of another phase counts as of the inner one."""
+
+    def __init__(self, interpreter: float):
+        self.seconds = {"Python itself": interpreter}
+        self._within = [""]
+        self._last = time.time()
+
+    def turn(self) -> None:
+        now = time.time()
+        phase = self._within[-1] or "the rest"
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
+        self._last = now
+
+    @contextlib.contextmanager
+    def phase(self, name: str):
+        self.turn()
+        self._within.append(name)
+        try:
+            yield
+        finally:
+            self.turn()
+            self._within.pop()
+
+    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            with self.phase(name):
+                return function(*arguments, **options)
+
+        return wrapped
+
+
+def start(name: str, flags: Sequence[str], began: float) -> dict[str, float]:
+    """Runs the command of an experiment in this process up to its first step.
+
+    Args:
+      name: of the experiment.
+      flags: of its command.
+      began: when this process was started, `time.time()`.
+
+    Returns:
+      Seconds by phase.
+    """
+    clock = Clock(time.time() - began)
+    with clock.phase("import jax"):
+        import jax
+    with clock.phase("import the experiment"):
+        module: Any = importlib.import_module(f"experiments.{name}")
+        from jaxgan import cli, loop
+
+    def build(config: Any, build: Callable[[Any], Any] = module.build) -> Any:
+        gan = build(config)
+        return gan._replace(init=clock.timed("init", gan.init), preview=clock.timed("first inputs", gan.preview))
+
+    def update(tally: Any, *arguments: Any, update: Callable[..., Any] = loop.Tally.update) -> None:
+        with clock.phase("first step"):
+            jax.block_until_ready(update(tally, *arguments))
+        raise SystemExit
+
+    module.build, module.batches = build, clock.timed("data", module.batches)
+    cli.parse = clock.timed("flags", cli.parse)
+    loop.Checkpoints = clock.timed("checkpoints", loop.Checkpoints)
+    loop.report.Report = clock.timed("reports", loop.report.Report)
+    tally: Any = loop.Tally
+    tally.update, tally.__init__ = update, clock.timed("compile the step", tally.__init__)
+    sys.argv = [name, *flags]
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(sys.stderr):
+        cli.run(module.Config, module.main)
+    clock.turn()
+    return clock.seconds
+
+
+def measure(name: str, flags: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds by phase, with an empty cache folder and with a filled one.
+
+    Raises:
+      RuntimeError: the experiment did not start; its message is shown.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {key: value for key, value in os.environ.items() if key != "JAX_COMPILATION_CACHE_DIR"}
+        environment["JAXGAN_CACHE"] = folder
+        found = []
+        for run in ("cold", "warm"):
+            task = json.dumps([name, ["--workdir", f"{folder}/{run}", *flags], time.time()])
+            command = [sys.executable, "-m", "benchmarks.startup", "--child", task]
+            child = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+            if child.returncode or not child.stdout:
+                raise RuntimeError(f"experiments.{name} did not start, see above")
+            found.append(json.loads(child.stdout.splitlines()[-1]))
+        return found[0], found[1]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints a line for each phase."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", nargs="?", default="gan")
+    parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
+    found, flags = parser.parse_known_args(arguments)
+    if found.child:
+        print(json.dumps(start(*found.child)), flush=True)
+        return
+    cold, warm = measure(found.name, flags)
+    print(f"| experiments.{found.name} | cold, s | warm, s |\n|---|---|---|")
+    for phase in cold:
+        print(f"| {phase} | {cold[phase]:.2f} | {warm.get(phase, 0.0):.2f} |")
+    print(f"| in all | {sum(cold.values()):.2f} | {sum(warm.values()):.2f} |")
+
+
+if __name__ == "__main__":
+    main()

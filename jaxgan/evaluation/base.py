@@ -1,0 +1,93 @@
+"""What every evaluation has in common: the same scores while a run goes on (`fit(evaluate=...)`) and of a finished one.
+
+An evaluation reads its data and trains its networks once, and then scores as many states as one likes, each by way of
+a `Sampler`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxgan.pixels import to_uint8
+from jaxgan.sharding import in_parts
+from jaxgan.types import GAN
+
+Sampler = Callable[[Mapping[str, Any]], Mapping[str, np.ndarray]]
+"""Inputs of `GAN.sample`, any number of rows, to its outputs, for one state."""
+
+Scores = dict[str, float]
+
+
+class Evaluation(NamedTuple):
+    """How to score one state after another in the same way.
+
+    Attributes:
+      scores: of the state that a `Sampler` draws from.
+      protocol: how they are made: the fields of `jaxgan.metrics.protocol.Stamp` that no state changes.
+      num_features: in which a Frechet distance is among them, 0 if none is.
+    """
+
+    scores: Callable[[Sampler], Scores]
+    protocol: dict[str, Any]
+    num_features: int = 0
+
+
+def while_training(make: Callable[[Any], Evaluation], gan: GAN, config: Any) -> Callable[[Any], Scores] | None:
+    """The `evaluate` of `fit` that a run's flags ask for, None where they ask for none.
+
+    Args:
+      make: from the configuration to an `Evaluation`, which reads data and trains networks.
+      gan: what is trained.
+      config: a `RunConfig`; `evaluate_every` or `best` ask for scores.
+    """
+    if not config.evaluate_every and config.best is None:
+        return None
+    evaluation = make(config)
+    return lambda state: evaluation.scores(in_parts(partial(gan.sample, state)))
+
+
+def protocol(
+    config: Any, split: str, real: int, fake: int, features: str, weights: str, *, resizer: str = "none"
+) -> dict[str, Any]:
+    """The `protocol` of an `Evaluation`, by a network or by pixels.
+
+    Args:
+      config: of the run.
+      split: of the data set, that samples are compared with.
+      real: how many examples of it.
+      fake: how many samples.
+      features: what the scores are made of, see `jaxgan.metrics.protocol.score_name`.
+      weights: SHA-256 of the network, or nothing.
+      resizer: what brings images to the network's size; none where it was trained at theirs.
+    """
+    return {
+        "dataset": config.dataset,
+        "split": split,
+        "real_count": real,
+        "fake_count": fake,
+        "image_size": config.image_size,
+        "features": features,
+        "feature_weights": weights,
+        "resizer": resizer,
+        "quantized": True,
+    }
+
+
+def as_bytes(pictures: np.ndarray) -> np.ndarray:
+    """Pictures as `jaxgan.data.sources.images` gives them, those of 16 bits as bytes too."""
+    return to_uint8(pictures) if pictures.dtype == np.float32 else pictures
+
+
+def unit(pictures: np.ndarray) -> np.ndarray:
+    """Bytes to floats in [0, 1]."""
+    return pictures.astype(np.float32) / 255.0
+
+
+def ratio(a: Any, b: Any) -> float:
+    """`a / b` of two numbers that are not negative: infinite where b is 0, as between a test split and itself."""
+    return float(a / b) if b else math.inf

@@ -1,0 +1,152 @@
+"""What looks at images for their scores: a network's features, and what it makes of the images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxgan.data.sources import images
+from jaxgan.data.stacked import PREFIX
+from jaxgan.evaluation.base import Scores, as_bytes
+from jaxgan.metrics.extract import extract
+from jaxgan.metrics.features import Reader, train_classifier
+from jaxgan.metrics.inception import Inception, load_inception
+from jaxgan.metrics.inception_score import inception_score
+from jaxgan.metrics.kernel import kernel_distance
+from jaxgan.metrics.modes import confident_classes, labelled_modes, stacked_labels
+from jaxgan.metrics.precision_recall import density_coverage, precision_recall
+from jaxgan.metrics.protocol import score_name
+
+NEIGHBOURS = 10_000
+"""So many images of each kind, at most, are compared all with all."""
+
+
+class Judge(NamedTuple):
+    """A network that looks at images.
+
+    Attributes:
+      name: of its features, see `jaxgan.metrics.protocol.score_name`.
+      features: uint8 images `[N, H, W, C]` to `[N, D]`.
+      opinion: images, their features and the labels `[N]` they should have, or None, to scores.
+      weights: SHA-256 of its parameters.
+      resizer: what brings images to its size, `none` if they have it.
+    """
+
+    name: str
+    features: Callable[[np.ndarray], np.ndarray]
+    opinion: Callable[[np.ndarray, np.ndarray, np.ndarray | None], Scores]
+    weights: str
+    resizer: str = "none"
+
+
+def classifier_judge(config: Any, *, split: str, threshold: float) -> Judge:
+    """A classifier, trained on the data set's labels; of stacked images it looks at each channel.
+
+    Args:
+      config: of the run, an `ImageConfig`.
+      split: what to train it on.
+      threshold: it is sure above this probability.
+
+    Returns:
+      The `Judge`. Its opinion: `confident`, the share of images it is sure of (in every channel); `class_0`, ...: the
+      share of each class, or of stacked images `modes` (of 1,000) and `mode_kl`, as `labelled_modes` has them;
+      `agreement`: the share to which it gives the label they should have.
+
+    Raises:
+      ValueError: as `images`, or a data set without labels.
+    """
+    stacked = config.dataset.startswith(PREFIX)
+    base = images(
+        config.dataset.removeprefix(PREFIX),
+        split,
+        data_dir=config.data_dir,
+        image_size=config.image_size,
+        channels=1 if stacked else config.channels,
+    )
+    if "label" not in base:
+        raise ValueError(
+            f"data set {config.dataset} has no labels to train a classifier with: "
+            "experiments.evaluate --features inception needs none"
+        )
+    reader = train_classifier(as_bytes(base["image"]), base["label"])
+    if stacked:
+        reader = _of_channels(reader)
+    shares = np.bincount(base["label"], minlength=10) / len(base["label"])
+
+    def opinion(pictures: np.ndarray, features: np.ndarray, labels: np.ndarray | None) -> Scores:
+        seen = reader.probabilities(pictures)
+        found = stacked_labels(np.stack([one.argmax(axis=1) for one in seen], axis=1), max(10, seen[0].shape[1]))
+        if stacked:
+            sure = np.min([one.max(axis=1) for one in seen], axis=0) > threshold
+            counted = labelled_modes(found, 1000, expected=reduce(np.multiply.outer, [shares] * 3).ravel())
+            result = {"confident": float(sure.mean()), "modes": counted["modes"], "mode_kl": counted["kl"]}
+        else:
+            result = confident_classes(seen[0], threshold)
+        return result if labels is None else result | {"agreement": float((found == labels).mean())}
+
+    return Judge("classifier", reader.features, opinion, reader.weights)
+
+
+def _of_channels(reader: Reader) -> Reader:
+    """A reader of grey images as one of stacked images: an attribute a channel, the features one after another."""
+    split = lambda pictures: np.split(pictures, pictures.shape[3], axis=3)
+    return Reader(
+        lambda pictures: tuple(reader.probabilities(one)[0] for one in split(pictures)),
+        lambda pictures: np.concatenate([reader.features(one) for one in split(pictures)], axis=1),
+        reader.weights,
+    )
+
+
+def inception_judge(file: str | os.PathLike[str] | None = None, *, resizer: str = "antialiased") -> Judge:
+    """The FID Inception network, which needs no labels.
+
+    Args, Raises: as `jaxgan.metrics.inception.load_inception`.
+
+    Returns:
+      The `Judge`. Its opinion: `inception_score`.
+    """
+    network = load_inception(file, resizer=resizer)
+    return Judge(
+        "inception",
+        lambda pictures: inception_features(network, pictures),
+        lambda pictures, features, labels: inception_opinion(network, features),
+        network.weights,
+        network.resizer,
+    )
+
+
+def inception_features(network: Inception, pictures: np.ndarray) -> np.ndarray:
+    """Features `[N, 2048]` of uint8 images, 32 at a time."""
+    return extract(pictures, network.features, batch_size=32)
+
+
+def inception_opinion(network: Inception, features: np.ndarray) -> Scores:
+    """The `inception_score` of features, over ten parts of them, or as many as they make."""
+    splits = min(10, len(features) // 2)
+    probabilities = np.asarray(network.probabilities(features))
+    return {score_name("score", "inception"): inception_score(probabilities, splits=splits).mean}
+
+
+def feature_scores(name: str, real: np.ndarray, fake: np.ndarray) -> Scores:
+    """How two sets of features lie to each other, besides their Frechet distance.
+
+    Args:
+      name: of the features.
+      real: `[N, D]`, more than 5.
+      fake: `[M, D]`, more than 3.
+
+    Returns:
+      `kernel`, `precision`, `recall`, `density` and `coverage`, by the names that `score_name` gives them; the last
+      four of at most 10,000 images of each, and no more real ones than fake.
+    """
+    few, equal = fake[:NEIGHBOURS], real[: min(len(fake), NEIGHBOURS)]
+    found = {
+        "kernel": kernel_distance(real, fake, subset_size=min(len(real), len(fake), 1000)).mean,
+        **precision_recall(equal, few),
+        **density_coverage(equal, few),
+    }
+    return {score_name(kind, name): value for kind, value in found.items()}

@@ -1,0 +1,79 @@
+"""What a run's page shows beside its samples: the way from one to another, and the training images they are near to."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxgan import page, report
+from jaxgan.config import run_folder
+from jaxgan.data.sources import Source, open_images, read_all
+from jaxgan.evaluation.base import as_bytes
+from jaxgan.latents import slerp
+from jaxgan.metrics.neighbours import nearest_neighbours
+from jaxgan.pixels import to_uint8
+from jaxgan.types import GAN
+
+ROWS, COLUMNS = 8, 8  # as many pictures as a preview has, whose compiled program then draws these too
+
+NEIGHBOURS = ("nearest", "2nd", "3rd", "4th", "5th")
+
+MOST = 10_000
+"""So many training images, at most, are searched."""
+
+MOST_BYTES = 2**28
+"""So large they are together, at most."""
+
+
+def image_panels(gan: GAN, config: Any) -> Callable[[Any], dict[str, np.ndarray]]:
+    """The `panels` of `fit` for a run on images: the same latents at every call, and the same training images.
+
+    Args:
+      gan: what is trained.
+      config: of the run: an `ImageConfig` with `latent_dim`, and `num_classes` where images are drawn of labels.
+
+    Returns:
+      A state to drawings:
+        - `interpolation`: each row goes from one latent to another, of one label where there are any;
+        - `nearest`: the left column of these, and beside each sample the five training images whose pixels are nearest
+          to its own, among 10,000 at most. They are read at the first call, which also names the columns for the page.
+    """
+    number = getattr(config, "num_classes", None)
+    rows = min(report.MAX_ROWS, number) if number else ROWS
+
+    @functools.cache
+    def inputs() -> dict[str, Array]:
+        ends = jax.random.normal(jax.random.key(config.seed), (2, rows, 1, config.latent_dim))
+        start, end = jnp.broadcast_to(ends, (2, rows, COLUMNS, config.latent_dim))
+        way = jnp.broadcast_to(jnp.linspace(0.0, 1.0, COLUMNS)[None], (rows, COLUMNS))
+        latents = jax.jit(slerp)(start, end, way).reshape(-1, config.latent_dim)
+        return {"latents": latents} | ({"condition": jnp.repeat(jnp.arange(rows), COLUMNS)} if number else {})
+
+    @functools.cache
+    def shown() -> np.ndarray:
+        page.save_labels(run_folder(config) / "nearest", columns=("sample", *NEIGHBOURS))
+        options = {name: getattr(config, name) for name in ("data_dir", "image_size", "channels")}
+        source = open_images(config.dataset, config.split, **options)
+        most = min(MOST, MOST_BYTES // (config.image_size**2 * config.channels))
+        chosen = np.random.default_rng(config.seed).permutation(source.size)[:most]
+        return as_bytes(read_all(Source(len(chosen), lambda wanted: source.read(chosen[wanted])))["image"])
+
+    def panels(state: Any) -> dict[str, np.ndarray]:
+        samples = np.asarray(gan.sample(state, inputs())["samples"])
+        table = samples.reshape(rows, COLUMNS, *samples.shape[1:])
+        if number:
+            interpolation = report.labelled_rows(samples, [str(label) for label in range(rows)])
+        else:
+            interpolation = report.image_grid({str(column): table[:, column] for column in range(COLUMNS)})
+        left = to_uint8(table[:, 0])
+        found, _ = nearest_neighbours(left, shown(), k=min(len(NEIGHBOURS), len(shown())))
+        beside = {NEIGHBOURS[column]: shown()[found[:, column]] for column in range(found.shape[1])}
+        return {"interpolation": interpolation, "nearest": report.image_grid({"sample": left} | beside)}
+
+    return panels

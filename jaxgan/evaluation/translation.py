@@ -1,0 +1,86 @@
+"""Scores of the two translations of a CycleGAN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from jaxgan.data.sources import images
+from jaxgan.evaluation.base import Evaluation, Sampler, Scores, as_bytes, protocol, unit
+from jaxgan.metrics.kernel import kernel_distance
+from jaxgan.metrics.scenes import attribute_accuracy, likeliest, scene_reader
+from jaxgan.metrics.translation import translation_scores
+from jaxgan.pixels import from_uint8, to_uint8
+
+
+def translation_evaluation(
+    config: Any, *, split_a: str = "testA", split_b: str = "testB", paired: bool | None = None, most: int = 500
+) -> Evaluation:
+    """Scores both translations of a CycleGAN: against the truth where test pictures come in pairs.
+
+    Args:
+      config: of the run, a `DomainsConfig`.
+      split_a: test pictures of domain a.
+      split_b: of domain b.
+      paired: whether row i of both is one scene; by default so for `shapes_styles` and `emoji`.
+      most: how many pictures are translated.
+
+    Returns:
+      The `Evaluation`; its scores are named `a_to_b_...` and `b_to_a_...`: `pixel_kernel` (the squared discrepancy
+      of translated to real pictures, in pixels) and `cycle_l1`; of pairs, those of `translation_scores`; of
+      `shapes_styles`, `objects` (the share of objects whose shape and colour are read as they should be) and the other
+      scores of `attribute_accuracy`.
+    """
+    scenes = config.dataset.split(":")[0].split("/")[0] == "shapes_styles" and config.dataset_b is None
+    paired = scenes or config.dataset.startswith("emoji") if paired is None else paired
+    names = {"a": config.dataset, "b": config.dataset_b or config.dataset}
+    usual = ("trainA", "trainB") if config.dataset_b is None else ("train", "train")
+    trained = {"a": config.split_a or usual[0], "b": config.split_b or usual[1]}
+    options = {"data_dir": config.data_dir, "image_size": config.image_size}
+    channels = {"a": config.channels_a, "b": config.channels_b}
+
+    def read(domain: str, split: str) -> np.ndarray:
+        return as_bytes(images(names[domain], split, channels=channels[domain], **options)["image"])[:most]
+
+    test = {"a": read("a", split_a), "b": read("b", split_b)}
+    train = {domain: read(domain, split) for domain, split in trained.items()}
+    mask = truth = None
+    readers: dict[str, Any] = {}
+    if scenes:
+        from jaxgan.data.prepared import read_features  # here, since it loads TFDS
+
+        more = read_features(config.dataset, split_a, names=("attributes", "mask"), data_dir=config.data_dir)
+        truth = np.asarray(more["attributes"])[:most]
+        if np.shape(more["mask"])[1:3] == test["a"].shape[1:3]:
+            mask = np.asarray(more["mask"])[:most, :, :, 0] > 0
+        readers = {
+            domain: scene_reader(style, image_size=config.image_size)
+            for domain, style in (("a", "flat"), ("b", "chalk"))
+        }
+
+    def scores(sample: Sampler) -> Scores:
+        result: Scores = {}
+        for source, target in (("a", "b"), ("b", "a")):
+            name = f"{source}_to_{target}"
+            outputs = sample({source: np.asarray(from_uint8(test[source]))})
+            translated, back = to_uint8(outputs[name]), to_uint8(outputs[f"{name}_to_{source}"])
+            real = test[target]
+            size = min(len(real), len(translated))
+            found: Scores = {
+                "pixel_kernel": kernel_distance(unit(real), unit(translated), subset_size=size, subsets=1).mean,
+                "cycle_l1": float(np.abs(unit(back) - unit(test[source])).mean()),
+            }
+            if paired:
+                found |= translation_scores(
+                    translated, real, source=test[source], target_train=train[target], mask=mask, reconstructed=back
+                )
+            if truth is not None:
+                found |= attribute_accuracy(likeliest(readers[target].probabilities(translated)), truth)
+            result |= {f"{name}_{key}": value for key, value in found.items()}
+        return result
+
+    features, weights = ("scenes", readers["b"].weights) if readers else ("pixels", "")
+    return Evaluation(
+        scores, protocol(config, f"{split_a}, {split_b}", len(test["b"]), len(test["a"]), features, weights)
+    )

@@ -1,0 +1,130 @@
+"""Folders of pictures against each other: what is known of a folder and itself, closed forms, and other sizes."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist, pdist
+
+from experiments import evaluate
+from jaxgan.evaluation import pictures
+from jaxgan.evaluation.pictures import compare_pictures
+from jaxgan.metrics.inception import Inception
+from jaxgan.report import save_image
+
+RANDOM = np.random.default_rng(0)
+REFERENCE = RANDOM.integers(256, size=(30, 8, 8, 3), dtype=np.uint8)
+OTHERS = RANDOM.integers(128, size=(20, 8, 8, 3), dtype=np.uint8)
+
+
+def folder(path, images):
+    for index, image in enumerate(images):
+        save_image(path / f"{index:02}.png", image)
+    return path
+
+
+@pytest.fixture
+def reference(tmp_path):
+    return folder(tmp_path / "reference", REFERENCE)
+
+
+@pytest.fixture
+def others(tmp_path):
+    return folder(tmp_path / "others", OTHERS)
+
+
+def test_a_folder_against_itself(reference):
+    scores, stamp = compare_pictures(reference, reference, features="pixels")
+    for name in ("pixels_precision", "pixels_recall", "pixels_coverage", "diversity"):
+        assert scores[name] == pytest.approx(1.0), name
+    assert scores["pixels_sliced_wasserstein"] == scores["nearest"] == 0.0
+    assert scores["pixels_kernel"] <= 0.0  # unbiased, and without the pairs of a picture with itself
+    assert (stamp.dataset, stamp.real_count, stamp.fake_count, stamp.image_size) == ("reference", 30, 30, 8)
+    assert (stamp.features, stamp.resizer, stamp.averaged) == ("pixels", "none", False)
+
+
+def test_pixels_of_two_folders_against_scipy(others, reference, monkeypatch):
+    monkeypatch.setattr(pictures, "AT_ONCE", 7)
+    scores, _ = compare_pictures(others, reference, features="pixels")
+    real, fake = (images.reshape(len(images), -1) / 255 for images in (REFERENCE, OTHERS))
+    assert scores["diversity"] == pytest.approx(pdist(fake).mean() / pdist(real).mean(), rel=1e-6)
+    within = np.sort(cdist(real, real), axis=1)[:, 1]
+    expected = np.median(cdist(fake, real).min(axis=1)) / np.median(within)
+    assert scores["nearest"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_folder_of_one_picture_many_times(tmp_path, reference):
+    copies = folder(tmp_path / "copies", REFERENCE[[3] * 10])
+    scores, _ = compare_pictures(copies, reference, features="pixels")
+    assert scores["diversity"] == scores["nearest"] == 0.0
+    assert scores["pixels_precision"] in (0.0, 1.0)  # all of them are the same
+    back, _ = compare_pictures(reference, copies, features="pixels")
+    assert back["diversity"] == back["nearest"] == np.inf
+
+
+def test_other_sizes_and_grey_are_brought_to_the_first_reference_picture(tmp_path, reference):
+    """Larger copies, reduced again, are near their originals."""
+    large = folder(tmp_path / "large", REFERENCE.repeat(4, axis=1).repeat(4, axis=2))
+    scores, stamp = compare_pictures(large, reference, features="pixels")
+    assert stamp.image_size == 8 and scores["nearest"] < 0.3
+    grey = folder(tmp_path / "grey", REFERENCE[..., 0])
+    assert compare_pictures(grey, reference, features="pixels", image_size=4)[1].image_size == 4
+    few, stamp = compare_pictures(large, reference, features="pixels", num_samples=10)
+    assert (stamp.real_count, stamp.fake_count) == (10, 10) and few["nearest"] < 0.3  # the same ten of both
+
+
+def test_by_inception_features(others, reference, monkeypatch):
+    """A network whose features are the mean and the first pixel: the Frechet distance against SciPy's formula."""
+
+    def network(file, *, resizer):
+        assert file == "weights.pth"
+        features = lambda images: jnp.stack([images.mean(axis=(1, 2, 3)), images[:, 0, 0, 0]], axis=1)
+        return Inception(features, lambda features: np.full((len(features), 4), 0.25), "w", resizer)
+
+    monkeypatch.setattr(pictures, "load_inception", network)
+    scores, stamp = compare_pictures(others, reference, inception_weights="weights.pth", resizer="legacy")
+    real, fake = (
+        np.stack([images.mean(axis=(1, 2, 3)), images[:, 0, 0, 0]], axis=1).astype(float)
+        for images in (REFERENCE, OTHERS)
+    )
+    a, b = np.cov(real.T), np.cov(fake.T)
+    common = np.sqrt(np.linalg.eigvals(a @ b)).sum()
+    expected = np.square(real.mean(0) - fake.mean(0)).sum() + np.trace(a) + np.trace(b) - 2 * common
+    assert scores["fid"] == pytest.approx(expected, rel=1e-5)
+    assert scores["inception_score"] == pytest.approx(1.0)
+    assert "kid" in scores and "inception_precision" in scores and "nearest" not in scores
+    assert (stamp.features, stamp.feature_weights, stamp.resizer) == ("inception", "w", "legacy")
+
+
+def test_refusals(tmp_path, others, reference):
+    with pytest.raises(ValueError, match="unknown features 'vgg' of two folders: there are inception, pixels"):
+        compare_pictures(others, reference, features="vgg")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="none is not there, where a folder was expected"):
+        compare_pictures(tmp_path / "none", reference, features="pixels")
+    with pytest.raises(ValueError, match="k=3 needs more than k real samples, not 3"):
+        compare_pictures(others, folder(tmp_path / "three", REFERENCE[:3]), features="pixels")
+    with pytest.raises(ValueError, match="pictures of 256 pixels are too large to compare these: give image_size"):
+        compare_pictures(others, reference, features="pixels", image_size=256)
+    with pytest.raises(ValueError, match="no such file"):
+        compare_pictures(others, reference, inception_weights=tmp_path / "no.pth")
+
+
+def test_from_the_command(tmp_path, others, reference, capsys):
+    config = evaluate.Config(pictures=str(others), reference=str(reference), features="pixels")
+    file = tmp_path / "scores.jsonl"
+    scores = evaluate.main(replace(config, output=str(file)))
+    assert "20 against 30 of reference train, features: pixels, 8 pixels" in capsys.readouterr().out
+    evaluate.main(replace(config, against=str(file)))
+    assert capsys.readouterr().out.count(f"{scores['nearest']:.4f}") == 2
+    with pytest.raises(ValueError, match="cannot be compared: real_count 10 and 30; fake_count 10 and 20"):
+        evaluate.main(replace(config, against=str(file), num_samples=10))
+    for wrong, message in (
+        ({"reference": None}, "give --run FOLDER, or --pictures FOLDER and --reference FOLDER"),
+        ({"run": "runs/gan"}, "give --run FOLDER, or"),
+        ({"pictures": None}, "give --run FOLDER, or"),
+        ({"features": "classifier"}, "two folders have no classifier: give --features inception or pixels"),
+        ({"num_samples": 1}, "num_samples=1 must be at least 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            evaluate.main(replace(config, **wrong))
