@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 try:
     import torch
 except ModuleNotFoundError:
-    sys.exit("error: the comparison needs PyTorch: pip install 'jaxgan[torch]', or --torch-python PATH")
+    sys.exit("error: the comparison needs PyTorch: pip install -e '.[torch]', or --torch-python PATH")
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn

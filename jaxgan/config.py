@@ -86,8 +86,8 @@ class RunConfig:
 class ImageConfig(RunConfig):
     """What every experiment on images adds."""
 
-    # a data set: mnist_5k, noise, fashion_mnist, mnist, cifar10, cifar100, another that TFDS has prepared, folder:PATH,
-    # PATH.npy or PATH.npz; see jaxgan.data.sources.images
+    # a data set: mnist_5k, noise, fashion_mnist, mnist, cifar10, cifar100, another that TFDS has prepared, stacked: and
+    # the name of one of digits or clothes, folder:PATH, PATH.npy or PATH.npz; see jaxgan.data.sources.images
     dataset: str = "mnist_5k"
     split: str = "train"  # what of it to train on, as TFDS writes it: train, train[:90%], train+test
     data_dir: str | None = free(None)  # where prepared data sets lie, by default where tensorflow-datasets keeps them

@@ -32,7 +32,7 @@ def panels(rows: int, columns: int, *, width: float = 3.6, height: float = 3.2) 
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        message = f"{error.name} is missing: pip install 'jaxgan[experiments]'"
+        message = f"{error.name} is missing: pip install -e '.[experiments]'"
         raise ModuleNotFoundError(message, name=error.name) from None
     figure = Figure(figsize=(columns * width, rows * height), dpi=100, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)

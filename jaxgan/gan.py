@@ -12,7 +12,17 @@ from jax import Array
 
 from jaxgan.optim import moving_average
 from jaxgan.state import GANState, create_player, gradient_step, gradient_update
-from jaxgan.steps import MIXED, alternating, as_augment, check_penalty, mean_score, named_metrics, step_keys, value_at
+from jaxgan.steps import (
+    MIXED,
+    alternating,
+    as_augment,
+    check_penalty,
+    latents_of,
+    mean_score,
+    named_metrics,
+    step_keys,
+    value_at,
+)
 from jaxgan.types import GAN, AdversarialLoss, Augment, Batch, Metrics, ModelState, Network, Params, PenaltyFn
 
 
@@ -83,16 +93,13 @@ def make_gan(
             state = state.replace(ema_params=average[0], ema_model_state=average[1])
         return state
 
-    def draw_latents(key: Array, batch: Batch) -> Array:
-        return jax.random.normal(key, (len(batch["image"]), latent_dim))
-
     def draw(state: GANState, batch: Batch, d_update: Array | None = None) -> _Drawn:
         """Training samples of the latents that belong to an update of the discriminator, by default to its next."""
         g = state.generator
         d_update = state.discriminator.step if d_update is None else d_update
         keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(state.key, 2), d_update))
         start = generator.refresh(g.params, g.model_state)
-        latents = draw_latents(keys[0], batch)
+        latents = latents_of(keys[0], batch, latent_dim)
 
         def generate(params: Params) -> tuple[Array, ModelState]:
             return generator.apply(params, start, latents, *_condition(batch), train=True, key=keys[1])
@@ -156,7 +163,7 @@ def make_gan(
         return state, named_metrics("g", g, {"loss": value, **metrics})
 
     def preview(key: Array, batch: Batch) -> dict[str, Array]:
-        inputs = {"latents": draw_latents(key, batch)}
+        inputs = {"latents": latents_of(key, batch, latent_dim)}
         return inputs | {name: batch[name] for name in ("condition",) if name in batch}
 
     def sample(state: GANState, inputs) -> dict[str, Array]:

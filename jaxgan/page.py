@@ -35,7 +35,7 @@ _TITLES = {
     "nearest": "Nearest training images",
 }
 _COLORS = ("#3d7fc9", "#d9772b", "#3a9a5b", "#c2518f", "#8a6fd1", "#a08a1f", "#2fa3a3", "#cf5a50")  # on light and dark
-_NO_CURVES = "<p class=\"soft\">The curves need bokeh: pip install 'jaxgan[experiments]'</p>"
+_NO_CURVES = "<p class=\"soft\">The curves need bokeh: pip install -e '.[experiments]'</p>"
 
 
 def write_page(folder: str | Path, *, seconds: float = 0.0) -> bool:

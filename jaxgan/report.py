@@ -427,5 +427,5 @@ def _import(name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"{error.name} is missing: pip install 'jaxgan[experiments]'", name=error.name
+            f"{error.name} is missing: pip install -e '.[experiments]'", name=error.name
         ) from None

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.experimental.shard_alike import shard_alike
 
 from jaxgan.optim import learning_rate_of
 from jaxgan.state import TrainState
@@ -26,9 +27,19 @@ def check_penalty(*discriminators: Network) -> None:
         raise ValueError(MIXED)
 
 
-def step_keys(key: Array, player: int, state: TrainState, shape: int | tuple[int, ...]) -> Array:
+def step_keys(key: Array, player: int, state: TrainState, count: int) -> tuple[Array, ...]:
     """Keys for one step, of the run's key, who moves and how often they have moved: none is ever used twice."""
-    return jax.random.split(jax.random.fold_in(jax.random.fold_in(key, player), state.step), shape)
+    return tuple(jax.random.split(jax.random.fold_in(jax.random.fold_in(key, player), state.step), count))
+
+
+def latents_of(key: Array, batch: Batch, latent_dim: int) -> Array:
+    """A latent for each row of a batch, `[B, latent_dim]`, on the devices where the row lies.
+
+    What a program draws lies on every device unless it is told otherwise, and with it all that is made of it.
+    """
+    row = batch["image"].reshape(len(batch["image"]), -1)[:, :1]
+    latents = jax.random.normal(key, (len(row), latent_dim))
+    return shard_alike(latents, jnp.broadcast_to(row, latents.shape))[0]
 
 
 def value_at(value: float | optax.Schedule, update: Array) -> Any:

@@ -17,7 +17,17 @@ from jax import Array
 from jaxgan.losses import matching_aware_discriminator_loss, mode_seeking_loss
 from jaxgan.optim import moving_average
 from jaxgan.state import GANState, TrainState, create_player, gradient_step
-from jaxgan.steps import MIXED, alternating, as_augment, check_penalty, mean_score, named_metrics, step_keys, value_at
+from jaxgan.steps import (
+    MIXED,
+    alternating,
+    as_augment,
+    check_penalty,
+    latents_of,
+    mean_score,
+    named_metrics,
+    step_keys,
+    value_at,
+)
 from jaxgan.types import (
     GAN,
     AdversarialLoss,
@@ -165,7 +175,7 @@ def make_text_gan(
         d, g, augment_state = state.discriminator, state.generator, state.augment_state
         real, text = batch["image"], batch["text"]
         start = {part: networks[part].refresh(d.params[part], d.model_state[part]) for part in networks}
-        latents = jax.random.normal(keys[0], (len(real), latent_dim))
+        latents = latents_of(keys[0], batch, latent_dim)
         given = noisy(apply("encoder", d.params, start, text, key=keys[1])[0], keys[2])
         fake, _ = generator.apply(g.params, g.model_state, latents, given, train=True, key=keys[3])
         fake = jax.lax.stop_gradient(fake)

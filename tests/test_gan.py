@@ -15,6 +15,7 @@ from jaxgan.losses import LOSSES
 from jaxgan.networks.base import from_linen
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
 from jaxgan.penalties import gradient_penalty, r1_penalty
+from jaxgan.sharding import compile_step, data_mesh
 from jaxgan.types import Augment, Network
 
 
@@ -347,3 +348,15 @@ def test_bfloat16_networks_give_float32_metrics():
     )
     _, metrics = gan.train_step(gan.init(jax.random.key(0), POINTS), (POINTS,))
     assert {value.dtype for value in metrics.values()} == {jnp.dtype(jnp.float32)}
+
+
+def test_devices_share_the_work_of_both_players():
+    """Each of 4 devices has a fourth of the operations, of the generator's too, whose latents no batch holds."""
+    gan = small_gan(generator=mlp_generator((64, 64), features=2), discriminator=mlp_discriminator((64, 64)))
+    batch = {"image": jnp.zeros((256, 2))}
+    state = jax.eval_shape(gan.init, jax.random.key(0), batch)
+
+    def operations(devices):
+        return compile_step(gan.train_step, data_mesh(devices), state, (batch,)).cost_analysis()["flops"]
+
+    assert operations(4) < 0.3 * operations(1)

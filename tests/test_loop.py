@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import small
 
-from jaxgan import report
+from jaxgan import optim, report
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.data.pipeline import DeviceBatches
+from jaxgan.gan import make_gan
 from jaxgan.loop import fit
+from jaxgan.losses import LOSSES
+from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
 from jaxgan.tally import NonFiniteError
 
 
@@ -206,12 +209,20 @@ def test_an_alarm_is_said_and_stops_a_run_that_should_stop(on_alarm, tmp_path, m
 
 
 def test_several_steps_in_one_call(tmp_path, monkeypatch):
+    """With one small update of each player: compiling is what takes time."""
+    adam = optim.adam(1e-2)
+    networks = mlp_generator((4,), features=2), mlp_discriminator((4,))
+    gan = make_gan(*networks, loss=LOSSES["hinge"], g_tx=adam, d_tx=adam, latent_dim=2)
+
+    def run(name, **options):
+        config = small.config(tmp_path / name, **options)
+        return fit(gan, DeviceBatches(np.ones((40, 2)), batch_size=8), config, draw=None)[0]
+
     with pytest.raises(ValueError, match="steps_per_call=5: on a CPU convolutions in a loop"):
-        small.run(small.config(tmp_path / "refused", steps_per_call=5, sample_every=500))
+        run("refused", steps_per_call=5)
     assert not (tmp_path / "refused").exists()
     monkeypatch.setattr("jaxgan.loop._refuse_loops", lambda config, mesh: None)
-    one_by_one, _ = small.run(small.config(tmp_path / "one_by_one"))
-    state, _ = small.run(small.config(tmp_path / "together", steps_per_call=5))
+    one_by_one, state = run("one_by_one"), run("together", steps_per_call=5)
     for a, b in zip(jax.tree.leaves(state.generator.params), jax.tree.leaves(one_by_one.generator.params), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     assert [line["step"] for line in lines(tmp_path / "together")] == [5, 10, 15, 20]

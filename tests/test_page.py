@@ -188,7 +188,7 @@ def test_without_bokeh_there_are_no_curves(tmp_path, monkeypatch):
     for name in ("bokeh", "bokeh.embed", "bokeh.models", "bokeh.plotting", "bokeh.resources"):
         monkeypatch.setitem(sys.modules, name, None)
     text = written(make_run(tmp_path / "run"))
-    assert "The curves need bokeh: pip install 'jaxgan[experiments]'" in text
+    assert "The curves need bokeh: pip install -e '.[experiments]'" in text
     assert len(pictures(text)) == 3
     assert len(text) < 20_000
 

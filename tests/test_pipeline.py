@@ -326,7 +326,7 @@ def test_streamed_refusals(monkeypatch):
         StreamedBatches(reading({"image": PICTURES}), batch_size=8, crop_size=9)
     assert "16 of 50" in StreamedBatches(reading({"image": PICTURES}), batch_size=17).notice
     monkeypatch.setitem(sys.modules, "grain", None)
-    with pytest.raises(ModuleNotFoundError, match=r"needs Grain: pip install 'jaxgan\[experiments\]'$"):
+    with pytest.raises(ModuleNotFoundError, match=r"needs Grain: pip install -e '\.\[experiments\]'$"):
         StreamedBatches(reading({"image": PICTURES}), batch_size=8)
 
 

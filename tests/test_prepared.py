@@ -105,7 +105,7 @@ def test_a_data_set_that_is_not_prepared_gives_the_command(tmp_path):
         images("cycle_gan/horse2zebra", "trainA", data_dir=tmp_path)
     message = str(refused.value)
     assert "\n" not in message
-    assert "pip install 'jaxgan[tensorflow]'" in message and "Neither is needed for mnist_5k" in message
+    assert "pip install -e '.[tensorflow]'" in message and "Neither is needed for mnist_5k" in message
     program = message.split('python -c "')[1].split('"')[0]
     names: dict = {}
     exec(program.partition("; ")[0] + "; builder = " + program.partition("; ")[2].rpartition(".")[0], names)

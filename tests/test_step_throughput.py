@@ -152,7 +152,7 @@ def test_a_report_beside_another_program(tmp_path, capsys, quick):
 def test_a_missing_pytorch_is_said(quick, capfd):
     with pytest.raises(RuntimeError, match="ended with status 1"):
         throughput.main([*TINY, "--compare", "torch"])
-    assert "pip install 'jaxgan[torch]'" in capfd.readouterr().err
+    assert "pip install -e '.[torch]'" in capfd.readouterr().err
 
 
 def test_refusals(quick):

@@ -219,7 +219,7 @@ class StreamedBatches:
             import grain
         except ModuleNotFoundError:
             raise ModuleNotFoundError(
-                "reading images while a run goes on needs Grain: pip install 'jaxgan[experiments]'"
+                "reading images while a run goes on needs Grain: pip install -e '.[experiments]'"
             ) from None
         self.size = source.size
         self.batch_size = batch_size

