@@ -18,4 +18,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 _cache = tempfile.TemporaryDirectory(prefix="jaxgan-tests-")
 os.environ["JAXGAN_CACHE"] = _cache.name
 
+# So that `keep_freed_memory` leaves a process alone that runs hundreds of tests.
+os.environ.setdefault("MALLOC_ARENA_MAX", "8")
+
 collect_ignore = ["record_cyclegan_reference.py"]  # needs PyTorch; run by hand

@@ -41,5 +41,6 @@ def test_the_users_settings_stay(monkeypatch):
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.delenv("MALLOC_ARENA_MAX")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     assert keep_freed_memory() is False
