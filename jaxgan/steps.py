@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-from jax.experimental.shard_alike import shard_alike
 
 from jaxgan.optim import learning_rate_of
 from jaxgan.state import TrainState
@@ -35,11 +34,11 @@ def step_keys(key: Array, player: int, state: TrainState, count: int) -> tuple[A
 def latents_of(key: Array, batch: Batch, latent_dim: int) -> Array:
     """A latent for each row of a batch, `[B, latent_dim]`, on the devices where the row lies.
 
-    What a program draws lies on every device unless it is told otherwise, and with it all that is made of it.
+    Where nothing ties what a program draws to what it is given, the compiler draws it on every device, and makes all
+    that comes of it there too. So a latent is one condition away from its row; where this is not finite, it is 0.
     """
-    row = batch["image"].reshape(len(batch["image"]), -1)[:, :1]
-    latents = jax.random.normal(key, (len(row), latent_dim))
-    return shard_alike(latents, jnp.broadcast_to(row, latents.shape))[0]
+    rows = batch["image"].reshape(len(batch["image"]), -1)[:, :1]
+    return jnp.where(jnp.isfinite(rows), jax.random.normal(key, (len(rows), latent_dim)), 0.0)
 
 
 def value_at(value: float | optax.Schedule, update: Array) -> Any:
