@@ -28,7 +28,8 @@ def translation_evaluation(
 
     Returns:
       The `Evaluation`; its scores are named `a_to_b_...` and `b_to_a_...`: `pixel_kernel` (the squared discrepancy
-      of translated to real pictures, in pixels) and `cycle_l1`; of pairs, those of `translation_scores`; of
+      of translated to real pictures, in pixels), `unchanged_pixel_kernel` (that of the pictures as they were, where the
+      domains have one number of channels) and `cycle_l1`; of pairs, those of `translation_scores`; of
       `shapes_styles`, `objects` (the share of objects whose shape and colour are read as they should be) and the other
       scores of `attribute_accuracy`.
     """
@@ -66,11 +67,12 @@ def translation_evaluation(
             outputs = sample({source: np.asarray(from_uint8(test[source]))})
             translated, back = to_uint8(outputs[name]), to_uint8(outputs[f"{name}_to_{source}"])
             real = test[target]
-            size = min(len(real), len(translated))
             found: Scores = {
-                "pixel_kernel": kernel_distance(unit(real), unit(translated), subset_size=size, subsets=1).mean,
+                "pixel_kernel": _discrepancy(real, translated),
                 "cycle_l1": float(np.abs(unit(back) - unit(test[source])).mean()),
             }
+            if test[source].shape[1:] == real.shape[1:]:
+                found["unchanged_pixel_kernel"] = _discrepancy(real, test[source])
             if paired:
                 found |= translation_scores(
                     translated, real, source=test[source], target_train=train[target], mask=mask, reconstructed=back
@@ -84,3 +86,9 @@ def translation_evaluation(
     return Evaluation(
         scores, protocol(config, f"{split_a}, {split_b}", len(test["b"]), len(test["a"]), features, weights)
     )
+
+
+def _discrepancy(real: np.ndarray, fake: np.ndarray) -> float:
+    """The squared kernel discrepancy of bytes, in pixels, of all there are at once."""
+    size = min(len(real), len(fake))
+    return kernel_distance(unit(real), unit(fake), subset_size=size, subsets=1).mean
