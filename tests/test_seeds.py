@@ -94,6 +94,7 @@ def test_devices_share_the_seeds(one):
     assert_close(gan.train_step(*placed), expected)
 
 
+@pytest.mark.slow
 def test_gaussians_2d_over_seeds(tmp_path, capsys):
     options = {"width": 8, "batch_size": 4, "num_devices": 1, "num_seeds": 3, "log_every": 2, "checkpoint_every": 2}
     options |= {"r1": 0.0, "r2": 0.0}
