@@ -42,6 +42,7 @@ def test_losses_and_samples_do_not_depend_on_the_number_of_devices(name, monkeyp
 
     losses, samples = five_steps(1)
     for devices in (2, 4):
+        # Losses as the sums' order rounds them; samples to a hundredth of one of 256 grey levels.
         others, drawn = five_steps(devices)
         np.testing.assert_allclose(others, losses, rtol=1e-5)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), drawn, samples)
