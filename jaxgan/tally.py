@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
 
+from jaxgan.allocation import fill_gaps
 from jaxgan.config import RunConfig
 from jaxgan.sharding import by_batch, compile_step, place, replicated
 from jaxgan.state import GANState
@@ -109,6 +110,7 @@ class Tally:
         Raises:
           FloatingPointError: under `debug_nans`, an operation gave a NaN; the traceback ends there.
         """
+        fill_gaps()
         placed = tuple(place(one, self._batch_sharding, self._batch_shapes) for one in batches)
         try:
             with jax.debug_nans(self._debugs):
