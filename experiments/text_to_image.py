@@ -23,13 +23,13 @@ from jaxgan.evaluation.captions import caption_evaluation
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES, LossName
 from jaxgan.networks.conditional import Conditioning, conditional_dcgan_generator
-from jaxgan.networks.text_to_image import recurrent_encoder, slot_encoder, text_discriminator
+from jaxgan.networks.text_to_image import attentive_encoder, recurrent_encoder, slot_encoder, text_discriminator
 from jaxgan.penalties import r1_penalty
 from jaxgan.text import Vocabulary
 from jaxgan.text_gan import make_text_gan
 from jaxgan.types import GAN, Batches
 
-ENCODERS = {"slots": slot_encoder, "recurrent": recurrent_encoder}
+ENCODERS = {"attentive": attentive_encoder, "recurrent": recurrent_encoder, "slots": slot_encoder}
 WORDS = "vocabulary.json"  # in the run folder
 PROMPTS = 8  # rows of a picture
 
@@ -39,7 +39,6 @@ class Config(ImageConfig):
     experiment: ClassVar[str] = "text_to_image"
     presets: ClassVar = {
         "default": {},
-        "long": {"num_steps": 25_000, "decay": True},
         # Reed et al.'s of the birds, their sentence embeddings replaced by a learned encoder.
         "paper": {
             "dataset": "caltech_birds2011",
@@ -50,6 +49,7 @@ class Config(ImageConfig):
             "interpolation_weight": 1.0,
             "r1": 0.0,
             "learning_rate": 2e-4,
+            "decay": False,
             "width": 64,
             "latent_dim": 100,
             "batch_size": 64,
@@ -57,10 +57,10 @@ class Config(ImageConfig):
         },
     }
 
-    preset: Literal["default", "long", "paper"] = free("default")  # named settings; further flags change them
+    preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
     vocabulary_size: int = 64  # rows of the table of words, two of them for padding and unknown words
     max_words: int = 16  # of a caption; what is longer is cut
-    encoder: Literal["slots", "recurrent"] = "recurrent"  # slots: words by place, then a perceptron; recurrent: GRUs
+    encoder: Literal["attentive", "recurrent", "slots"] = "attentive"  # see jaxgan.networks.text_to_image
     conditioning: Conditioning = "projection"  # how the discriminator is told the text
     loss: LossName = "non_saturating"  # the two players' losses
     mismatch_weight: float = 0.5  # of right images with wrong texts against generated ones, 0 for none
@@ -69,7 +69,7 @@ class Config(ImageConfig):
     mode_seeking_weight: float = 0.01  # of the generator's loss for ignoring its latents
     r1: float = 0.5  # gamma of the slope penalty at real images, 0 for none
     learning_rate: float = 1e-3  # Adam's, of both
-    decay: bool = False  # whether it falls linearly to zero in the second half of the run
+    decay: bool = True  # whether it falls linearly to zero in the second half of the run
     b1: float = 0.5  # Adam's decay of the first moment, of both
     b2: float = 0.99  # Adam's decay of the second moment, of both
     width: int = 24  # channels next to the image; doubled at each halving of its size
@@ -78,7 +78,7 @@ class Config(ImageConfig):
 
     dataset: str = "shapes"  # with captions: shapes, emoji, fashion_mnist, folder:PATH; see jaxgan.data.captions
     channels: Literal[1, 3] = 3  # 1 for grey, 3 for colour; images of the other kind are converted
-    num_steps: int = free(6000)  # generator updates
+    num_steps: int = free(8000)  # generator updates
     batch_size: int = 32  # images to an update, over all devices
 
     def __post_init__(self):

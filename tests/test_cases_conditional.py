@@ -16,7 +16,7 @@ from jaxgan.losses import LOSSES
 from jaxgan.networks.base import from_linen
 from jaxgan.networks.conditional import as_vectors, check_labels
 from jaxgan.networks.mlp import MLP
-from jaxgan.networks.text_to_image import recurrent_encoder, slot_encoder
+from jaxgan.networks.text_to_image import attentive_encoder, recurrent_encoder, slot_encoder
 from jaxgan.text import UNKNOWN, Vocabulary, tokenize
 from jaxgan.text_gan import make_text_gan, wrong_pairs
 from jaxgan.types import TextDiscriminator
@@ -122,6 +122,9 @@ def test_case_35_where_nothing_is_wrong_the_term_is_left_out(texts):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
+ENCODERS = [functools.partial(attentive_encoder, heads=1), recurrent_encoder, slot_encoder]
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def embeddings(encoder, tokens):
     params, _ = encoder.init(jax.random.key(0), tokens)
@@ -150,8 +153,9 @@ def test_case_36_words_and_tokens_outside_the_vocabulary():
     assert vocabulary.read(["word3 unheard word47"], max_len=4).unknown == {"unheard": 1}
     with pytest.raises(ValueError, match=r"token 50 is outside the vocabulary: 0\.\.49"):
         vocabulary.check([[50]])
-    for encoder in (slot_encoder(50, features=2, word_features=2), recurrent_encoder(50, features=2, word_features=2)):
-        texts = jnp.array([tokens[0], [5, 50, 49, 0], [5, -1, 49, 0]])
+    texts = jnp.array([tokens[0], [5, 50, 49, 0], [5, -1, 49, 0]])
+    for make in ENCODERS:
+        encoder = make(50, features=2, word_features=2)
         np.testing.assert_array_equal(np.isnan(embeddings(encoder, texts)).all(axis=1), [False, True, True])
 
 
@@ -182,7 +186,7 @@ def test_case_37_a_long_text_keeps_its_first_words_and_the_cut_is_reported():
     assert vocabulary.read(texts, max_len=20).notice == "texts cut: 1"
 
 
-@pytest.mark.parametrize("make", [slot_encoder, recurrent_encoder])
+@pytest.mark.parametrize("make", ENCODERS)
 def test_case_37_no_nan_from_texts_of_any_length(make):
     """An unmasked mean over no tokens is 0 / 0."""
     encoder = make(5, features=2, word_features=2)

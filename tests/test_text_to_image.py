@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from jaxgan.networks.conditional import conditional_dcgan_generator
-from jaxgan.networks.text_to_image import recurrent_encoder, slot_encoder, text_discriminator
+from jaxgan.networks.text_to_image import attentive_encoder, recurrent_encoder, slot_encoder, text_discriminator
 
 TOKENS = np.array([[2, 5, 3, 0], [4, 0, 0, 0], [3, 5, 2, 0]], np.int32)
 ENCODERS = {
-    "slots": slot_encoder(6, features=4, word_features=3),
+    "attentive": attentive_encoder(6, features=4, word_features=3, heads=2),
     "recurrent": recurrent_encoder(6, features=4, word_features=3),
+    "slots": slot_encoder(6, features=4, word_features=3),
 }
 every_encoder = pytest.mark.parametrize("name", ENCODERS)
 
@@ -59,14 +60,43 @@ def gru(cell, words):
     return np.array(states)
 
 
+def read_words(params, tokens):
+    """Vectors of the words of one text, and what is read of them from either end."""
+    words = params["words"]["embedding"][tokens[tokens != 0]]
+    return words, np.concatenate([gru(params["forward"], words), gru(params["backward"], words[::-1])[::-1]], axis=1)
+
+
 def test_recurrent():
     params = drawn(ENCODERS["recurrent"].init, TOKENS)
     expected = []
     for tokens in TOKENS:
-        words = params["words"]["embedding"][tokens[tokens != 0]]
-        read = np.concatenate([gru(params["forward"], words), gru(params["backward"], words[::-1])[::-1]], axis=1)
+        _, read = read_words(params, tokens)
         expected.append(relu(dense(params["layer"], read.mean(axis=0))))
     np.testing.assert_allclose(encoded("recurrent", TOKENS), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_attentive():
+    params = drawn(ENCODERS["attentive"].init, TOKENS)
+    expected = []
+    for tokens in TOKENS:
+        words, read = read_words(params, tokens)
+        weights = np.exp(dense(params["queries"], read))
+        weights /= weights.sum(axis=0)
+        expected.append(np.concatenate([weights[:, head] @ dense(params["values"], words) for head in range(2)]))
+    np.testing.assert_allclose(encoded("attentive", TOKENS), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_attention_finds_the_word_alone():
+    """Two words of equal vectors cannot be told apart by what is found, wherever it looks."""
+    params = drawn(ENCODERS["attentive"].init, TOKENS)
+    params["values"]["kernel"] = np.eye(3, 2, dtype=np.float32)
+    params["words"]["embedding"][:, :2] = [3.0, -1.0]
+    np.testing.assert_allclose(encoded("attentive", TOKENS, params), [[3.0, -1.0] * 2] * 3, rtol=1e-5)
+
+
+def test_heads_share_the_features():
+    with pytest.raises(ValueError, match="features=10 must be a multiple of heads=4"):
+        attentive_encoder(6, features=10, heads=4)
 
 
 @every_encoder
@@ -75,9 +105,10 @@ def test_the_order_of_words_counts(name):
     assert np.abs(forth - back).max() > 1e-2
 
 
-def test_more_padding_changes_nothing():
+@pytest.mark.parametrize("name", ["attentive", "recurrent"])
+def test_more_padding_changes_nothing(name):
     longer = np.pad(TOKENS, ((0, 0), (0, 3)))
-    np.testing.assert_allclose(encoded("recurrent", longer), encoded("recurrent", TOKENS), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(encoded(name, longer), encoded(name, TOKENS), rtol=1e-5, atol=1e-7)
 
 
 @every_encoder
