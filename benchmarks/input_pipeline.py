@@ -2,18 +2,31 @@
 
 python -m benchmarks.input_pipeline
 python -m benchmarks.input_pipeline --dataset folder:PATH --image-size 64
+
+Or what the batches of experiments cost: steps on one batch and on those of the data set, in turn.
+
+python -m benchmarks.input_pipeline --experiments gan cyclegan
+python -m benchmarks.input_pipeline --experiments all
 """
 
 import argparse
+import importlib
+import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
+from benchmarks.step_throughput import compiled, experiments, take_turns
+from jaxgan import cli
+from jaxgan.allocation import keep_freed_memory
 from jaxgan.data.pipeline import image_batches
 from jaxgan.report import save_image
+
+BATCHES = 200  # of which the time is the mean
 
 
 def write_pictures(folder: Path, count: int, size: int) -> None:
@@ -32,14 +45,50 @@ def images_per_second(batches, batch_size: int, steps: int) -> float:
     return steps * batch_size / (time.perf_counter() - began)
 
 
+def share_of_a_step(name: str, flags: Sequence[str] = (), *, turns: int = 15) -> dict[str, float]:
+    """How much of an experiment's time goes to its data.
+
+    Args:
+      name: of the experiment.
+      flags: of the experiment, its defaults otherwise.
+      turns: of each kind.
+
+    Returns:
+      `step_ms` on one batch and `fed_ms` on the data set's, medians of their turns; `share`, the median over turns of
+      what data add to a step, which noise may make negative; `batches_ms`, the batches of a step by themselves.
+    """
+    module = importlib.import_module(f"experiments.{name}")
+    config = cli.parse(module.Config, flags)
+    step, source = compiled(module, config), module.batches(config)
+    times = take_turns({"step": step.run, "fed": step.run_fed}, turns)
+    began = time.perf_counter()
+    for number in range(BATCHES):
+        jax.block_until_ready(source(number))
+    return {
+        "step_ms": statistics.median(times["step"]),
+        "fed_ms": statistics.median(times["fed"]),
+        "share": statistics.median(1 - one / fed for one, fed in zip(times["step"], times["fed"], strict=True)),
+        "batches_ms": 1000 * (time.perf_counter() - began) / BATCHES,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiments", nargs="+", choices=(*experiments(), "all"), help="those whose batches to time")
     parser.add_argument("--dataset", help="by default 2,000 PNG files of 64x64, written for the purpose")
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--channels", type=int, choices=(1, 3), default=3)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--steps", type=int, default=60)
     arguments = parser.parse_args()
+    if names := arguments.experiments:
+        print("| experiment | step on one batch, ms | on the data set's, ms | share of data | batches alone, ms |")
+        print("| --- | --- | --- | --- | --- |")
+        for name in experiments() if "all" in names else names:
+            found = share_of_a_step(name)
+            cells = [f"{found[column]:.1f}" for column in ("step_ms", "fed_ms")]
+            print(f"| {name} | {' | '.join(cells)} | {found['share']:.1%} | {found['batches_ms']:.2f} |", flush=True)
+        return
     with tempfile.TemporaryDirectory() as folder:
         dataset = arguments.dataset
         if dataset is None:
@@ -56,4 +105,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     main()

@@ -18,6 +18,7 @@ import datetime
 import functools
 import importlib
 import importlib.metadata
+import itertools
 import json
 import os
 import resource
@@ -92,7 +93,8 @@ class Step(NamedTuple):
     """A compiled training step.
 
     Attributes:
-      run: trains on.
+      run: trains on, on one batch.
+      run_fed: trains on, on the batches of the data set in turn.
       compile_seconds: from the Python function to the program.
       gflop: billions of floating-point operations of one step on one device, as XLA counts them in the compiled
         program; products with the zeros of a padding are none.
@@ -102,6 +104,7 @@ class Step(NamedTuple):
     """
 
     run: Run
+    run_fed: Run
     compile_seconds: float
     gflop: float
     program_mib: float
@@ -113,7 +116,8 @@ def compiled(module: Any, config: Any) -> Step:
     """The `train_step` of an experiment, compiled as the training loop does it."""
     gan = module.build(config)
     mesh = data_mesh(config.num_devices, batch_size=config.batch_size)
-    batches = jax.device_put(module.batches(config)(0), by_batch(mesh))
+    source = module.batches(config)
+    batches = jax.device_put(source(0), by_batch(mesh))
     state = jax.device_put(gan.init(jax.random.key(config.seed), batches[0]), replicated(mesh))
     began = time.perf_counter()
     step = compile_step(gan.train_step, mesh, state, batches)
@@ -122,17 +126,19 @@ def compiled(module: Any, config: Any) -> Step:
     size = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
     gflop = (step.cost_analysis() or {}).get("flops", 0.0) / 1e9
 
-    def run(steps: int) -> float:
+    def run(steps: int, feed: Callable[[], Any] = lambda: batches) -> float:
         nonlocal state
         fill_gaps()  # as `fit` does it
         began = time.perf_counter()
         for _ in range(steps):
-            state, _ = step(state, batches)
+            state, _ = step(state, feed())
         jax.block_until_ready(state)
         return 1000 * (time.perf_counter() - began) / steps
 
+    number = itertools.count(1)
+    run_fed = functools.partial(run, feed=lambda: jax.device_put(source(next(number)), by_batch(mesh)))
     mib = (size - memory.alias_size_in_bytes) / 2**20
-    return Step(run, seconds, gflop, mib, gan.d_steps * config.batch_size, mesh.size)
+    return Step(run, run_fed, seconds, gflop, mib, gan.d_steps * config.batch_size, mesh.size)
 
 
 def matrix_product(dtype: str, side: int) -> Run:

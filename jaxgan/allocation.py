@@ -50,7 +50,7 @@ def keep_freed_memory() -> bool:
     return done
 
 
-def _note_compilation(event: str, seconds: float, **_: Any) -> None:
+def _note_compilation(event: str, duration_secs: float, **_: Any) -> None:
     _Kept.compiled |= event.endswith("backend_compile_duration")
 
 
