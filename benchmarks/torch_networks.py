@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 
-def norm(kind: str, channels: int) -> nn.Module:
+def norm(kind: str, channels: int, *, affine: bool = True) -> nn.Module:
     if kind == "batch":
-        return nn.BatchNorm2d(channels)
+        return nn.BatchNorm2d(channels, affine=affine)
     if kind == "layer":
-        return nn.GroupNorm(1, channels)
+        return nn.GroupNorm(1, channels, affine=affine)
     return nn.InstanceNorm2d(channels) if kind == "instance" else nn.Identity()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import step_throughput as throughput
+from jaxgan.networks.conditional import conditional_dcgan_discriminator, conditional_dcgan_generator
 from jaxgan.networks.convolutions import conv, conv_transpose
 from jaxgan.networks.dcgan import dcgan_discriminator, dcgan_generator
 from jaxgan.networks.image_to_image import residual_generator
@@ -18,6 +19,7 @@ from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
 from jaxgan.networks.patchgan import patch_discriminator
 from jaxgan.networks.r3gan import r3gan_discriminator, r3gan_generator
 from jaxgan.networks.resnet import resnet_discriminator, resnet_generator
+from jaxgan.networks.text_to_image import attentive_encoder, text_discriminator
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 with_torch = pytest.mark.skipif(not HAS_TORCH, reason="PyTorch is not installed")
@@ -265,10 +267,6 @@ def test_a_step_of_each_experiment_moves_both_players(name, monkeypatch):
     small = {"sngan": ["--g-width", "8", "--d-width", "8"], "relativistic": ["--widths", "8", "8", "8", "8"]}
     _, config = throughput.configuration(name, [*small.get(name, ["--width", "8"]), "--batch-size", "4"])
     spec = {**vars(config), "experiment": name}
-    if name not in (*reference.EXPERIMENTS, "cyclegan"):
-        with pytest.raises(ValueError, match=f"no PyTorch reference for {name}"):
-            reference.build(spec, reference.Settings("cpu", "eager", autocast=False))
-        return
     for variant in ("eager", "channels_last"):
         step = reference.build(spec, reference.Settings("cpu", variant, autocast=False))
         step()
@@ -289,3 +287,40 @@ def test_refusals_of_the_reference():
         reference.build({"experiment": "gan", "augment": "color"}, settings)
     with pytest.raises(ValueError, match="no loss f_gan: there are non_saturating"):
         reference.build({"experiment": "gan", "loss": "f_gan"}, settings)
+    with pytest.raises(ValueError, match="no PyTorch reference for vqgan: there are gan"):
+        reference.build({"experiment": "vqgan"}, settings)
+    for name, flag in (("class_conditional", "concatenate"), ("text_to_image", "concatenate")):
+        _, config = throughput.configuration(name, ["--conditioning", flag])
+        with pytest.raises(ValueError, match="by projection"):
+            reference.build({**vars(config), "experiment": name}, settings)
+
+
+@with_torch
+def test_conditional_networks_have_the_same_number_of_parameters():
+    from benchmarks import torch_conditional as theirs
+
+    options, images = {"channels": 3, "width": 8}, jnp.zeros((4, 32, 32, 3))
+    latents, labels, embedding = jnp.zeros((4, 5)), jnp.zeros(4, jnp.int32), jnp.zeros((4, 256))
+    maps = jnp.zeros((4, 4, 4, 32))
+    told = text_discriminator(32, width=8)
+    pairs = [
+        (conditional_dcgan_generator(32, num_classes=10, **options), (latents, labels)),
+        (conditional_dcgan_generator(32, num_classes=None, **options), (latents, embedding)),
+        (conditional_dcgan_discriminator(32, num_classes=10, width=8), (images, labels)),
+        (told.features, (images,)),
+        (told.head, (maps, embedding)),
+        (attentive_encoder(64), (jnp.ones((4, 9), jnp.int32),)),
+    ]
+    found = [
+        theirs.DCGANGenerator(32, latent_dim=5, num_classes=10, norm_kind="layer", **options),
+        theirs.DCGANGenerator(32, latent_dim=5, embedding=256, norm_kind="layer", **options),
+        theirs.DCGANDiscriminator(32, num_classes=10, norm_kind="layer", **options),
+        theirs.DCGANFeatures(32, norm_kind="none", **options),
+        theirs.ProjectionScore(16 * 32, embedding=256),
+        theirs.AttentiveEncoder(64),
+    ]
+    spare = [0] * 5 + [2 * 2 * 64]  # biases of a GRU's gates, of which PyTorch has two for each
+    for (ours, inputs), module, more in zip(pairs, found, spare, strict=True):
+        params, _ = jax.eval_shape(ours.init, jax.random.key(0), *inputs)
+        expected = sum(leaf.size for leaf in jax.tree.leaves(params))
+        assert sum(parameter.numel() for parameter in module.parameters()) == expected + more
