@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -144,6 +146,20 @@ def run_folder(config: RunConfig) -> Path:
         differing = {"preset": preset, **differing}
     parts = [f"{name}={str(value).replace('/', '_')}" for name, value in differing.items()]
     return Path("runs") / "-".join([config.experiment, *parts])
+
+
+def check_writable(folder: Path) -> None:
+    """Refuses a folder that could not be made or written in, before minutes are spent on what should go there.
+
+    Raises:
+      NotADirectoryError: it, or what it should be in, is a file.
+      PermissionError: it, or the folder it should be made in, may not be written in.
+    """
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def save_config(config: RunConfig, folder: Path, batch: Batch, *, size: int) -> None:

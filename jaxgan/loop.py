@@ -21,7 +21,7 @@ from jaxgan import page, report
 from jaxgan.alarm import Alarm
 from jaxgan.check import dry_run, introduce
 from jaxgan.checkpoint import Checkpoints
-from jaxgan.config import RunConfig, differences, load_config, run_folder, save_config
+from jaxgan.config import RunConfig, check_writable, differences, load_config, run_folder, save_config
 from jaxgan.distributed import agree, own_copy
 from jaxgan.metrics.neighbours import pairwise_diversity
 from jaxgan.sharding import data_mesh, place, replicated
@@ -74,6 +74,7 @@ def fit(
     if config.best is not None and evaluate is None:
         raise ValueError(f"best={config.best!r} names a score, but this run has no evaluation that could give one")
     folder = run_folder(config)
+    check_writable(folder)
     mesh = data_mesh(config.num_devices, batch_size=config.batch_size)
     _refuse_loops(config, mesh)
     if config.check and jax.process_count() > 1:

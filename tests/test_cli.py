@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import types
@@ -16,7 +17,7 @@ import test_tally
 from experiments import cyclegan, gan, gaussians_2d
 from jaxgan import cli, report
 from jaxgan.checkpoint import Checkpoints
-from jaxgan.config import RunConfig, save_config
+from jaxgan.config import RunConfig, check_writable, save_config
 from jaxgan.loop import fit
 
 ROOT = Path(__file__).parent.parent
@@ -235,6 +236,14 @@ def test_a_run_folder_that_cannot_be_made(workdir, capsys, monkeypatch, tmp_path
     assert (status, said.partition(": ")[0]) == (2, "error")
     assert workdir in said and said.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_run_folder_that_may_not_be_written_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    with pytest.raises(PermissionError, match="a/run"):
+        check_writable(tmp_path / "a/run")
+    (tmp_path / "a").mkdir()
+    check_writable(tmp_path / "a/run")
 
 
 def test_ctrl_c_is_one_line(capsys, monkeypatch, tmp_path):
