@@ -14,7 +14,7 @@ import optax
 import pytest
 
 from jaxgan import optim
-from jaxgan.sharding import by_batch, compile_step, data_mesh, replicated
+from jaxgan.sharding import CPU_OPTIONS, by_batch, compile_step, data_mesh, replicated
 
 SMALL = {
     "gan": {"dataset": "noise", "width": 8},
@@ -63,7 +63,7 @@ def test_on_one_device_the_program_is_that_of_plain_jit(name):
     config = module.Config(batch_size=8, **SMALL[name])
     gan, batches = module.build(config), module.batches(config)(0)
     state = jax.eval_shape(gan.init, jax.random.key(0), batches[0])
-    plain = jax.jit(gan.train_step, donate_argnums=0).lower(state, batches).compile()
+    plain = jax.jit(gan.train_step, donate_argnums=0).lower(state, batches).compile(compiler_options=CPU_OPTIONS)
     sharded = compile_step(gan.train_step, data_mesh(1), state, batches)
     operations = [
         collections.Counter(re.findall(r"^\s*(?:ROOT )?\S+ = .*? ([a-z-]+)\(", compiled.as_text(), re.MULTILINE))

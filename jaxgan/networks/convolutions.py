@@ -25,7 +25,7 @@ three are always the native kernels.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -146,8 +146,6 @@ def _correlate(x: Array, y: Array, geometry: Geometry) -> Array:
 
 # The choice on a CPU. A layer of few output channels, the last of a generator, is slow in the native kernels.
 FEW = 4
-# Bytes of images and maps from which a kernel gradient is summed over parts of the batch.
-PART = 2**20
 
 
 def _is_pointwise(geometry: Geometry, channels: int) -> bool:
@@ -184,21 +182,7 @@ def _cpu_kernel_correlation(x: Array, y: Array, *, geometry: Geometry) -> Array:
         return _matmul(x.reshape(-1, x.shape[3]).T, y.reshape(-1, y.shape[3]))[None, None]
     if geometry.strides == (1, 1) and y.shape[3] <= FEW:
         return _flip(_correlate(y, x, _mirrored(geometry)))
-    native = partial(_native_kernel_correlation, geometry=geometry)
-    # With strides, parts of the batch are no faster, and under a gradient penalty slower.
-    if geometry.strides != (1, 1) or (parts := _parts(x, y)) == 1:
-        return native(x, y)
-    # Every so-many-th row, so that a batch that lies on several devices stays where it is.
-    x, y = (operand.reshape(-1, parts, *operand.shape[1:]) for operand in (x, y))
-    return reduce(jnp.add, [native(x[:, part], y[:, part]) for part in range(parts)])
-
-
-def _parts(x: Array, y: Array) -> int:
-    """In how many parts of the batch a kernel gradient is summed: so many that one lies in the processor's cache."""
-    parts, size = 1, (x.size + y.size) * x.dtype.itemsize
-    while x.shape[0] % (2 * parts) == 0 and size > parts * PART:
-        parts *= 2
-    return parts
+    return _native_kernel_correlation(x, y, geometry=geometry)
 
 
 # The primitives.
