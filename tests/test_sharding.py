@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from jaxgan import sharding
+from jaxgan.networks.convolutions import conv
 from jaxgan.sharding import by_batch, compile_step, data_mesh, replicated
 
 
@@ -46,3 +48,20 @@ def test_the_state_is_donated_and_other_shapes_are_refused():
         np.asarray(state["w"])
     with pytest.raises(TypeError, match="differ"):
         compiled(moved, jax.device_put(jnp.ones(8), by_batch(mesh)))
+
+
+def convolve(kernel, images):
+    return kernel, conv(images, kernel)
+
+
+SHAPES = jax.ShapeDtypeStruct((3, 3, 8, 8), jnp.float32), jax.ShapeDtypeStruct((2, 16, 16, 8), jnp.float32)
+
+
+def test_on_a_cpu_convolutions_stay_the_compilers_own():
+    """They are faster than the library that XLA gives them to by default; see benchmarks/README.md."""
+    assert " convolution(" in compile_step(convolve, data_mesh(1), *SHAPES).as_text()
+
+
+def test_an_option_that_the_compiler_does_not_know_is_left_out(monkeypatch):
+    monkeypatch.setattr(sharding, "CPU_OPTIONS", {"xla_cpu_of_another_version": "yes"})
+    assert compile_step(convolve, data_mesh(1), *SHAPES).cost_analysis()["flops"] > 0
