@@ -44,7 +44,7 @@ ALLOWED = {
     "metrics": {"pixels", "networks", "data", "cache"},
     "evaluation": {"pixels", "data", "metrics", "sharding", "transport", "latents", "report", "page", "config"},
     "alarm": set(),
-    "tally": {"config", "sharding", "state"},
+    "tally": {"allocation", "config", "sharding", "state"},
     "check": {"config", "report", "state", "tally"},
     "page": {"alarm", "config", "report"},
     "loop": {"check", "checkpoint", "report", "page", "alarm", "sharding", "metrics", "state", "config"}
