@@ -131,6 +131,14 @@ def test_remat_and_checkpointed_gradient():
     close(jax.grad(jax.checkpoint(loss))(w), jax.grad(loss)(w))
 
 
+def test_a_kernel_gradient_turns_images_that_are_there():
+    """The norm and ReLU before a layer are not computed again while its input is turned: that is a call of its own."""
+    x, w, y = jnp.ones((2, 6, 6, 8)), jnp.ones((3, 3, 8, 8)), jnp.ones((2, 6, 6, 8))
+    gradient = jax.jit(jax.grad(lambda w, x: jnp.vdot(conv(nn.relu(2 * x + 1), w), y)))
+    program = gradient.lower(w, x).compile().as_text()
+    assert len([line for line in program.splitlines() if " call(" in line and 'inlineable="false"' in line]) == 1
+
+
 def test_the_sharding_of_work_is_by_shape():
     """Each cure is taken where it is meant to be, and the native kernel elsewhere."""
 
