@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 
 from jaxgan import page, report
 from jaxgan.alarm import Alarm
+from jaxgan.allocation import give_back
 from jaxgan.check import dry_run, introduce
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import RunConfig, check_writable, differences, load_config, run_folder, save_config
@@ -178,6 +179,7 @@ def fit(
                     checkpoints.wait()  # here, where a signal does not break it off
                 if samples or saves:
                     watch.write_page(log, at_once=bool(stops) or ends)
+                    give_back()
                 if stops:
                     log.note(f"stopped at step {step} and saved in {folder}: the same command goes on from there")
                     raise SystemExit(128 + stops)

@@ -41,6 +41,24 @@ bytes = free_bytes()
 print(before, first > 0, idle, fill_gaps(), fill_gaps(), bytes, free_bytes())
 """
 
+TRIMMED = """
+import ctypes
+from pathlib import Path
+from jaxgan.allocation import give_back, keep_freed_memory
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) // 256  # MiB, in pages of 4 KiB
+early = give_back()
+keep_freed_memory()
+blocks = [libc.malloc(2**26) for _ in range(5)]
+for block in blocks:
+    ctypes.memset(block, 1, 2**26)
+for block in blocks[:4]:  # the last one holds the end of the heap
+    libc.free(block)
+before = resident()
+print(early, give_back(), before - resident())
+"""
+
 needs_glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="no glibc")
 
 
@@ -68,6 +86,15 @@ def test_gaps_are_filled_once_after_a_compilation():
     assert (before, first, idle, again) == ("0", "True", "0", "0")
     assert int(found) >= 10_000 and int(free) >= 1e9
     assert int(left) < int(free) / 5
+
+
+@needs_glibc
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no /proc")
+def test_free_memory_is_given_back():
+    """256 of 320 MiB, less what the system counts late."""
+    early, done, returned = output_of(TRIMMED, {})
+    assert (early, done) == ("False", "True")
+    assert 240 <= int(returned) <= 260
 
 
 def test_without_kept_memory_nothing_is_filled():

@@ -48,7 +48,7 @@ ALLOWED = {
     "check": {"config", "report", "state", "tally"},
     "page": {"alarm", "config", "report"},
     "loop": {"check", "checkpoint", "report", "page", "alarm", "sharding", "metrics", "state", "config"}
-    | {"distributed", "tally"},
+    | {"allocation", "distributed", "tally"},
     "run": {"checkpoint", "config", "sharding"},
 }
 
