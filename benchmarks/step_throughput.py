@@ -36,7 +36,7 @@ import jax.numpy as jnp
 
 from jaxgan import cli
 from jaxgan.allocation import fill_gaps, keep_freed_memory
-from jaxgan.sharding import by_batch, compile_step, data_mesh, replicated
+from jaxgan.sharding import by_batch, compile_step, data_mesh, place, replicated
 
 # Of width 64, batch 64 and 3 channels; CycleGAN's of width 32 and batch 4, SNGAN's discriminator of width 32.
 SHAPES = {
@@ -136,7 +136,7 @@ def compiled(module: Any, config: Any) -> Step:
         return 1000 * (time.perf_counter() - began) / steps
 
     number = itertools.count(1)
-    run_fed = functools.partial(run, feed=lambda: jax.device_put(source(next(number)), by_batch(mesh)))
+    run_fed = functools.partial(run, feed=lambda: place(source(next(number)), by_batch(mesh)))
     mib = (size - memory.alias_size_in_bytes) / 2**20
     return Step(run, run_fed, seconds, gflop, mib, gan.d_steps * config.batch_size, mesh.size)
 

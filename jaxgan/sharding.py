@@ -63,7 +63,10 @@ def place(arrays: Any, sharding: NamedSharding, shapes: Any = None) -> Any:
       The arrays, which have the given shapes.
     """
     if jax.process_count() == 1:
-        return jax.device_put(arrays, sharding)
+        is_there = lambda array: isinstance(array, jax.Array) and array.devices() == sharding.device_set
+        # To put them where they are takes a tenth of a millisecond away from a step that runs at the same time.
+        there = len(sharding.device_set) == 1 and all(map(is_there, jax.tree.leaves(arrays)))
+        return arrays if there else jax.device_put(arrays, sharding)
 
     def placed(array: Any, like: Any) -> jax.Array:
         begin = 0 if array.shape == like.shape else jax.process_index() * len(array)
