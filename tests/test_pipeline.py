@@ -7,6 +7,7 @@ import itertools
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -159,6 +160,12 @@ def test_draws_depend_on_seed_update_and_row_alone():
     many = np.concatenate([batch_draws(0, update, 256) for update in range(100)])
     np.testing.assert_allclose(many.mean(axis=0), 0.5, atol=5 / np.sqrt(12 * len(many)))
     np.testing.assert_allclose(np.corrcoef(many.T), np.eye(3), atol=5 / np.sqrt(len(many)))
+
+
+def test_threads_draw_independently():
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda update: batch_draws(0, update, 1000), range(200)))
+    np.testing.assert_array_equal(found, [batch_draws(0, update, 1000) for update in range(200)])
 
 
 def test_the_draws_are_recorded():

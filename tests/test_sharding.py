@@ -6,7 +6,7 @@ from flax import linen as nn
 
 from jaxgan import sharding
 from jaxgan.networks.convolutions import conv
-from jaxgan.sharding import by_batch, compile_step, data_mesh, replicated
+from jaxgan.sharding import by_batch, compile_step, data_mesh, place, replicated
 
 
 def test_mesh_takes_all_devices_or_as_many_as_asked():
@@ -34,6 +34,16 @@ def test_batch_norm_sees_the_global_batch_on_any_number_of_devices(devices):
     state, _ = compiled(jax.device_put(state, replicated(mesh)), jax.device_put(values, by_batch(mesh)))
     np.testing.assert_allclose(state["batch_stats"]["mean"], [0.15], rtol=1e-5)
     np.testing.assert_allclose(state["batch_stats"]["var"], [1.025], rtol=1e-5)
+
+
+def test_arrays_are_put_where_they_are_not_yet():
+    first, second = jax.devices()[:2]
+    there, elsewhere = (jax.device_put(jnp.arange(4.0), device) for device in (first, second))
+    one = by_batch(data_mesh(1))
+    assert place({"x": there}, one)["x"] is there
+    for arrays in ({"x": elsewhere}, {"x": np.arange(4.0)}, {"x": there, "y": elsewhere}):
+        assert all(array.devices() == {first} for array in place(arrays, one).values())
+    assert place(there, by_batch(data_mesh(4))).sharding.shard_shape((4,)) == (1,)
 
 
 def test_the_state_is_donated_and_other_shapes_are_refused():
