@@ -45,7 +45,7 @@ def images_per_second(batches, batch_size: int, steps: int) -> float:
     return steps * batch_size / (time.perf_counter() - began)
 
 
-def share_of_a_step(name: str, flags: Sequence[str] = (), *, turns: int = 15) -> dict[str, float]:
+def share_of_a_step(name: str, flags: Sequence[str] = (), *, turns: int = 31) -> dict[str, float]:
     """How much of an experiment's time goes to its data.
 
     Args:
