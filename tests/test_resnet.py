@@ -11,10 +11,8 @@ from flax import linen as nn
 from jaxgan.networks.resnet import (
     DownBlock,
     UpBlock,
-    average_pool,
     resnet_discriminator,
     resnet_generator,
-    upsample,
 )
 from jaxgan.penalties import gradient_penalty
 
@@ -40,17 +38,6 @@ def draw(module, maps):
     """Parameters with biases that are not zero."""
     params = module.init(jax.random.key(2), maps, train=False)["params"]
     return jax.tree.map(lambda leaf: leaf + 0.1 if leaf.ndim == 1 else leaf, params)
-
-
-def test_resampling_and_its_gradients():
-    np.testing.assert_array_equal(upsample(MAPS), repeated(MAPS))
-    np.testing.assert_allclose(average_pool(MAPS), pooled(MAPS), rtol=1e-5, atol=1e-6)
-    # Each is the other's transpose, up to the 4 pixels that a mean is over.
-    weights = jax.random.normal(jax.random.key(3), (2, 8, 12, 3))
-    gradient = jax.grad(lambda maps: jnp.sum(weights * upsample(maps)))(MAPS)
-    np.testing.assert_allclose(gradient, 4 * pooled(weights), rtol=1e-5, atol=1e-5)
-    gradient = jax.grad(lambda maps: jnp.sum(MAPS * average_pool(maps)))(weights)
-    np.testing.assert_allclose(gradient, repeated(MAPS) / 4, rtol=1e-5, atol=1e-6)
 
 
 def test_up_block_as_in_the_papers():

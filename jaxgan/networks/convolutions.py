@@ -25,7 +25,7 @@ three are always the native kernels.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -370,16 +370,24 @@ class _Layer(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (*_pair(self.kernel_size), *channels), self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
         inputs, kernel, bias = promote_dtype(inputs, kernel, bias, dtype=self.dtype)
-        output = function(inputs, kernel, strides=self.strides, padding=self.padding)
+        output = function(inputs, kernel)
         return output if bias is None else output + bias.reshape(1, 1, 1, -1)
 
 
 class Conv(_Layer):
-    """`conv` with a kernel of its own; the parameters are those of `flax.linen.Conv`."""
+    """`conv` with a kernel of its own; the parameters are those of `flax.linen.Conv`.
+
+    Attributes:
+      function: of images and kernel, in place of `conv` with these strides and padding, such as
+        `jaxgan.networks.resampling.pooled_conv`.
+    """
+
+    function: Callable[[Array, Array], Array] | None = None
 
     @nn.compact
     def __call__(self, images: Array) -> Array:
-        return self._apply(conv, images, (images.shape[3], self.features))
+        function = self.function or partial(conv, strides=self.strides, padding=self.padding)
+        return self._apply(function, images, (images.shape[3], self.features))
 
 
 class ConvTranspose(_Layer):
@@ -387,4 +395,5 @@ class ConvTranspose(_Layer):
 
     @nn.compact
     def __call__(self, maps: Array) -> Array:
-        return self._apply(conv_transpose, maps, (self.features, maps.shape[3]))
+        function = partial(conv_transpose, strides=self.strides, padding=self.padding)
+        return self._apply(function, maps, (self.features, maps.shape[3]))

@@ -18,7 +18,7 @@ from jax.typing import DTypeLike
 from jaxgan.networks.base import from_linen
 from jaxgan.networks.convolutions import Conv, ConvTranspose
 from jaxgan.networks.layers import Norm, check_norm, keeps_bias
-from jaxgan.networks.resnet import upsample
+from jaxgan.networks.resampling import upsample
 from jaxgan.types import Network
 
 Upsampling = Literal["transposed", "resize"]

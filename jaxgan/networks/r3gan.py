@@ -68,7 +68,8 @@ class GroupedConv(Conv):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         channels = images.shape[3] // self.groups
-        return self._apply(partial(grouped_conv, groups=self.groups), images, (channels, self.features))
+        function = partial(grouped_conv, groups=self.groups, strides=self.strides, padding=self.padding)
+        return self._apply(function, images, (channels, self.features))
 
 
 def bilinear_upsample(maps: Array) -> Array:

@@ -18,6 +18,7 @@ from jaxgan.networks.base import from_linen
 from jaxgan.networks.conditional import ConditionalNorm, ConditionalScore, Conditioning, check_conditioning
 from jaxgan.networks.convolutions import Conv
 from jaxgan.networks.layers import Norm, SpectralConv, SpectralDense, check_norm
+from jaxgan.networks.resampling import average_pool, pooled_conv, upsample, upsampled_conv
 from jaxgan.types import Network
 
 # Channels in multiples of the width: the generator's at 4x4 and after each block, the discriminator's after each block
@@ -28,19 +29,6 @@ _DISCRIMINATOR = {32: ((1, 1), (1, 1)), 64: ((1, 2, 4, 8, 16), ()), 128: ((1, 2,
 # Both authors': uniform, of variance 4 / (fan in + fan out) in the 3x3 convolutions of a block, half that elsewhere.
 _he = nn.initializers.variance_scaling(2.0, "fan_avg", "uniform")
 _glorot = nn.initializers.glorot_uniform()
-
-
-def upsample(maps: Array) -> Array:
-    """Doubles height and width by repeating every pixel: `[B, H, W, C]` to `[B, 2 H, 2 W, C]`."""
-    batch, height, width, channels = maps.shape
-    repeated = jnp.broadcast_to(maps[:, :, None, :, None], (batch, height, 2, width, 2, channels))
-    return repeated.reshape(batch, 2 * height, 2 * width, channels)
-
-
-def average_pool(maps: Array) -> Array:
-    """Halves height and width by the mean of every 2x2 pixels: `[B, H, W, C]` to `[B, H / 2, W / 2, C]`."""
-    batch, height, width, channels = maps.shape
-    return maps.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
 
 
 class UpBlock(nn.Module):
@@ -63,7 +51,7 @@ class UpBlock(nn.Module):
         bias = self.norm != "batch"  # batch norm takes a bias out again
         he = {"dtype": self.dtype, "kernel_init": _he}
         hidden = nn.relu(_norm(self, "norm_0")(maps, *labels, train=train))
-        hidden = Conv(self.features, 3, use_bias=bias, name="layer_0", **he)(upsample(hidden))
+        hidden = Conv(self.features, 3, use_bias=bias, function=upsampled_conv, name="layer_0", **he)(hidden)
         hidden = nn.relu(_norm(self, "norm_1")(hidden, *labels, train=train))
         hidden = Conv(self.features, 3, name="layer_1", **he)(hidden)
         # The order of resampling and a 1x1 convolution does not matter, but for the cost.
@@ -104,11 +92,12 @@ class DownBlock(nn.Module):
         between = self.features if self.first else maps.shape[3]
         hidden = self.conv(between, 3, use_bias=norm != "batch", name="layer_0", **he)(hidden)
         hidden = nn.relu(Norm(norm, self.dtype, name="norm_1")(hidden, train=train))
-        hidden = self.conv(self.features, 3, name="layer_1", **he)(hidden)
+        function = pooled_conv if self.halves else None
+        hidden = self.conv(self.features, 3, function=function, name="layer_1", **he)(hidden)
         if not self.halves:
             return maps + hidden
         shortcut = self.conv(self.features, 1, dtype=self.dtype, kernel_init=_glorot, name="shortcut")
-        return shortcut(average_pool(maps)) + average_pool(hidden)
+        return shortcut(average_pool(maps)) + hidden
 
 
 class ResNetGenerator(nn.Module):
