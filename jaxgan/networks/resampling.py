@@ -1,8 +1,8 @@
 """Doubling and halving the size of maps, by itself and together with the 3x3 convolution before or after it.
 
 A 3x3 convolution of doubled maps multiplies at 9 pixels of which at most 4 differ, and one whose results are averaged
-could have averaged its kernel first. Together they take 4 products a pixel in place of 9, which on a CPU halves the time,
-that of the gradients too. Accelerators, where the start of an operation costs more, do one after the other.
+could have averaged its kernel first. Together they take 4 products a pixel in place of 9, which on a CPU halves the
+time, that of the gradients too. Accelerators, where the start of an operation costs more, do one after the other.
 """
 
 from __future__ import annotations
