@@ -25,6 +25,7 @@ SHAPES = {
     "one pixel": ((6, 7), (1, 1), (1, 1), ((0, 0), (0, 0)), 5, 6),
     "one pixel, padded": ((6, 7), (1, 1), (1, 1), ((1, -1), (0, 0)), 5, 6),
     "uneven padding": ((9, 7), (4, 4), (2, 2), ((2, 1), (0, 3)), 5, 6),
+    "more maps than pixels": ((6, 5), (4, 4), (1, 1), ((2, 2), (2, 1)), 5, 6),
     "overhang": ((9, 9), (4, 4), (2, 2), ((0, 0), (0, 0)), 5, 6),
 }
 
@@ -156,6 +157,10 @@ def test_the_sharding_of_work_is_by_shape():
     x, w, ours, _ = draw("strided")
     assert uses(jax.grad(lambda x, w: ours(x, w).sum()), x, w) == {"dot_general"}
     assert uses(jax.grad(lambda w, x: ours(x, w).sum()), w, x) == {"convolution"}
+    for shape, turned in (("plain", False), ("more maps than pixels", True)):
+        x, w, ours, _ = draw(shape)
+        text = jax.jit(jax.grad(lambda w, x, ours=ours: ours(x, w).sum())).lower(w, x).as_text()
+        assert ("stablehlo.reverse" in text) == turned, shape
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID", 1, ((2, 1), (1, 2))])
