@@ -69,3 +69,11 @@ def test_four_products_a_pixel_on_a_cpu_and_the_plain_order_elsewhere(function):
     }
     kernels = {platform: text.count("tensor<3x3x3x5xf32>) -> tensor<") for platform, text in lowered.items()}
     assert kernels["cpu"] == 0 < kernels["cuda"]
+
+
+def test_what_does_not_fit_is_named():
+    for function in (upsampled_conv, pooled_conv):
+        with pytest.raises(ValueError, match=r"a kernel \[3, 3, I, O\] expected, not \(5, 5, 3, 5\)"):
+            function(MAPS, jnp.ones((5, 5, 3, 5)))
+    with pytest.raises(ValueError, match="even height and width expected"):
+        pooled_conv(MAPS[:, 1:], KERNEL)

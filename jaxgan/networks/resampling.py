@@ -36,7 +36,11 @@ def upsampled_conv(maps: Array, kernel: Array) -> Array:
 
     Returns:
       `[B, 2 H, 2 W, O]`.
+
+    Raises:
+      ValueError: another size of kernel.
     """
+    _check_kernel(kernel)
     return lax.platform_dependent(maps, kernel, cpu=_in_phases, default=lambda maps, w: conv(upsample(maps), w))
 
 
@@ -49,8 +53,19 @@ def pooled_conv(maps: Array, kernel: Array) -> Array:
 
     Returns:
       `[B, H / 2, W / 2, O]`.
+
+    Raises:
+      ValueError: another size of kernel, or maps of an odd size.
     """
+    _check_kernel(kernel)
+    if maps.shape[1] % 2 or maps.shape[2] % 2:
+        raise ValueError(f"maps of even height and width expected, not {maps.shape}")
     return lax.platform_dependent(maps, kernel, cpu=_in_strides, default=lambda maps, w: average_pool(conv(maps, w)))
+
+
+def _check_kernel(kernel: Array) -> None:
+    if kernel.shape[:2] != (3, 3):
+        raise ValueError(f"a kernel [3, 3, I, O] expected, not {kernel.shape}")
 
 
 # Which rows of the kernel meet which of the two rows of small maps that a row of doubled ones sees: the upper of a pair
