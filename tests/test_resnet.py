@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from test_resampling import pooled, repeated
 
 from jaxgan.networks.resnet import (
     DownBlock,
@@ -18,15 +19,6 @@ from jaxgan.penalties import gradient_penalty
 
 LATENTS = jax.random.normal(jax.random.key(0), (2, 5))
 MAPS = jax.random.normal(jax.random.key(1), (2, 4, 6, 3))
-
-
-def repeated(maps):
-    return np.asarray(maps).repeat(2, axis=1).repeat(2, axis=2)
-
-
-def pooled(maps):
-    maps = np.asarray(maps)
-    return (maps[:, ::2, ::2] + maps[:, 1::2, ::2] + maps[:, ::2, 1::2] + maps[:, 1::2, 1::2]) / 4
 
 
 def flax_conv(params, maps):
