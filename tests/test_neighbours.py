@@ -3,7 +3,7 @@ import pytest
 from scipy.spatial.distance import cdist, pdist
 
 from jaxgan.metrics import neighbours
-from jaxgan.metrics.neighbours import distance_blocks, nearest_distances, nearest_neighbours, pairwise_diversity
+from jaxgan.metrics.neighbours import nearest_distances, nearest_neighbours, pairwise_diversity, squared_blocks
 
 RANDOM = np.random.default_rng(0)
 
@@ -29,8 +29,30 @@ def test_a_copy_is_found_and_at_distance_0():
 
 def test_distances_of_points_far_from_zero_keep_their_digits():
     a, b = RANDOM.normal(size=(2, 20, 3)) + 1e6
-    blocks = list(distance_blocks(a, b))
-    np.testing.assert_allclose(np.concatenate([block for _, block in blocks]), cdist(a, b), rtol=1e-6)
+    squares = np.concatenate([block.squares for block in squared_blocks(a, b)])
+    np.testing.assert_allclose(np.sqrt(squares), cdist(a, b), rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("features", [1, 50, 2048])
+def test_a_block_is_off_by_no_more_than_it_says(features, scale):
+    a, b = scale * RANDOM.normal(size=(2, 40, features)) + 3.0
+    b[7] *= 1e3
+    for block in squared_blocks(a, b):
+        exact = block.exact(*np.indices(block.squares.shape).reshape(2, -1)).reshape(block.squares.shape)
+        assert np.abs(block.squares - exact).max() <= block.error
+        # Limits at a distance, and one digit below it: decided as differences have it.
+        np.testing.assert_array_equal(block.within(exact[:, :1]), exact <= exact[:, :1])
+        np.testing.assert_array_equal(block.within(np.nextafter(exact[3], 0.0)), exact < exact[3])
+
+
+def test_of_equal_distances_the_first_is_nearest():
+    """Two clusters far apart: within one, a matrix product leaves nothing of the differences."""
+    points = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [2.0, 0.0], [1.0, 0.0]])
+    data = np.concatenate([points, points + 3e8])
+    for shift in (0.0, 3e8):
+        rows, distances = nearest_neighbours(points[:1] + shift, data, k=6)
+        assert (rows[0] % 6).tolist() == [0, 1, 2, 3, 5, 4] and distances[0].tolist() == [0, 1, 1, 1, 1, 2]
 
 
 def test_diversity_against_scipy_and_of_one_thing(monkeypatch):
@@ -39,7 +61,9 @@ def test_diversity_against_scipy_and_of_one_thing(monkeypatch):
     assert pairwise_diversity(samples) == pytest.approx(expected, rel=1e-9)
     monkeypatch.setattr(neighbours, "BLOCK", 500)
     assert pairwise_diversity(samples) == pytest.approx(expected, rel=1e-9)
-    assert pairwise_diversity(np.full((10, 3), 0.1)) == pytest.approx(0.0, abs=1e-12)
+    assert pairwise_diversity(np.full((30, 3), 0.1)) == 0.0
+    # Many times the same: as often as all of them together, less the pairs of one sample with itself.
+    assert pairwise_diversity(np.repeat(samples, 3, axis=0)) == pytest.approx(expected * 59 * 3 / 179, rel=1e-9)
 
 
 @pytest.mark.parametrize(

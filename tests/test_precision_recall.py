@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgan.metrics import neighbours
-from jaxgan.metrics.precision_recall import density_coverage, precision_recall
+from jaxgan.metrics.precision_recall import density_coverage, find_neighbours, precision_recall
 
 RANDOM = np.random.default_rng(7)
 
@@ -45,6 +45,48 @@ def test_in_parts_it_is_the_same(monkeypatch):
     whole = precision_recall(real, fake) | density_coverage(real, fake)
     monkeypatch.setattr(neighbours, "BLOCK", 200)  # 2 to 4 rows at a time, the last part shorter
     assert precision_recall(real, fake) | density_coverage(real, fake) == whole
+
+
+@pytest.mark.parametrize("features", [1, 3, 2048])
+def test_repeated_images_and_copies_of_them(features):
+    """Ties: the radii are 0, and so are the distances of the samples, which a matrix product does not see."""
+    distinct = RANDOM.normal(size=(20, features))
+    real, fake = np.repeat(distinct, 7, axis=0), np.tile(distinct, (5, 1))
+    assert precision_recall(real, fake) == {"precision": 1.0, "recall": 1.0}
+    # In a ball of radius 0 lie the 7 copies of one image: 7 of the k = 5 there should be.
+    assert density_coverage(real, fake) == {"density": 7 / 5, "coverage": 1.0}
+    assert not find_neighbours(real, 6).squares.any()
+    half = np.tile(distinct[:10], (5, 1))
+    assert precision_recall(real, half)["recall"] == density_coverage(real, half)["coverage"] == 0.5
+    away = precision_recall(real, fake + 1e-9) | density_coverage(real, fake + 1e-9)
+    assert set(away.values()) == {0.0}
+
+
+def test_equal_distances_are_decided_as_differences_have_it():
+    """Against loops over points of a lattice, where most distances are equal, far from zero and from each other."""
+    random = np.random.default_rng(3)
+    real, fake = (random.integers(3, size=(count, 4)) + 1e8 * random.integers(2, size=(count, 1)) for count in (60, 40))
+    squares = lambda a, b: np.square(a[:, None] - b[None]).sum(axis=2)
+    radius = lambda points, k: np.sort(squares(points, points), axis=1)[:, k]
+    near = squares(real, fake)
+    within = near <= radius(real, 3)[:, None]
+    expected = {"precision": within.any(axis=0).mean(), "recall": (near <= radius(fake, 3)).any(axis=1).mean()}
+    assert precision_recall(real, fake) == pytest.approx(expected, rel=1e-12)
+    within = near <= radius(real, 5)[:, None]
+    expected = {"density": within.mean() * 60 / 5, "coverage": within.any(axis=1).mean()}
+    assert density_coverage(real, fake) == pytest.approx(expected, rel=1e-12)
+
+
+def test_neighbours_are_found_once_for_many_sets():
+    real, fake = two_sets(200, 150, 16)
+    known = find_neighbours(real, 5)
+    for k in (1, 3, 5):
+        assert precision_recall(known, fake, k=k) == precision_recall(real, fake, k=k)
+        assert density_coverage(known, fake, k=k) == density_coverage(real, fake, k=k)
+    with pytest.raises(ValueError, match="k=6, but of each real example 5 neighbours are known"):
+        density_coverage(known, fake, k=6)
+    with pytest.raises(ValueError, match="16 features a sample and fake 4"):
+        precision_recall(known, np.ones((9, 4)))
 
 
 def test_the_same_distribution_a_part_of_it_and_another():
