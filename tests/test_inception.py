@@ -6,10 +6,12 @@ first E, a maximum in the last; 1,008 classes), not from the code under test, an
 weights themselves are not in these tests.
 """
 
+import hashlib
 import io
 import urllib.error
 import urllib.request
 import zlib
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -176,3 +178,23 @@ def test_a_download_that_fails_or_differs_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"has SHA-256 [0-9a-f]{64}, which does not begin with 6726825d: it was not kept"):
         load_inception()
     assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_download_is_kept_if_it_can_be(tmp_path, monkeypatch, capsys):
+    """Once, and again where the file was cut short; without a folder to keep it in, it is used and not kept."""
+    data = b"weights"
+    digits = hashlib.sha256(data).hexdigest()[:8]
+    downloads = []
+    monkeypatch.setattr(inception, "URL", f"https://example.org/weights-{digits}.pth")
+    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: downloads.append(url) or io.BytesIO(data))
+    monkeypatch.setattr(inception, "read_torch_weights", lambda file: Path(file).read_bytes())
+    monkeypatch.setenv("JAXGAN_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "cache" / f"weights-{digits}.pth"
+    assert inception._downloaded() == inception._downloaded() == file.read_bytes() == data
+    assert len(downloads) == 1 and not capsys.readouterr().err
+    file.write_bytes(data[:3])
+    assert inception._downloaded() == file.read_bytes() == data and len(downloads) == 2
+    assert capsys.readouterr().err == f"note: {file} is damaged: the FID Inception weights are downloaded anew\n"
+    monkeypatch.setenv("JAXGAN_CACHE", str(file))
+    assert inception._downloaded() == data
+    assert "the FID Inception weights are not kept (" in capsys.readouterr().err

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import zipfile
+import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -16,11 +19,14 @@ from flax import linen as nn
 from flax import traverse_util
 from jax import Array
 
-from jaxgan.cache import cache_folder
+from jaxgan.cache import cache_folder, note
 from jaxgan.metrics.extract import extract
 from jaxgan.metrics.protocol import weights_hash
 from jaxgan.networks.convolutions import Conv
 from jaxgan.pixels import from_uint8
+
+MOST_VALUES = 100_000
+"""So many classes, at most: a classifier has an output for each."""
 
 
 class Reader(NamedTuple):
@@ -66,7 +72,7 @@ def train_classifier(
 
     Args:
       images: uint8 `[N, H, W, C]`.
-      labels: integers `[N]` in 0..K-1, every class present.
+      labels: integers `[N]` in 0..K-1, of two classes at least; one without images is never seen.
       epochs: passes over the images.
       batch_size: images to an update.
       seed: of weights, order and shifts.
@@ -93,7 +99,7 @@ def train_reader(
 
     Args:
       images: uint8 `[N, H, W, C]`.
-      attributes: integers `[N, A]`, column a in 0..K_a-1, every value present.
+      attributes: integers `[N, A]`, column a in 0..K_a-1, of two values at least.
       epochs, batch_size, seed: as for `train_classifier`.
       network: the number of all values to a module, images `[B, H, W, C]` to logits `[B, K_0 + K_1 + ...]` and the
         features they are linear in.
@@ -101,8 +107,18 @@ def train_reader(
 
     Returns:
       The `Reader`.
+
+    Raises:
+      ValueError: fewer images than a batch, an attribute of one value, or values that are none.
     """
-    sizes = attributes.max(axis=0) + 1
+    if len(images) < batch_size:
+        raise ValueError(f"{len(images)} labelled images are too few to train a classifier: it takes {batch_size}")
+    low, high = attributes.min(axis=0), attributes.max(axis=0)
+    if low.min() < 0 or high.max() >= MOST_VALUES:
+        raise ValueError(f"labels lie in 0..{MOST_VALUES - 1}, not in {low.min()}..{high.max()}")
+    if (low == high).any():
+        raise ValueError(f"every image has the label {low[low == high][0]}, and a classifier needs two classes")
+    sizes = high + 1
     module = network(int(sizes.sum()))
     ends = np.cumsum(sizes)[:-1].tolist()
 
@@ -136,7 +152,8 @@ def train_reader(
         return params
 
     settings = f"{module} {epochs} {batch_size} {shift} {seed} {images.shape} {attributes.shape}"
-    params = _kept(settings, (images, attributes), train)
+    like = jax.eval_shape(module.init, jax.random.key(seed), jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32))
+    params = _kept(settings, (images, attributes), like, train)
     probabilities = jax.jit(lambda images: [jax.nn.softmax(one) for one in logits(params, from_uint8(images))])
 
     @jax.jit
@@ -151,29 +168,47 @@ def train_reader(
     return Reader(read, lambda images: extract(images, features, batch_size=250), weights_hash(params))
 
 
-def _kept(settings: str, arrays: tuple[np.ndarray, ...], train: Callable[[], Any]) -> Any:
+def _kept(settings: str, arrays: tuple[np.ndarray, ...], like: Any, train: Callable[[], Any]) -> Any:
     """Parameters from the cache, trained now if they are not there: dicts of arrays, under a digest of what made them.
 
-    A cache that cannot be read or written is passed over.
+    A file that is damaged is replaced, a cache that cannot be read or written is done without; a line says so.
     """
     digest = hashlib.sha256(settings.encode())
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
-    folder = cache_folder() / "readers"
-    file = folder / f"{digest.hexdigest()[:32]}.npz"
+    cache = cache_folder()
+    if cache is None:
+        note("there is no home folder to keep a trained classifier in: set JAXGAN_CACHE")
+        return train()
+    file = cache / "readers" / f"{digest.hexdigest()[:32]}.npz"
     try:
-        with np.load(file) as stored:
-            return traverse_util.unflatten_dict({name: stored[name] for name in stored}, sep="/")
-    except (OSError, ValueError):
-        params = train()
+        return _read(file, like)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        note(f"{file} cannot be used ({error}): the classifier is trained anew")
+    params = train()
     draft = file.with_suffix(f".{os.getpid()}.tmp")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("wb") as stream:
             by_path: Any = traverse_util.flatten_dict(jax.device_get(params), sep="/")
             np.savez(stream, **by_path)
         draft.replace(file)
-    except OSError:
+    except OSError as error:
+        note(f"the trained classifier is not kept in {file.parent} ({error.strerror or error})")
         with contextlib.suppress(OSError):
             draft.unlink()
     return params
+
+
+def _read(file: Path, like: Any) -> Any:
+    """Parameters from a file, if they have the paths, shapes and types of `like` and are finite."""
+    with file.open("rb") as stream, np.lib.npyio.NpzFile(stream) as stored:
+        by_path = {name: stored[name] for name in stored}
+    shapes = lambda tree: {path: (leaf.shape, np.dtype(leaf.dtype)) for path, leaf in tree.items()}
+    if shapes(by_path) != shapes(traverse_util.flatten_dict(like, sep="/")):
+        raise ValueError("it holds other arrays")
+    if not all(np.isfinite(array).all() for array in by_path.values()):
+        raise ValueError("it holds NaN or infinity")
+    return traverse_util.unflatten_dict(by_path, sep="/")

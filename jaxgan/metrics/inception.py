@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import urllib.request
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -24,7 +24,7 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxgan.cache import cache_folder
+from jaxgan.cache import cache_folder, note
 from jaxgan.metrics.extract import RESIZERS, resize
 from jaxgan.metrics.protocol import weights_hash
 from jaxgan.metrics.torch_weights import read_torch_weights
@@ -205,8 +205,7 @@ def load_inception(file: str | os.PathLike[str] | None = None, *, resizer: str =
     """
     if resizer not in RESIZERS:
         raise ValueError(f"unknown resizer {resizer!r}: there are {', '.join(RESIZERS)}")
-    file = _download() if file is None else file
-    params = convert_weights(read_torch_weights(file))
+    params = convert_weights(_downloaded() if file is None else read_torch_weights(file))
     weights, params = weights_hash(params), jax.tree.map(jnp.asarray, params)
     apply = jax.jit(partial(_features, resizer))
 
@@ -266,22 +265,50 @@ def convert_weights(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return convert("", shapes)
 
 
-def _download() -> Path:
-    folder = cache_folder()
-    name = URL.rpartition("/")[2]
-    file = folder / name
-    if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+def _downloaded() -> dict[str, np.ndarray]:
+    """The weights from the cache, downloaded to it if they are not there or damaged."""
+    name, folder = URL.rpartition("/")[2], cache_folder()
+    file = None if folder is None else folder / name
+    if file is not None and file.exists():
+        if _is_whole(file.read_bytes()):
+            return read_torch_weights(file)
+        note(f"{file} is damaged: the FID Inception weights are downloaded anew")
+    reason = "there is no home folder"
+    try:
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        file, reason = None, str(error)
+    try:
+        with urllib.request.urlopen(URL, timeout=30) as response:
+            data = response.read()
+    except OSError as error:
+        message = (
+            f"the FID Inception weights are not in {folder or 'a cache'} and cannot be downloaded ({error}): get {URL}"
+        )
+        raise OSError(f"{message} by other means, and name the file or put it there") from None
+    if not _is_whole(data):
+        expected, found = _expected(), hashlib.sha256(data).hexdigest()
+        raise OSError(f"{URL} has SHA-256 {found}, which does not begin with {expected}: it was not kept")
+    if file is not None:
+        draft = file.with_name(f"{name}.{os.getpid()}")
         try:
-            with urllib.request.urlopen(URL, timeout=30) as response:
-                data = response.read()
+            draft.write_bytes(data)
+            draft.replace(file)
+            return read_torch_weights(file)
         except OSError as error:
-            message = f"the FID Inception weights are not in {folder} and cannot be downloaded ({error}): get {URL}"
-            raise OSError(f"{message} by other means, and name the file or put it there") from None
-        expected, found = name.removesuffix(".pth").rpartition("-")[2], hashlib.sha256(data).hexdigest()
-        if not found.startswith(expected):  # its publishers put the first digits in its name
-            raise OSError(f"{URL} has SHA-256 {found}, which does not begin with {expected}: it was not kept")
-        partial = folder / f"{name}.{os.getpid()}"
-        partial.write_bytes(data)
-        partial.replace(file)
-    return file
+            reason = str(error)
+    note(f"the FID Inception weights are not kept ({reason}): set JAXGAN_CACHE to a folder that can be written")
+    with tempfile.NamedTemporaryFile(suffix=".pth") as stream:
+        stream.write(data)
+        stream.flush()
+        return read_torch_weights(stream.name)
+
+
+def _expected() -> str:
+    """The first digits of the SHA-256, which its publishers put in its name."""
+    return URL.removesuffix(".pth").rpartition("-")[2]
+
+
+def _is_whole(data: bytes) -> bool:
+    return hashlib.sha256(data).hexdigest().startswith(_expected())
