@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -24,8 +27,53 @@ def from_uint8(images: ArrayLike) -> Array:
 def to_uint8(images: ArrayLike) -> np.ndarray:
     """The inverse of `from_uint8`, rounded to nearest, values outside [-1, 1] clipped, on the host.
 
+    Raises:
+      NonFiniteSamplesError: NaN or infinity, which no byte stands for. A cast would make good black images of them.
+
     >>> to_uint8(np.array([-1.0, 0.0, 1.0])).tolist()
     [0, 128, 255]
     """
-    scaled = (np.asarray(images, np.float32) + 1.0) * 127.5
-    return np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
+    floats = np.asarray(images, np.float32)
+    check_finite(floats)
+    return np.rint(np.clip((floats + 1.0) * 127.5, 0.0, 255.0)).astype(np.uint8)
+
+
+class NonFiniteSamplesError(ValueError):
+    """Samples that hold NaN or infinity.
+
+    Attributes:
+      bad: how many.
+      count: of how many.
+    """
+
+    def __init__(self, bad: int, count: int, source: str = ""):
+        those = f"{bad:,} of {count:,} samples"
+        said = f"{source} drew {those} that are not finite" if source else f"{those} are not finite"
+        super().__init__(f"{said} (NaN or infinity)")
+        self.bad, self.count = bad, count
+
+
+def check_finite(images: np.ndarray) -> None:
+    """Refuses images `[N, ...]` with NaN or infinity, with their number.
+
+    >>> check_finite(np.array([[0.0], [np.nan]]))
+    Traceback (most recent call last):
+    jaxgan.pixels.NonFiniteSamplesError: 1 of 2 samples are not finite (NaN or infinity)
+    """
+    finite = np.isfinite(images)
+    if not np.all(finite):
+        rows = np.reshape(finite, (*np.shape(finite)[:1], -1)).all(axis=-1).ravel()
+        raise NonFiniteSamplesError(int((~rows).sum()), len(rows))
+
+
+@contextlib.contextmanager
+def drawn_by(source: str) -> Iterator[None]:
+    """Says in a `NonFiniteSamplesError` from within who drew the samples.
+
+    Args:
+      source: such as "checkpoint 200 of runs/gan".
+    """
+    try:
+        yield
+    except NonFiniteSamplesError as error:
+        raise NonFiniteSamplesError(error.bad, error.count, source) from None

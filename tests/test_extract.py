@@ -101,3 +101,8 @@ def test_one_shape_is_compiled_and_every_image_counts_once():
 def test_refusals(images, batch_size, message):
     with pytest.raises(ValueError, match=message):
         extract(images, lambda images: images, batch_size=batch_size)
+
+
+def test_features_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="the feature extractor gives NaN or infinity"):
+        extract(numbered(3), lambda images: images.reshape(len(images), -1) * jnp.nan, batch_size=2)

@@ -100,6 +100,10 @@ def test_few_samples_are_warned_about_in_words():
         (lambda: frechet_distance(np.ones((5, 2)), np.ones((5, 3))), "real has 2 features a sample and fake 3"),
         (lambda: frechet_distance(np.ones((5, 2)), [[1.0, np.nan], [0, 0]]), "fake holds NaN or infinity in 1 of 2"),
         (lambda: frechet_distance(np.ones((5, 0)), np.ones((5, 0))), r"real has shape \(5, 0\), but a sample needs"),
+        (
+            lambda: frechet_distance(np.ones((5, 2)), Statistics(9, np.zeros(2), np.full((2, 2), np.nan))),
+            "fake has statistics that hold NaN",
+        ),
         (lambda: gather_statistics([]), "no batch of features"),
         (lambda: gather_statistics([np.ones((2, 3)), np.ones((2, 4))]), "a batch has 4 features .* before it 3"),
         (lambda: gather_statistics([np.ones((2, 3)), np.ones((0, 3))]), r"a batch has shape \(0, 3\)"),

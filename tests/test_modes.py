@@ -34,6 +34,14 @@ def test_confident_classes_counts_every_class():
     assert confident_classes(probabilities, threshold=0.5)["confident"] == 1.0
 
 
+def test_what_is_not_finite_is_no_sample():
+    """argmin and argmax take NaN for the nearest and the likeliest."""
+    with pytest.raises(ValueError, match="samples holds NaN or infinity in 1 of 2"):
+        mode_coverage([[0.0], [np.nan]], [[0.0]], 1.0)
+    with pytest.raises(ValueError, match="probabilities holds NaN or infinity in 1 of 2"):
+        confident_classes([[0.5, 0.5], [np.nan, np.nan]])
+
+
 def test_stacked_labels_are_digits():
     every = np.stack(np.meshgrid(*[np.arange(10)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     np.testing.assert_array_equal(stacked_labels(every), np.arange(1000))

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan.pixels import from_uint8, to_uint8
+from jaxgan.pixels import NonFiniteSamplesError, drawn_by, from_uint8, to_uint8
 
 
 def test_every_byte_survives_the_way_there_and_back():
@@ -24,3 +24,17 @@ def test_values_outside_are_clipped_not_wrapped():
 def test_only_bytes_are_taken_for_bytes():
     with pytest.raises(TypeError, match="float32"):
         from_uint8(np.float32([0.0]))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_has_no_byte(bad):
+    images = np.zeros((1200, 2, 2, 1), np.float32)
+    images[::2, 1, 1] = bad
+    with pytest.raises(ValueError, match=r"^600 of 1,200 samples are not finite \(NaN or infinity\)$"):
+        to_uint8(images)
+    with (
+        pytest.raises(NonFiniteSamplesError, match=r"^checkpoint 7 of runs/a drew 1 of 1 samples that are not finite"),
+        drawn_by("checkpoint 7 of runs/a"),
+    ):
+        to_uint8(np.float32(bad))
+    assert to_uint8(np.zeros((0, 2, 2, 1))).shape == (0, 2, 2, 1)

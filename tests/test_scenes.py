@@ -138,6 +138,15 @@ def test_diversity_that_cannot_be_told():
         caption_diversity(np.zeros((2, 3)), [0, 0, 0])
 
 
+def test_what_is_not_finite_reads_as_nothing():
+    read = [np.array([[0.2, 0.8], [np.nan, np.nan]])]
+    for call in (lambda: likeliest(read), lambda: caption_log_probabilities(read, [[0]])):
+        with pytest.raises(ValueError, match="probabilities holds NaN or infinity in 1 of 2 samples"):
+            call()
+    with pytest.raises(ValueError, match="images holds NaN or infinity in 1 of 2 samples"):
+        caption_diversity(np.array([[0.0], [np.inf]]), [0, 0])
+
+
 def test_a_classifier_of_several_attributes():
     """Brightness and the side that is dark, of 8x8 pixels."""
     random = np.random.default_rng(0)

@@ -110,7 +110,7 @@ def extract_batches(
       Features `[n, D]` on the host, in the order of the images, `n = batch_size` but for the last.
 
     Raises:
-      ValueError: no images, none in bytes, or an empty batch.
+      ValueError: no images, none in bytes, an empty batch, or features that are not finite.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
         raise ValueError(f"{images.dtype} images of shape {images.shape}, where uint8 [N, H, W, C] was expected")
@@ -121,7 +121,12 @@ def extract_batches(
         count = len(batch)
         if count < batch_size:
             batch = np.concatenate([batch, np.repeat(batch[:1], batch_size - count, axis=0)])
-        yield np.asarray(features_fn(jax.device_put(batch, sharding)))[:count]
+        features = np.asarray(features_fn(jax.device_put(batch, sharding)))[:count]
+        if not np.isfinite(features).all():
+            raise ValueError(
+                "the feature extractor gives NaN or infinity for images, which are bytes: its weights are bad"
+            )
+        yield features
 
 
 def extract(

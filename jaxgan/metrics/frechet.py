@@ -118,6 +118,8 @@ def _mean_and_root(name: str, given: ArrayLike | Statistics) -> tuple[np.ndarray
             mean = features.mean(axis=0)
             return mean, (features - mean) / np.sqrt(len(features) - 1)
         given = gather_statistics([features])
+    if not all(np.isfinite(given[part]).all() for part in (1, 2)):
+        raise ValueError(f"{name} has statistics that hold NaN or infinity")
     if given.count < 2:
         raise ValueError(f"{name} has {given.count} sample, but at least 2 samples are needed for a covariance")
     # Cholesky with pivots ends where the rank does; a fraction of the time of eigenvectors, and nearer to the truth.

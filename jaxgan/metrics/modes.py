@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxgan.metrics.arrays import as_features
+
 
 def mode_coverage(
     samples: ArrayLike, centers: ArrayLike, std: float, *, radius: float = 3.0, min_count: int = 20
@@ -26,16 +28,17 @@ def mode_coverage(
       `modes`: the number of captured modes, 0 to K; `high_quality`: the share of high-quality samples, 0 to 1.
 
     Raises:
-      ValueError: the points and centers are not of one dimension.
+      ValueError: the points and centers are not of one dimension, NaN or infinity.
 
     Papers: Srivastava et al. 2017, VEEGAN, arXiv:1705.07761; Lin et al. 2018, PacGAN, arXiv:1712.04086.
 
     >>> mode_coverage([[0.0, 0.1], [0.0, 9.0]], [[0.0, 0.0], [5.0, 0.0]], std=0.1, min_count=1)
     {'modes': 1.0, 'high_quality': 0.5}
     """
-    samples, centers = np.asarray(samples, np.float64), np.asarray(centers, np.float64)
+    samples, centers = np.asarray(samples), np.asarray(centers)
     if samples.ndim != 2 or centers.ndim != 2 or samples.shape[1] != centers.shape[1]:
         raise ValueError(f"samples [N, D] and centers [K, D] expected, not {samples.shape} and {centers.shape}")
+    samples, centers = as_features("samples", samples), as_features("centers", centers)
     distances = np.linalg.norm(samples[:, None] - centers[None], axis=-1)
     nearest = distances.argmin(axis=1)
     good = distances[np.arange(len(samples)), nearest] <= radius * std
@@ -54,10 +57,13 @@ def confident_classes(probabilities: ArrayLike, threshold: float = 0.9) -> dict[
       `confident`: the share of the samples it is sure of; `class_0` to `class_<K-1>`: the share of all samples, sure
       or not, whose likeliest class it is; those sum to 1.
 
+    Raises:
+      ValueError: no samples, NaN or infinity.
+
     >>> confident_classes([[0.95, 0.05], [0.4, 0.6]])
     {'confident': 0.5, 'class_0': 0.5, 'class_1': 0.5}
     """
-    probabilities = np.asarray(probabilities, np.float64)
+    probabilities = as_features("probabilities", np.asarray(probabilities))
     counts = np.bincount(probabilities.argmax(axis=1), minlength=probabilities.shape[1])
     shares = {f"class_{index}": float(count) / len(probabilities) for index, count in enumerate(counts)}
     return {"confident": float((probabilities.max(axis=1) > threshold).mean()), **shares}

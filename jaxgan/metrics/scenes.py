@@ -13,6 +13,7 @@ from jax import Array
 from numpy.typing import ArrayLike
 
 from jaxgan.data.builders.scenes import ATTRIBUTES, NUM_MEANINGS, attributes_of, draw, place
+from jaxgan.metrics.arrays import as_features
 from jaxgan.metrics.features import Reader, train_reader
 from jaxgan.networks.convolutions import Conv
 
@@ -74,10 +75,13 @@ def scene_reader(
 def likeliest(probabilities: Probabilities) -> np.ndarray:
     """The likeliest value of each attribute: integers `[N, A]`, a column an attribute.
 
+    Raises:
+      ValueError: NaN or infinity.
+
     >>> likeliest([np.array([[0.2, 0.8]]), np.array([[0.5, 0.1, 0.4]])]).tolist()
     [[1, 0]]
     """
-    return np.stack([values.argmax(axis=1) for values in probabilities], axis=1)
+    return np.stack([as_features("probabilities", values).argmax(axis=1) for values in probabilities], axis=1)
 
 
 def attribute_accuracy(predicted: ArrayLike, truth: ArrayLike) -> dict[str, float]:
@@ -151,14 +155,16 @@ def caption_log_probabilities(probabilities: Probabilities, attributes: ArrayLik
       float64 `[N, M]`, at most 0.
 
     Raises:
-      ValueError: another number of attributes.
+      ValueError: another number of attributes, NaN or infinity.
     """
     attributes = np.asarray(attributes)
     if attributes.ndim != 2 or attributes.shape[1] != len(probabilities):
         raise ValueError(f"attributes [M, {len(probabilities)}] expected, not {attributes.shape}")
     fits = np.zeros((len(probabilities[0]), len(attributes)))
     for values, said in zip(probabilities, attributes.T, strict=True):
-        fits += np.log(np.maximum(values.astype(np.float64), 1e-30))[:, said]  # float32 rounds below 1e-45 to 0
+        fits += np.log(np.maximum(as_features("probabilities", values), 1e-30))[
+            :, said
+        ]  # float32 rounds below 1e-45 to 0
     return fits
 
 
@@ -210,7 +216,7 @@ def caption_diversity(images: ArrayLike, meaning: ArrayLike) -> float:
       The mean, at least 0, in the unit of the images.
 
     Raises:
-      ValueError: no caption has two images, bytes for images, or unequal counts.
+      ValueError: no caption has two images, bytes for images, unequal counts, NaN or infinity.
 
     >>> caption_diversity([[0.0], [3.0], [1.0], [9.0]], [7, 7, 7, 8])
     2.0
@@ -218,11 +224,13 @@ def caption_diversity(images: ArrayLike, meaning: ArrayLike) -> float:
     images, meaning = np.asarray(images), np.asarray(meaning)
     if not np.issubdtype(images.dtype, np.floating) or meaning.shape != images.shape[:1]:
         raise ValueError(f"floats [N, ...] and [N] expected, not {images.dtype} {images.shape} and {meaning.shape}")
+    if len(images):
+        images = as_features("images", images)
     means = []
     for own in np.unique(meaning):
         if (count := int((meaning == own).sum())) > 1:
             # Of sorted values x_0 .. x_(n-1), the sum of all differences is the sum of (2 i - n + 1) x_i.
-            values = np.sort(images[meaning == own].reshape(count, -1).astype(np.float64), axis=0)
+            values = np.sort(images[meaning == own], axis=0)
             weights = 2.0 * np.arange(count) - count + 1
             means.append((weights @ values).mean() / (count * (count - 1) / 2))
     if not means:
