@@ -13,7 +13,7 @@ were made alike.
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,13 +21,15 @@ from typing import Any, Literal
 
 from experiments import sample, translate
 from jaxgan import cli
-from jaxgan.evaluation.base import Evaluation
+from jaxgan.evaluation.base import Evaluation, Scores
 from jaxgan.evaluation.captions import caption_evaluation
 from jaxgan.evaluation.images import image_evaluation
 from jaxgan.evaluation.pictures import compare_pictures
 from jaxgan.evaluation.translation import translation_evaluation
 from jaxgan.metrics.frechet import bias_warning
-from jaxgan.metrics.protocol import Stamp, check_comparable
+from jaxgan.metrics.kernel import subset_warning
+from jaxgan.metrics.protocol import Stamp, check_comparable, read_stamp
+from jaxgan.pixels import drawn_by
 from jaxgan.run import Run, open_run
 
 EXPERIMENTS = sample.EXPERIMENTS | translate.EXPERIMENTS
@@ -39,9 +41,10 @@ class Config:
     pictures: str | None = None  # folder of pictures to score instead
     reference: str | None = None  # folder of the pictures that they should look like
     checkpoint: str = "last"  # best, last or a step
-    # samples, captions or pictures to translate, of each kind, by default 1,000; of two folders' pictures, all
+    # samples, captions or pictures to translate, of each kind, 2 to 1,000,000, by default 1,000 (6 and more where
+    # neighbours are looked for among them); of two folders' pictures, by default all
     num_samples: int | None = None
-    seed: int = 0  # of the samples
+    seed: int = 0  # of the samples, 0 to 2^32 - 1
     train_split: str = "train"  # images to train the classifier on, whatever the run was trained on
     test_split: str = "test"  # images to compare the samples with
     # what looks at images: a classifier trained on the data set's labels (the default for a run), the FID Inception
@@ -49,31 +52,41 @@ class Config:
     features: Literal["classifier", "inception", "pixels"] | None = None
     resizer: Literal["antialiased", "legacy"] = "antialiased"  # to Inception's size: as clean-fid, or as FID in 2017
     inception_weights: str | None = None  # pt_inception-2015-12-05-6726825d.pth, by default cached or downloaded
-    image_size: int | None = None  # pixels that pictures are cut square to, by default as the first reference picture
+    # pixels that pictures are cut square to, 1 to 4,096, by default as the first reference picture
+    image_size: int | None = None
     against: str | None = None  # another run, or a file of scores, made in the same way, to print its scores beside
     output: str | None = None  # file to add the scores to, by default scores.jsonl in the run folder
+
+
+RANGES = {"num_samples": (2, 1_000_000), "seed": (0, 2**32 - 1), "image_size": (1, 4096)}
 
 
 def main(config: Config) -> dict[str, float]:
     if (config.run is None) == (config.pictures is None) or (config.pictures is None) != (config.reference is None):
         raise ValueError("give --run FOLDER, or --pictures FOLDER and --reference FOLDER")
-    if config.num_samples is not None and config.num_samples < 2:
-        raise ValueError(f"num_samples={config.num_samples} must be at least 2")
+    for name, (least, most) in RANGES.items():
+        if (value := getattr(config, name)) is not None and not least <= value <= most:
+            raise ValueError(f"{name}={value} must be at least {least} and at most {most:,}")
+    if config.output is not None:
+        _check_writable(Path(config.output).expanduser())
+    against = None if config.against is None else _read_scores(Path(config.against).expanduser())
     if config.pictures is not None and config.reference is not None:
-        return _score_pictures(config, config.pictures, config.reference)
+        return _score_pictures(config, config.pictures, config.reference, against)
     run = open_run(config.run or "", EXPERIMENTS, checkpoint=config.checkpoint)
+    file = Path(config.output).expanduser() if config.output else Path(run.folder) / "scores.jsonl"
+    _check_writable(file)
     evaluation = _evaluation(run, config)
     averaged = run.state.ema_params is not None
     stamp = Stamp(**evaluation.protocol, averaged=averaged, step=run.step)
-    others = _scores_of(Path(config.against), stamp) if config.against else {}
-    scores = evaluation.scores(run.sample)
-    _save(Path(config.output or run.folder / "scores.jsonl"), scores, stamp)
-    print(f"run         {run.folder} at step {run.step}, {'averaged' if averaged else 'live'} weights")
-    _print(scores, stamp, others, evaluation.num_features)
+    _comparable(against, stamp)  # before the scores are computed
+    with drawn_by(f"checkpoint {run.step} of {run.folder}"):
+        scores = evaluation.scores(run.sample)
+    title = f"run         {run.folder} at step {run.step}, {'averaged' if averaged else 'live'} weights"
+    _keep_and_print(title, scores, stamp, file=file, against=against, num_features=evaluation.num_features)
     return scores
 
 
-def _score_pictures(config: Config, pictures: str, reference: str) -> dict[str, float]:
+def _score_pictures(config: Config, pictures: str, reference: str, against: "_Record | None") -> dict[str, float]:
     features = config.features or "inception"
     if features == "classifier":
         raise ValueError("two folders have no classifier: give --features inception or pixels")
@@ -86,11 +99,14 @@ def _score_pictures(config: Config, pictures: str, reference: str) -> dict[str, 
         resizer=config.resizer,
         inception_weights=config.inception_weights,
     )
-    others = _scores_of(Path(config.against), stamp) if config.against else {}
-    if config.output:
-        _save(Path(config.output), scores, stamp)
-    print(f"pictures    {pictures}")
-    _print(scores, stamp, others, 2048 if features == "inception" else 0)
+    _keep_and_print(
+        f"pictures    {pictures}",
+        scores,
+        stamp,
+        file=Path(config.output).expanduser() if config.output else None,
+        against=against,
+        num_features=2048 if features == "inception" else 0,
+    )
     return scores
 
 
@@ -117,31 +133,75 @@ def _evaluation(run: Run, config: Config) -> Evaluation:
     )
 
 
-def _save(file: Path, scores: Mapping[str, float], stamp: Stamp) -> None:
-    with file.open("a") as stream:
-        stream.write(json.dumps({"scores": scores, "stamp": dataclasses.asdict(stamp)}) + "\n")
+def _check_writable(file: Path) -> None:
+    """Refuses a file that scores could not be added to, before they are computed."""
+    if file.is_dir():
+        raise ValueError(f"{file} is a folder: give --output a file to add the scores to")
+    if not file.parent.is_dir():
+        raise ValueError(
+            f"{file.parent} is no folder, so {file.name} cannot be written there: make it, or give --output"
+        )
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise ValueError(f"{file} cannot be written: give --output a file that can")
 
 
-def _print(scores: Mapping[str, float], stamp: Stamp, others: Mapping[str, float], num_features: int) -> None:
-    made = f"{stamp.fake_count} against {stamp.real_count} of {stamp.dataset} {stamp.split}"
-    print(f"scores      {made}, features: {stamp.features}, {stamp.image_size} pixels, as bytes")
-    if warning := bias_warning(stamp.real_count, stamp.fake_count, num_features):
-        print(f"            {warning}")
-    for name, value in scores.items():
-        beside = f"   {others[name]:10.4f}" if name in others else ""
-        print(f"{name:42} {value:10.4f}{beside}")
+def _keep_and_print(
+    title: str, scores: Scores, stamp: Stamp, *, file: Path | None, against: "_Record | None", num_features: int
+) -> None:
+    """Adds scores to a file and prints them beside others; prints them also where one of these fails."""
+    others = {}
+    try:
+        if file is not None:
+            _append(file, json.dumps({"scores": scores, "stamp": dataclasses.asdict(stamp)}) + "\n")
+        others = _comparable(against, stamp)
+    finally:
+        print(title)
+        made = f"{stamp.fake_count} against {stamp.real_count} of {stamp.dataset} {stamp.split}"
+        print(f"scores      {made}, features: {stamp.features}, {stamp.image_size} pixels, as bytes")
+        warnings = [bias_warning(stamp.real_count, stamp.fake_count, num_features)]
+        warnings += [subset_warning(stamp.kernel_subset_size)] if stamp.kernel_subset_size else []
+        for warning in filter(None, warnings):
+            print(f"            {warning}")
+        for name, value in scores.items():
+            beside = f"   {_readable(others[name])}" if name in others else ""
+            print(f"{name:42} {_readable(value)}{beside}")
 
 
-def _scores_of(place: Path, stamp: Stamp) -> dict[str, float]:
-    """The last scores of another run, or in a file, if they were made as this stamp says."""
+def _append(file: Path, text: str) -> None:
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+def _readable(value: float) -> str:
+    """Four decimals, or where these say little four digits."""
+    return f"{value:10.4f}" if value == 0.0 or abs(value) >= 0.1 else f"{value:10.4g}"
+
+
+_Record = tuple[Scores, Stamp]
+
+
+def _read_scores(place: Path) -> _Record:
+    """The last scores of another run, or in a file, and how they were made."""
     file = place / "scores.jsonl" if place.is_dir() else place
     try:
-        record = json.loads(file.read_text().splitlines()[-1])
-        scores, made = dict(record["scores"]), Stamp(**record["stamp"])
-    except (OSError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{place} has no scores to compare with: evaluate it first ({error})") from None
-    check_comparable(stamp, made)
-    return scores
+        record = json.loads(file.read_text(encoding="utf-8").splitlines()[-1])
+        if not isinstance(record, dict) or not isinstance(scores := record.get("scores"), dict):
+            raise ValueError(f'the last line of {file.name} is no object with "scores" and "stamp"')
+        for name, value in scores.items():
+            if type(value) not in (int, float) or value != value:
+                raise ValueError(f"the score {name} is {str(value)[:40]!r}, no number")
+        return {name: float(value) for name, value in scores.items()}, read_stamp(record.get("stamp"))
+    except (OSError, IndexError, ValueError, OverflowError, RecursionError) as error:
+        reason = "it is empty" if isinstance(error, IndexError) else error
+        raise ValueError(f"{place} has no scores to compare with: evaluate it first ({reason})") from None
+
+
+def _comparable(record: _Record | None, stamp: Stamp) -> Scores:
+    """The scores of a record, if they were made as this stamp says."""
+    if record is None:
+        return {}
+    check_comparable(stamp, record[1])
+    return record[0]
 
 
 if __name__ == "__main__":

@@ -44,6 +44,11 @@ def test_scenes_of_captions_are_scored(monkeypatch):
     for name in ("attributes", "exact", "relation", "r_precision"):
         assert scores[name] == scores[f"heldout_{name}"] == 1.0
     assert scores["diversity"] == pytest.approx(1.0, abs=0.1)
+    assert (scored.protocol["real_count"], scored.protocol["fake_count"], scored.protocol["subset_size"]) == (
+        70,
+        70,
+        70,
+    )
     blank = scored.scores(lambda inputs: {"samples": np.ones((len(inputs["text"]), 32, 32, 3), np.float32)})
     assert blank["diversity"] == 0.0 and blank["exact"] < 0.1
     with pytest.raises(ValueError, match="on the data sets shapes and fashion_mnist, not on emoji"):

@@ -6,6 +6,7 @@ from jaxgan.config import ImageConfig
 from jaxgan.evaluation import images, judges
 from jaxgan.metrics.features import Reader
 from jaxgan.metrics.inception import Inception
+from jaxgan.metrics.inception_score import inception_score
 from jaxgan.metrics.protocol import Stamp
 from jaxgan.pixels import from_uint8
 
@@ -49,6 +50,50 @@ def test_images_of_labels_are_scored(monkeypatch):
         return {"samples": np.zeros((len(inputs["latents"]), 32, 32, 3), np.float32)}
 
     assert scored.scores(collapsed)["diversity"] == 0.0
+
+
+def test_too_few_images_and_labels_that_train_nothing(monkeypatch, tmp_path):
+    config = Labelled(dataset="noise", channels=1, image_size=8)
+    with pytest.raises(ValueError, match="num_samples=5 must be at least 6"):
+        images.image_evaluation(config, num_samples=5)
+    np.savez(tmp_path / "few.npz", image=np.zeros((63, 8, 8), np.uint8), label=np.arange(63) % 10)
+    few = Labelled(dataset=str(tmp_path / "few.npz"), channels=1, image_size=8)
+    with pytest.raises(
+        ValueError, match=r"no classifier can be trained on split train of .*few.npz: 63 labelled .* 64"
+    ):
+        images.image_evaluation(few, test_split="train")
+    np.savez(tmp_path / "one.npz", image=np.zeros((70, 8, 8), np.uint8), label=np.full(70, 2))
+    one = Labelled(dataset=str(tmp_path / "one.npz"), channels=1, image_size=8)
+    with pytest.raises(ValueError, match=r"one.npz: every image has the label 2, .* --features inception needs none"):
+        images.image_evaluation(one, test_split="train")
+    monkeypatch.setattr(judges, "train_classifier", pixel_reader)
+    with pytest.raises(ValueError, match=r"split train\[:5\] of .*few.npz has 5 images: scores need at least 6"):
+        images.image_evaluation(few, test_split="train[:5]")
+
+
+def test_scores_do_not_depend_on_the_order_of_files_or_labels(monkeypatch):
+    """A test split in class folders against the same shuffled; samples in the order of their labels."""
+    random = np.random.default_rng(0)
+    label = np.repeat([0, 1], 300)
+    drawn = lambda count: random.integers(100, size=(count, 8, 8, 1), dtype=np.uint8)
+    test = drawn(600) + (label * 155).astype(np.uint8)[:, None, None, None]
+    shuffle = random.permutation(600)
+    fake = drawn(200) + np.repeat([0, 155], 100).astype(np.uint8)[:, None, None, None]
+    sample = lambda inputs: {"samples": np.asarray(from_uint8(fake))}
+    monkeypatch.setattr(judges, "train_classifier", pixel_reader)
+    monkeypatch.setattr(images, "FEW", 150)
+    found = []
+    for rows in (np.arange(600), shuffle):
+        splits = {"train": {"image": fake, "label": label}, "test": {"image": test[rows], "label": label[rows]}}
+        for module in (images, judges):
+            monkeypatch.setattr(module, "images", lambda name, split, splits=splits, **options: splits[split])
+        scored = images.image_evaluation(Unconditional(dataset="x", channels=1, image_size=8), num_samples=200)
+        found.append(scored.scores(sample))
+    for name in ("coverage", "diversity", "classifier_precision", "classifier_density", "classifier_frechet"):
+        assert found[0][name] == pytest.approx(found[1][name], rel=0.05), name
+    assert found[0]["coverage"] > 0.8 and found[0]["diversity"] == pytest.approx(1.0, abs=0.05)
+    sizes = {"subset_seed": 0, "subset_size": 10_000, "pixel_subset_size": 150, "kernel_subset_size": 200}
+    assert sizes.items() <= scored.protocol.items()
 
 
 class Unconditional(ImageConfig):
@@ -106,10 +151,14 @@ def test_inception_scores_images_without_labels(monkeypatch, tmp_path):
     real, fake = bare.mean(axis=(1, 2)), np.tile([0.0, 255.0], 10)
     distance = (real.mean() - fake.mean()) ** 2 + (real.std(ddof=1) - fake.std(ddof=1)) ** 2
     assert scores["fid"] == pytest.approx(distance, rel=1e-5)
-    assert scores["inception_score"] == pytest.approx(2.0)
+    expected = inception_score(np.eye(2)[np.arange(20) % 2], splits=10)
+    assert (scores["inception_score"], scores["inception_score_std"]) == expected
     assert 1.0 <= scores["real_inception_score"] <= 2.0
     assert {
         "kid",
+        "kid_std",
+        "inception_score_std",
+        "real_inception_score_std",
         "inception_precision",
         "inception_recall",
         "inception_density",

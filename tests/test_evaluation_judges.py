@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxgan.config import ImageConfig
-from jaxgan.evaluation import judges
+from jaxgan.evaluation import base, judges
 from jaxgan.metrics.features import Reader
 from jaxgan.metrics.kernel import kernel_distance
 from jaxgan.metrics.precision_recall import density_coverage, precision_recall
@@ -13,14 +13,46 @@ RANDOM = np.random.default_rng(0)
 
 
 def test_feature_scores_and_how_many_images_they_are_of(monkeypatch):
-    real, fake = RANDOM.normal(size=(50, 3)), RANDOM.normal(size=(40, 3)) + 0.5
-    for most, few in ((judges.NEIGHBOURS, 40), (12, 12)):
+    real, fake = RANDOM.normal(size=(50, 3)), RANDOM.normal(size=(60, 3)) + 0.5
+    scores = judges.feature_scorer("inception", real, len(fake))(fake)
+    expected = precision_recall(real, fake) | density_coverage(real, fake)
+    kernel = kernel_distance(real, fake, subset_size=50)
+    assert (scores.pop("kid"), scores.pop("kid_std")) == kernel and kernel.std > 0.0
+    assert scores == {f"inception_{name}": value for name, value in expected.items()}
+    assert {"classifier_kernel", "classifier_kernel_std"} <= judges.feature_scorer("classifier", real, 60)(fake).keys()
+
+    monkeypatch.setattr(judges, "NEIGHBOURS", 12)
+    scores = judges.feature_scorer("x", real, len(fake))(fake)
+    real, fake = base.some(real, 12, "real"), base.some(fake, 12, "fake")
+    expected = precision_recall(real, fake) | density_coverage(real, fake)
+    assert {name: scores[f"x_{name}"] for name in expected} == expected
+
+
+def test_coverage_is_of_as_many_real_examples_as_samples(monkeypatch):
+    """Samples of the data's own distribution cover 1 - 2^-5 of it, however many real examples there are."""
+    monkeypatch.setattr(judges, "SUBSET", 20)
+    real, fake = RANDOM.normal(size=(1500, 2)), RANDOM.normal(size=(250, 2))
+    scores = judges.feature_scorer("x", real, len(fake))(fake)
+    assert scores["x_coverage"] == pytest.approx(1 - 2**-5, abs=0.03)
+    assert density_coverage(real, fake)["coverage"] < 0.6
+    assert scores["x_density"] == density_coverage(real, fake)["density"]
+
+
+def test_a_score_does_not_depend_on_the_order_of_the_images(monkeypatch):
+    """Of files in class folders the first images are of one class (openai/guided-diffusion#153, #165).
+
+    Two classes, all of both in order and shuffled; samples of both, in the order of their labels and shuffled.
+    """
+    classes = lambda count: RANDOM.normal(size=(2 * count, 4)) + 5.0 * np.repeat([[0.0], [1.0]], count, axis=0)
+    real, fake = classes(900), classes(300)
+    shuffled = RANDOM.permutation(real), RANDOM.permutation(fake)
+    monkeypatch.setattr(judges, "SUBSET", 20)
+    for most in (judges.NEIGHBOURS, 1500):
         monkeypatch.setattr(judges, "NEIGHBOURS", most)
-        scores = judges.feature_scores("inception", real, fake)
-        expected = precision_recall(real[:few], fake[:few]) | density_coverage(real[:few], fake[:few])
-        assert scores.pop("kid") == kernel_distance(real, fake, subset_size=40).mean
-        assert scores == {f"inception_{name}": value for name, value in expected.items()}
-    assert "classifier_kernel" in judges.feature_scores("classifier", real, fake)
+        scores, others = (judges.feature_scorer("x", a, len(b))(b) for a, b in ((real, fake), shuffled))
+        for name in ("x_precision", "x_recall", "x_density", "x_coverage"):
+            assert scores[name] == pytest.approx(others[name], rel=0.02 if most == judges.NEIGHBOURS else 0.05), name
+    assert scores["x_precision"] > 0.8
 
 
 def test_a_reader_of_grey_images_looks_at_each_channel_of_stacked_ones(monkeypatch):

@@ -85,6 +85,13 @@ def test_of_a_large_data_set_some_images_are_searched(tmp_path, monkeypatch):
     assert asked == [20]
 
 
+def test_of_samples_that_are_not_finite_there_are_none(tmp_path, capsys):
+    gan = types.SimpleNamespace(sample=lambda state, inputs: {"samples": np.full((64, 8, 8, 1), np.nan, np.float32)})
+    drawn = image_panels(gan, Unconditional(dataset="noise", image_size=8, workdir=str(tmp_path)))
+    assert drawn("state") == {}
+    assert "note: panels: 64 of 64 samples are not finite" in capsys.readouterr().err
+
+
 def test_a_row_has_one_label(tmp_path):
     given = []
     gan = types.SimpleNamespace(sample=lambda state, inputs: given.append(inputs) or noisy(inputs))

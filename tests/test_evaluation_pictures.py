@@ -58,7 +58,7 @@ def test_a_folder_of_one_picture_many_times(tmp_path, reference):
     copies = folder(tmp_path / "copies", REFERENCE[[3] * 10])
     scores, _ = compare_pictures(copies, reference, features="pixels")
     assert scores["diversity"] == scores["nearest"] == 0.0
-    assert scores["pixels_precision"] in (0.0, 1.0)  # all of them are the same
+    assert scores["pixels_precision"] == 1.0  # all of them are a reference picture
     back, _ = compare_pictures(reference, copies, features="pixels")
     assert back["diversity"] == back["nearest"] == np.inf
 
@@ -70,8 +70,17 @@ def test_other_sizes_and_grey_are_brought_to_the_first_reference_picture(tmp_pat
     assert stamp.image_size == 8 and scores["nearest"] < 0.3
     grey = folder(tmp_path / "grey", REFERENCE[..., 0])
     assert compare_pictures(grey, reference, features="pixels", image_size=4)[1].image_size == 4
-    few, stamp = compare_pictures(large, reference, features="pixels", num_samples=10)
-    assert (stamp.real_count, stamp.fake_count) == (10, 10) and few["nearest"] < 0.3  # the same ten of both
+
+
+def test_of_many_pictures_a_random_subset_of_each_folder(tmp_path, reference):
+    """Others of both: a copy of the reference under other names would else be scored otherwise than the reference."""
+    renamed = folder(tmp_path / "renamed", np.random.default_rng(1).permutation(REFERENCE))
+    (few, stamp), (others, _) = (
+        compare_pictures(one, reference, features="pixels", num_samples=6) for one in (reference, renamed)
+    )
+    assert (stamp.real_count, stamp.fake_count, stamp.subset_size, stamp.kernel_subset_size) == (6, 6, 6, 6)
+    for scores in (few, others):
+        assert scores["nearest"] == pytest.approx(1.0, abs=0.1) and scores["diversity"] == pytest.approx(1.0, abs=0.1)
 
 
 def test_by_inception_features(others, reference, monkeypatch):
@@ -102,8 +111,12 @@ def test_refusals(tmp_path, others, reference):
         compare_pictures(others, reference, features="vgg")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="none is not there, where a folder was expected"):
         compare_pictures(tmp_path / "none", reference, features="pixels")
-    with pytest.raises(ValueError, match="k=3 needs more than k real samples, not 3"):
-        compare_pictures(others, folder(tmp_path / "three", REFERENCE[:3]), features="pixels")
+    three = folder(tmp_path / "three", REFERENCE[:3])
+    for pair in ((others, three), (three, reference)):
+        with pytest.raises(ValueError, match="three holds 3 pictures: scores need at least 6"):
+            compare_pictures(*pair, features="pixels")
+    with pytest.raises(ValueError, match="num_samples=5 must be at least 6"):
+        compare_pictures(others, reference, features="pixels", num_samples=5)
     with pytest.raises(ValueError, match="pictures of 256 pixels are too large to compare these: give image_size"):
         compare_pictures(others, reference, features="pixels", image_size=256)
     with pytest.raises(ValueError, match="no such file"):
@@ -119,12 +132,19 @@ def test_from_the_command(tmp_path, others, reference, capsys):
     assert capsys.readouterr().out.count(f"{scores['nearest']:.4f}") == 2
     with pytest.raises(ValueError, match="cannot be compared: real_count 10 and 30; fake_count 10 and 20"):
         evaluate.main(replace(config, against=str(file), num_samples=10))
+    printed = capsys.readouterr().out  # the scores, for all that
+    assert "10 against 10 of reference train" in printed and "kernel distance is of subsets of 10 samples" in printed
     for wrong, message in (
         ({"reference": None}, "give --run FOLDER, or --pictures FOLDER and --reference FOLDER"),
         ({"run": "runs/gan"}, "give --run FOLDER, or"),
         ({"pictures": None}, "give --run FOLDER, or"),
         ({"features": "classifier"}, "two folders have no classifier: give --features inception or pixels"),
-        ({"num_samples": 1}, "num_samples=1 must be at least 2"),
+        ({"num_samples": 1}, "num_samples=1 must be at least 2 and at most 1,000,000"),
+        ({"num_samples": 10**9}, "num_samples=1000000000 must be at least 2 and at most 1,000,000"),
+        ({"image_size": 10**9}, "image_size=1000000000 must be at least 1 and at most 4,096"),
+        ({"seed": 2**64}, "seed=18446744073709551616 must be at least 0 and at most 4,294,967,295"),
+        ({"output": str(tmp_path / "none" / "x")}, "none is no folder, so x cannot be written there: make it, or give"),
+        ({"output": str(tmp_path)}, "is a folder: give --output a file"),
     ):
         with pytest.raises(ValueError, match=message):
             evaluate.main(replace(config, **wrong))

@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 
 from jaxgan.config import DomainsConfig
+from jaxgan.evaluation import translation
 from jaxgan.evaluation.translation import translation_evaluation
 
 
@@ -21,4 +23,29 @@ def test_translations_are_scored(paired):
     assert ("a_to_b_l1" in scores) == paired
     if paired:
         assert scores["a_to_b_l1"] == 0.0 and scores["b_to_a_wrong_pair_l1"] > 0.1
-    assert scored.protocol["features"] == "pixels"
+    assert scored.protocol["features"] == "pixels" and scored.protocol["subset_size"] == 20
+    with pytest.raises(ValueError, match=r"split test has 256 pictures and train 1024, where .* since they are pairs"):
+        translation_evaluation(config, split_a="test", split_b="train", paired=True)
+
+
+def test_pairs_stay_pairs_and_the_first_pictures_are_not_all(monkeypatch):
+    """Pictures in two classes, one after another: those translated are of both, each with its partner."""
+    number = np.arange(200, dtype=np.uint8)
+    pictures = np.broadcast_to(number[:, None, None, None], (200, 16, 16, 3))
+    monkeypatch.setattr(translation, "images", lambda name, split, **options: {"image": pictures})
+    given = []
+
+    def sample(inputs):
+        given.append(np.concatenate(list(inputs.values())))
+        ((domain, images),) = inputs.items()
+        name = {"a": "a_to_b", "b": "b_to_a"}[domain]
+        return {name: images, f"{name}_to_{domain}": images}
+
+    config = DomainsConfig(dataset="noise", dataset_b="noise", image_size=16, load_size=None)
+    paired, unpaired = (
+        translation_evaluation(config, paired=paired, most=40).scores(sample) for paired in (True, False)
+    )
+    assert paired["a_to_b_l1"] == 0.0 and "a_to_b_l1" not in unpaired
+    seen = [set(np.round((images[:, 0, 0, 0] + 1) * 127.5).astype(int)) for images in given]
+    assert len(seen[0]) == 40 and 10 < sum(value < 100 for value in seen[0]) < 30
+    assert seen[0] == seen[1] and seen[2] != seen[3]

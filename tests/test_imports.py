@@ -43,7 +43,8 @@ ALLOWED = {
     "config": set(),
     "cli": {"allocation", "cache", "config", "distributed"},
     "metrics": {"pixels", "networks", "data", "cache"},
-    "evaluation": {"pixels", "data", "metrics", "sharding", "transport", "latents", "report", "page", "config"},
+    "evaluation": {"pixels", "data", "metrics", "sharding", "transport", "latents", "report", "page", "config"}
+    | {"cache"},
     "alarm": set(),
     "tally": {"allocation", "config", "sharding", "state"},
     "check": {"config", "report", "state", "tally"},

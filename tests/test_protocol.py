@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from jaxgan.metrics.frechet import frechet_distance, gather_statistics
-from jaxgan.metrics.protocol import Stamp, check_comparable, load_reference, save_reference, score_name, weights_hash
+from jaxgan.metrics.protocol import (
+    Stamp,
+    check_comparable,
+    load_reference,
+    read_stamp,
+    save_reference,
+    score_name,
+    weights_hash,
+)
 
 STAMP = Stamp(
     dataset="mnist_5k", split="test", real_count=500, fake_count=1000, image_size=32, features="classifier",
@@ -16,11 +24,32 @@ STAMP = Stamp(
 OTHER = {
     "dataset": "mnist", "split": "train", "real_count": 400, "fake_count": 900, "image_size": 28,
     "features": "inception", "feature_weights": "cd34", "resizer": "legacy", "quantized": False, "averaged": False,
+    "subset_seed": 1, "subset_size": 10_000, "pixel_subset_size": 1000, "kernel_subset_size": 500,
 }  # fmt: skip
 
 
 def test_a_stamp_survives_json():
-    assert Stamp(**json.loads(json.dumps(dataclasses.asdict(STAMP)))) == STAMP
+    assert read_stamp(json.loads(json.dumps(dataclasses.asdict(STAMP)))) == STAMP
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"subset_size": ...}, "does not say how subset_size was, as scores of an earlier version do not"),
+        ({"colour": 1}, "a stamp has no field colour: there are dataset, split"),
+        ({"real_count": "500"}, "real_count is '500', no int"),
+        ({"real_count": float("nan"), "averaged": 1}, "real_count is 'nan', no int; averaged is '1', no bool"),
+        ({"step": True, "split": None}, "split is 'None', no str; step is 'True', no int"),
+        ({"dataset": ["mnist"]}, r"dataset is .*mnist.*, no str"),
+    ],
+)
+def test_what_is_no_stamp(changes, message):
+    values = {name: value for name, value in (dataclasses.asdict(STAMP) | changes).items() if value is not ...}
+    with pytest.raises(ValueError, match=message):
+        read_stamp(values)
+    for other in (None, [values], "stamp"):
+        with pytest.raises(ValueError, match="a stamp is an object with fields, not"):
+            read_stamp(other)
 
 
 def test_steps_are_compared_and_nothing_else():
@@ -41,8 +70,9 @@ def test_all_differences_are_named():
 
 
 def test_only_inceptions_scores_have_its_names():
-    kinds = ("frechet", "kernel", "score", "precision")
-    assert [score_name(kind, "inception") for kind in kinds] == ["fid", "kid", "inception_score", "inception_precision"]
+    kinds = ("frechet", "kernel", "kernel_std", "score", "score_std", "precision")
+    names = ["fid", "kid", "kid_std", "inception_score", "inception_score_std", "inception_precision"]
+    assert [score_name(kind, "inception") for kind in kinds] == names
     assert [score_name(kind, "classifier") for kind in kinds] == [f"classifier_{kind}" for kind in kinds]
 
 
@@ -64,7 +94,7 @@ def test_the_hash_sees_values_names_types_and_shapes():
 def test_a_reference_is_read_back_for_any_generator(tmp_path):
     features = np.random.default_rng(0).normal(size=(30, 4))
     save_reference(tmp_path / "reference.npz", gather_statistics([features]), STAMP)
-    later = dataclasses.replace(STAMP, fake_count=7, step=9, averaged=False, quantized=False)
+    later = dataclasses.replace(STAMP, fake_count=7, step=9, averaged=False, quantized=False, subset_size=9)
     statistics = load_reference(tmp_path / "reference.npz", later)
     assert statistics.count == 30 and frechet_distance(statistics, features) == pytest.approx(0.0, abs=1e-12)
     assert [file.name for file in tmp_path.iterdir()] == ["reference.npz"]

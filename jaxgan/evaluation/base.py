@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jaxgan.pixels import to_uint8
+from jaxgan.cache import note
+from jaxgan.metrics.arrays import random_subset
+from jaxgan.pixels import NonFiniteSamplesError, to_uint8
 from jaxgan.sharding import in_parts
 from jaxgan.types import GAN
 
@@ -21,6 +23,9 @@ Sampler = Callable[[Mapping[str, Any]], Mapping[str, np.ndarray]]
 """Inputs of `GAN.sample`, any number of rows, to its outputs, for one state."""
 
 Scores = dict[str, float]
+
+SUBSET_SEED = 0
+"""What decides which real images and which samples are compared, where not all are."""
 
 
 class Evaluation(NamedTuple):
@@ -44,15 +49,31 @@ def while_training(make: Callable[[Any], Evaluation], gan: GAN, config: Any) -> 
       make: from the configuration to an `Evaluation`, which reads data and trains networks.
       gan: what is trained.
       config: a `RunConfig`; `evaluate_every` or `best` ask for scores.
+
+    Returns:
+      The function. Samples that are not finite have no scores, so that they are never best: it raises
+      `FloatingPointError` with their number, which ends the run as a loss that is not finite does, or under
+      `on_nonfinite="skip"` says so and returns their share alone, `nonfinite_samples`.
     """
     if not config.evaluate_every and config.best is None:
         return None
     evaluation = make(config)
-    return lambda state: evaluation.scores(in_parts(partial(gan.sample, state)))
+
+    def evaluate(state: Any) -> Scores:
+        try:
+            return evaluation.scores(in_parts(partial(gan.sample, state)))
+        except NonFiniteSamplesError as error:
+            if config.on_nonfinite == "stop":
+                message = f"evaluation: {error}; --on-nonfinite skip goes on without scores"
+                raise FloatingPointError(message) from None
+            note(f"evaluation: {error}, so there are no scores")
+            return {"nonfinite_samples": error.bad / error.count}
+
+    return evaluate
 
 
 def protocol(
-    config: Any, split: str, real: int, fake: int, features: str, weights: str, *, resizer: str = "none"
+    config: Any, split: str, real: int, fake: int, features: str, weights: str, *, resizer: str = "none", **subsets: int
 ) -> dict[str, Any]:
     """The `protocol` of an `Evaluation`, by a network or by pixels.
 
@@ -64,6 +85,7 @@ def protocol(
       features: what the scores are made of, see `jaxgan.metrics.protocol.score_name`.
       weights: SHA-256 of the network, or nothing.
       resizer: what brings images to the network's size; none where it was trained at theirs.
+      subsets: the sizes of subsets, see `jaxgan.metrics.protocol.Stamp`.
     """
     return {
         "dataset": config.dataset,
@@ -75,6 +97,8 @@ def protocol(
         "feature_weights": weights,
         "resizer": resizer,
         "quantized": True,
+        "subset_seed": SUBSET_SEED,
+        **subsets,
     }
 
 
@@ -86,6 +110,11 @@ def as_bytes(pictures: np.ndarray) -> np.ndarray:
 def unit(pictures: np.ndarray) -> np.ndarray:
     """Bytes to floats in [0, 1]."""
     return pictures.astype(np.float32) / 255.0
+
+
+def some(rows: Any, size: int | None, kind: Literal["real", "fake"]) -> Any:
+    """A random subset of rows, always the same; others of real examples than of samples, see `random_subset`."""
+    return rows[random_subset(len(rows), size, seed=(SUBSET_SEED, ("real", "fake").index(kind)))]
 
 
 def ratio(a: Any, b: Any) -> float:

@@ -12,7 +12,7 @@ from jaxgan.data.builders.scenes import attributes_of, place
 from jaxgan.data.builders.scenes import draw as draw_scenes
 from jaxgan.data.captions import TINTS, captioned_images, tinted
 from jaxgan.data.sources import images
-from jaxgan.evaluation.base import Evaluation, Sampler, Scores, protocol, unit
+from jaxgan.evaluation.base import Evaluation, Sampler, Scores, protocol, some, unit
 from jaxgan.metrics.features import Reader, train_reader
 from jaxgan.metrics.scenes import (
     Probabilities,
@@ -33,7 +33,7 @@ def caption_evaluation(
     Args:
       config: of the run: `dataset` one of `shapes` or `fashion_mnist`, `latent_dim`, `image_size`.
       encode: captions to what the generator takes.
-      num_samples: captions of each split, one image each.
+      num_samples: captions of each split, one image each: of a random subset of its images, always the same.
       seed: of the latents.
 
     Returns:
@@ -53,15 +53,16 @@ def caption_evaluation(
     key = jax.random.key(seed)
     options = {"data_dir": config.data_dir, "image_size": config.image_size, "channels": 3}
     for prefix, split in (("", "test"), ("heldout_", "heldout")):
-        examples = captioned_images(config.dataset, f"{split}[:{num_samples}]", **options)
-        # Another wording for each.
-        texts = [captions[row % len(captions)] for row, captions in enumerate(examples["captions"])]
+        examples = captioned_images(config.dataset, split, **options)
+        rows = some(np.arange(len(examples["image"])), num_samples, "real")
+        wordings = [examples["captions"][row] for row in rows]
+        texts = [captions[place % len(captions)] for place, captions in enumerate(wordings)]  # another one for each
         key, draw = jax.random.split(key)
         latents = np.asarray(jax.random.normal(draw, (len(texts), config.latent_dim)))
         inputs[prefix] = {"latents": latents, "text": encode(texts)}
-        meanings[prefix] = examples["meaning"]
-        read = subject.reader.probabilities(examples["image"])
-        real[prefix] = subject.accuracy(read, examples["meaning"])
+        meanings[prefix] = examples["meaning"][rows]
+        read = subject.reader.probabilities(examples["image"][rows])
+        real[prefix] = subject.accuracy(read, meanings[prefix])
     few, each = 64, 8
     few_captions = {
         "text": np.repeat(inputs[""]["text"][:few], each, axis=0),
@@ -81,8 +82,8 @@ def caption_evaluation(
         result["diversity"] = caption_diversity(unit(to_uint8(sample(few_captions)["samples"])), caption) / spread
         return result | {"real_attributes": real[""]["attributes"], "real_exact": real[""]["exact"]}
 
-    made = protocol(config, "test, heldout", len(meanings[""]), num_samples, subject.name, subject.reader.weights)
-    return Evaluation(scores, made)
+    made = ("test, heldout", len(meanings[""]), len(meanings[""]), subject.name, subject.reader.weights)
+    return Evaluation(scores, protocol(config, *made, subset_size=num_samples))
 
 
 class _Subject(NamedTuple):

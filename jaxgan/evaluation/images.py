@@ -9,18 +9,27 @@ import jax
 import numpy as np
 
 from jaxgan.data.sources import images
-from jaxgan.evaluation.base import Evaluation, Sampler, Scores, as_bytes, protocol, ratio, unit
-from jaxgan.evaluation.judges import classifier_judge, feature_scores, inception_judge
+from jaxgan.evaluation.base import Evaluation, Sampler, Scores, as_bytes, protocol, ratio, some, unit
+from jaxgan.evaluation.judges import (
+    NEIGHBOURS,
+    classifier_judge,
+    coverage_scorer,
+    feature_scorer,
+    inception_judge,
+    kernel_size,
+)
 from jaxgan.metrics.frechet import frechet_distance
 from jaxgan.metrics.neighbours import nearest_distances, pairwise_diversity
-from jaxgan.metrics.precision_recall import density_coverage
 from jaxgan.metrics.protocol import score_name
 from jaxgan.pixels import to_uint8
 
 FeatureName = Literal["classifier", "inception"]
 
 FEW = 1000
-"""So many images, at most, are compared by their pixels."""
+"""So many images, at most, are compared by their pixels: a random subset of more."""
+
+FEWEST = 6
+"""So many images of each kind are needed: one, and the five neighbours that density and coverage look for."""
 
 AT_ONCE = 2500
 """So many samples are held as floats."""
@@ -42,8 +51,8 @@ def image_evaluation(
 
     Args:
       config: of the run: an `ImageConfig` with `latent_dim`, and `num_classes` where images are drawn of labels.
-      num_samples: how many images are drawn; of labels, as many of each. Of stacked images 25,600 are usual: 1,000 that
-        are spread evenly over 1,000 modes reach 632 of them.
+      num_samples: how many images are drawn, at least 6; of labels, as many of each. Of stacked images 25,600 are
+        usual: 1,000 that are spread evenly over 1,000 modes reach 632 of them.
       seed: of their latents.
       threshold: the classifier is sure above this probability.
       train_split: what to train the classifier on, whatever the run was trained on.
@@ -57,19 +66,25 @@ def image_evaluation(
         - of the classifier: `confident`, the share of samples it is sure of; `class_0`, ...: the share of each class,
           or of stacked images `modes` and `mode_kl`; `agreement`: where images are drawn of labels, the share that it
           gives the label asked for; `classifier_accuracy`, `real_confident`: what it makes of the test images;
-        - of Inception: `inception_score`, and `real_inception_score` of the test images;
-        - `classifier_frechet`, `classifier_kernel` (squared discrepancy), `classifier_precision`, `classifier_recall`,
-          `classifier_density`, `classifier_coverage`: samples against test images, in its 128 features (384 of stacked
-          images); of Inception's 2,048 `fid`, `kid`, `inception_precision` and so on;
+        - of Inception: `inception_score`, and `real_inception_score` of the test images; their standard deviations
+          over parts, `inception_score_std` and `real_inception_score_std`;
+        - `classifier_frechet`, `classifier_kernel` (squared discrepancy) and `classifier_kernel_std` (of a single
+          subset's), `classifier_precision`, `classifier_recall`, `classifier_density`, `classifier_coverage`: samples
+          against test images, in its 128 features (384 of stacked images); of Inception's 2,048 `fid`, `kid`,
+          `kid_std`, `inception_precision` and so on;
         - `coverage`: of the test images among the samples' pixels;
         - `nearest`: median distance to the nearest image the run was shown, over that of the test images: far below 1,
           the samples are copies; infinite if the run was shown the test images;
         - `diversity`: mean distance of two samples' pixels over that of two test images.
 
     Raises:
-      ValueError: as `images` and `load_inception`, other features, or a data set without labels for the classifier.
+      ValueError: as `images` and `load_inception`, other features, labels that train no classifier, or too few images.
       OSError: as `load_inception`.
     """
+    if num_samples < FEWEST:
+        raise ValueError(
+            f"num_samples={num_samples} must be at least {FEWEST}: neighbours are looked for among samples"
+        )
     if features == "inception":
         judge = inception_judge(inception_weights, resizer=resizer)
     elif features == "classifier":
@@ -77,14 +92,21 @@ def image_evaluation(
     else:
         raise ValueError(f"unknown features {features!r}: there are classifier, inception")
     test, shown = (_bytes_of(config, split) for split in (test_split, config.split))
+    if len(test["image"]) < FEWEST:
+        raise ValueError(
+            f"split {test_split} of {config.dataset} has {len(test['image'])} images: scores need at least {FEWEST}"
+        )
     real = judge.features(test["image"])
     about = {
         {"agreement": "classifier_accuracy"}.get(name, f"real_{name}"): value
         for name, value in judge.opinion(test["image"], real, test.get("label")).items()
-        if name in ("agreement", "confident", "inception_score")
+        if name in ("agreement", "confident", "inception_score", "inception_score_std")
     }
-    some = test["image"][: min(num_samples, FEW)]
-    unseen, spread = np.median(nearest_distances(some, shown["image"])), pairwise_diversity(unit(some))
+    by_features = feature_scorer(judge.name, real, num_samples)
+    most = min(num_samples, FEW)
+    by_pixels = coverage_scorer(test["image"], most)
+    few_real = some(test["image"], most, "real")
+    unseen, spread = np.median(nearest_distances(few_real, shown["image"])), pairwise_diversity(unit(few_real))
     inputs = {"latents": np.asarray(jax.random.normal(jax.random.key(seed), (num_samples, config.latent_dim)))}
     if number := getattr(config, "num_classes", None):
         inputs["condition"] = np.arange(num_samples, dtype=np.int32) % number
@@ -96,17 +118,22 @@ def image_evaluation(
 
     def scores(sample: Sampler) -> Scores:
         samples = drawn(sample)
-        found, few = judge.features(samples), samples[:FEW]
+        found, few = judge.features(samples), some(samples, FEW, "fake")
         result = judge.opinion(samples, found, inputs.get("condition"))
         result[score_name("frechet", judge.name)] = frechet_distance(real, found)
-        result |= feature_scores(judge.name, real, found)
-        result["coverage"] = density_coverage(some, few)["coverage"]
+        result |= by_features(found)
+        result["coverage"] = by_pixels(few)
         result["nearest"] = ratio(np.median(nearest_distances(few, shown["image"])), unseen)
         result["diversity"] = ratio(pairwise_diversity(unit(few)), spread)
         return result | about
 
-    made = (test_split, len(test["image"]), num_samples, judge.name, judge.weights)
-    return Evaluation(scores, protocol(config, *made, resizer=judge.resizer), num_features=real.shape[1])
+    made = (test_split, len(real), num_samples, judge.name, judge.weights)
+    sizes = {
+        "subset_size": NEIGHBOURS,
+        "pixel_subset_size": FEW,
+        "kernel_subset_size": kernel_size(len(real), num_samples),
+    }
+    return Evaluation(scores, protocol(config, *made, resizer=judge.resizer, **sizes), num_features=real.shape[1])
 
 
 def _bytes_of(config: Any, split: str) -> dict[str, np.ndarray]:

@@ -11,18 +11,22 @@ import numpy as np
 
 from jaxgan.data.sources import images
 from jaxgan.data.stacked import PREFIX
-from jaxgan.evaluation.base import Scores, as_bytes
+from jaxgan.evaluation.base import SUBSET_SEED, Scores, as_bytes, some
+from jaxgan.metrics.arrays import random_subset
 from jaxgan.metrics.extract import extract
 from jaxgan.metrics.features import Reader, train_classifier
 from jaxgan.metrics.inception import Inception, load_inception
 from jaxgan.metrics.inception_score import inception_score
-from jaxgan.metrics.kernel import kernel_distance
+from jaxgan.metrics.kernel import SUBSET, kernel_distance
 from jaxgan.metrics.modes import confident_classes, labelled_modes, stacked_labels
-from jaxgan.metrics.precision_recall import density_coverage, precision_recall
+from jaxgan.metrics.precision_recall import density_coverage, find_neighbours, precision_recall
 from jaxgan.metrics.protocol import score_name
 
 NEIGHBOURS = 10_000
 """So many images of each kind, at most, are compared all with all."""
+
+COVERED = 4000
+"""About so many real images are looked at for a coverage by fewer samples, at least a subset."""
 
 
 class Judge(NamedTuple):
@@ -72,7 +76,13 @@ def classifier_judge(config: Any, *, split: str, threshold: float) -> Judge:
             f"data set {config.dataset} has no labels to train a classifier with: "
             "experiments.evaluate --features inception needs none"
         )
-    reader = train_classifier(as_bytes(base["image"]), base["label"])
+    try:
+        reader = train_classifier(as_bytes(base["image"]), base["label"])
+    except ValueError as error:
+        raise ValueError(
+            f"no classifier can be trained on split {split} of {config.dataset}: {error}. "
+            "experiments.evaluate --features inception needs none"
+        ) from None
     if stacked:
         reader = _of_channels(reader)
     shares = np.bincount(base["label"], minlength=10) / len(base["label"])
@@ -125,28 +135,63 @@ def inception_features(network: Inception, pictures: np.ndarray) -> np.ndarray:
 
 
 def inception_opinion(network: Inception, features: np.ndarray) -> Scores:
-    """The `inception_score` of features, over ten parts of them, or as many as they make."""
+    """The `inception_score` of features, over ten random parts of them or as many as they make, and its `_std`."""
     splits = min(10, len(features) // 2)
-    probabilities = np.asarray(network.probabilities(features))
-    return {score_name("score", "inception"): inception_score(probabilities, splits=splits).mean}
+    found = inception_score(np.asarray(network.probabilities(features)), splits=splits, seed=SUBSET_SEED)
+    return {score_name("score", "inception"): found.mean, score_name("score_std", "inception"): found.std}
 
 
-def feature_scores(name: str, real: np.ndarray, fake: np.ndarray) -> Scores:
-    """How two sets of features lie to each other, besides their Frechet distance.
+def feature_scorer(name: str, real: np.ndarray, fake_count: int) -> Callable[[np.ndarray], Scores]:
+    """How sets of features lie to the real ones, besides their Frechet distance: the real ones are looked at once.
 
     Args:
       name: of the features.
       real: `[N, D]`, more than 5.
-      fake: `[M, D]`, more than 3.
+      fake_count: M, how many samples each set will have, more than 5.
 
     Returns:
-      `kernel`, `precision`, `recall`, `density` and `coverage`, by the names that `score_name` gives them; the last
-      four of at most 10,000 images of each, and no more real ones than fake.
+      From features `[M, D]` to `kernel` and its `kernel_std`, `precision`, `recall`, `density` and `coverage`, by the
+      names that `score_name` gives them. The last four are of at most 10,000 of each, a random subset of more. Coverage
+      depends on the number of real images: of more than M, it is the mean over random subsets of M.
     """
-    few, equal = fake[:NEIGHBOURS], real[: min(len(fake), NEIGHBOURS)]
-    found = {
-        "kernel": kernel_distance(real, fake, subset_size=min(len(real), len(fake), 1000)).mean,
-        **precision_recall(equal, few),
-        **density_coverage(equal, few),
-    }
-    return {score_name(kind, name): value for kind, value in found.items()}
+    size = kernel_size(len(real), fake_count)
+    balls = find_neighbours(some(real, NEIGHBOURS, "real"), 5)
+    few_samples = min(fake_count, NEIGHBOURS) < min(len(real), NEIGHBOURS)
+    coverage = coverage_scorer(real, fake_count) if few_samples else None
+
+    def scores(fake: np.ndarray) -> Scores:
+        few = some(fake, NEIGHBOURS, "fake")
+        kernel = kernel_distance(real, fake, subset_size=size, seed=SUBSET_SEED)
+        found = {
+            "kernel": kernel.mean,
+            "kernel_std": kernel.std,
+            **precision_recall(balls, few),
+            **density_coverage(balls, few),
+        }
+        if coverage is not None:
+            found["coverage"] = coverage(few)
+        return {score_name(kind, name): value for kind, value in found.items()}
+
+    return scores
+
+
+def kernel_size(real_count: int, fake_count: int) -> int:
+    """The size of the subsets that the kernel distance is a mean over: 1,000, or as many as there are."""
+    return min(real_count, fake_count, SUBSET)
+
+
+def coverage_scorer(real: np.ndarray, count: int) -> Callable[[np.ndarray], float]:
+    """The coverage of as many real examples as there are samples, or of all.
+
+    Args:
+      real: `[N, D]`, more than 5.
+      count: how many samples there will be, more than 5.
+
+    Returns:
+      From samples `[count, D]` to the share of real examples that have one of them nearby: the mean over random subsets
+      of the real ones, so many that about 4,000 are looked at, where there are more than samples.
+    """
+    parts = 1 if len(real) <= count else min(16, max(1, COVERED // count))
+    rows = (random_subset(len(real), count, seed=(SUBSET_SEED, 2, part)) for part in range(parts))
+    balls = [find_neighbours(real[chosen], 5) for chosen in rows]
+    return lambda fake: float(np.mean([density_coverage(one, fake)["coverage"] for one in balls]))

@@ -12,12 +12,14 @@ import numpy as np
 from jax import Array
 
 from jaxgan import page, report
+from jaxgan.cache import note
 from jaxgan.config import run_folder
 from jaxgan.data.sources import Source, open_images, read_all
 from jaxgan.evaluation.base import as_bytes
 from jaxgan.latents import slerp
+from jaxgan.metrics.arrays import random_subset
 from jaxgan.metrics.neighbours import nearest_neighbours
-from jaxgan.pixels import to_uint8
+from jaxgan.pixels import NonFiniteSamplesError, check_finite, to_uint8
 from jaxgan.types import GAN
 
 ROWS, COLUMNS = 8, 8  # as many pictures as a preview has, whose compiled program then draws these too
@@ -43,6 +45,8 @@ def image_panels(gan: GAN, config: Any) -> Callable[[Any], dict[str, np.ndarray]
         - `interpolation`: each row goes from one latent to another, of one label where there are any;
         - `nearest`: the left column of these, and beside each sample the five training images whose pixels are nearest
           to its own, among 10,000 at most. They are read at the first call, which also names the columns for the page.
+
+      Of samples that are not finite there are none: a notice says so.
     """
     number = getattr(config, "num_classes", None)
     rows = min(report.MAX_ROWS, number) if number else ROWS
@@ -61,11 +65,16 @@ def image_panels(gan: GAN, config: Any) -> Callable[[Any], dict[str, np.ndarray]
         options = {name: getattr(config, name) for name in ("data_dir", "image_size", "channels")}
         source = open_images(config.dataset, config.split, **options)
         most = min(MOST, MOST_BYTES // (config.image_size**2 * config.channels))
-        chosen = np.random.default_rng(config.seed).permutation(source.size)[:most]
+        chosen = random_subset(source.size, most, seed=config.seed)
         return as_bytes(read_all(Source(len(chosen), lambda wanted: source.read(chosen[wanted])))["image"])
 
     def panels(state: Any) -> dict[str, np.ndarray]:
         samples = np.asarray(gan.sample(state, inputs())["samples"])
+        try:
+            check_finite(samples)
+        except NonFiniteSamplesError as error:
+            note(f"panels: {error}, so they are not drawn")
+            return {}
         table = samples.reshape(rows, COLUMNS, *samples.shape[1:])
         if number:
             interpolation = report.labelled_rows(samples, [str(label) for label in range(rows)])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from jaxgan.data.sources import Source, open_images, read_all
-from jaxgan.evaluation.base import Scores, as_bytes, ratio, unit
-from jaxgan.evaluation.judges import NEIGHBOURS, feature_scores, inception_features, inception_opinion
+from jaxgan.evaluation.base import SUBSET_SEED, Scores, as_bytes, ratio, some, unit
+from jaxgan.evaluation.images import FEWEST
+from jaxgan.evaluation.judges import NEIGHBOURS, feature_scorer, inception_features, inception_opinion, kernel_size
 from jaxgan.metrics.frechet import frechet_distance
 from jaxgan.metrics.inception import load_inception
 from jaxgan.metrics.neighbours import nearest_distances, nearest_neighbours, pairwise_diversity
@@ -21,8 +22,8 @@ from jaxgan.transport import sliced_wasserstein
 PIXELS = 2**24
 """So many numbers of each folder, at most, are compared all with all."""
 
-FEWEST = 100
-"""So many pictures these must be."""
+FEW = 100
+"""So many pictures must fit into these, or they say little."""
 
 AT_ONCE = 512
 """So many pictures are held while their features are computed."""
@@ -45,14 +46,15 @@ def compare_pictures(
         `jaxgan.data.sources.images`.
       reference: folder of what they should look like.
       features: `inception`, or `pixels`: these of at most 10,000 pictures of each folder, and 2^24 numbers of each.
-      num_samples: how many pictures of each folder, drawn at random, always the same; by default all.
+      num_samples: how many pictures of each folder, drawn at random, always the same, but others of the two folders;
+        by default all.
       image_size: side that all are brought to, cut square; by default the shorter one of the first reference picture.
       resizer, inception_weights: as for `jaxgan.evaluation.images.image_evaluation`.
 
     Returns:
       The scores, and how they were made. The scores:
-        - of Inception's features `fid`, `inception_score`, `kid`, `inception_precision`, `inception_recall`,
-          `inception_density` and `inception_coverage`;
+        - of Inception's features `fid`, `inception_score`, `kid` and their `_std`, `inception_precision`,
+          `inception_recall`, `inception_density` and `inception_coverage`;
         - of pixels in [0, 1] `pixels_sliced_wasserstein`, `pixels_kernel`, `pixels_precision` and so on; `nearest`: the
           median distance of a picture to the nearest reference picture, over that within the reference; `diversity`:
           the mean distance of two pictures, over that of two of the reference.
@@ -66,32 +68,37 @@ def compare_pictures(
     first = open_images(f"folder:{reference}").read([0])["image"]
     side, channels = image_size or min(first.shape[1:3]), first.shape[3]
     few = min(NEIGHBOURS, PIXELS // (side * side * channels)) if features == "pixels" else None
-    if few is not None and few < FEWEST:
+    if few is not None and few < FEW:
         raise ValueError(f"pictures of {side} pixels are too large to compare these: give image_size, such as 64")
     most = min((limit for limit in (num_samples, few) if limit is not None), default=None)
 
-    def each(folder: str | os.PathLike[str], function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """A function of the pictures of a folder, in an order of chance (classes lie one after another)."""
+    def each(function: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """A function of the pictures of both folders."""
+        return of(reference, "real", function), of(pictures, "fake", function)
+
+    def of(folder: Any, kind: Literal["real", "fake"], function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         source = open_images(f"folder:{folder}", image_size=side, channels=channels)
-        rows = np.random.default_rng(0).permutation(source.size)[:most]
+        if source.size < FEWEST:
+            raise ValueError(f"{folder} holds {source.size} pictures: scores need at least {FEWEST}")
+        rows = some(np.arange(source.size), most, kind)
         parts = (rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE))
         read = lambda part: read_all(Source(len(part), lambda wanted: source.read(part[wanted])))
         return np.concatenate([function(as_bytes(read(part)["image"])) for part in parts])
 
+    if num_samples is not None and num_samples < FEWEST:
+        raise ValueError(
+            f"num_samples={num_samples} must be at least {FEWEST}: neighbours are looked for among pictures"
+        )
     if features == "inception":
         network = load_inception(inception_weights, resizer=resizer)
-        real, fake = (
-            each(folder, lambda images: inception_features(network, images)) for folder in (reference, pictures)
-        )
+        real, fake = each(lambda images: inception_features(network, images))
         scores = {score_name("frechet", features): frechet_distance(real, fake)}
-        scores |= inception_opinion(network, fake) | feature_scores(features, real, fake)
+        scores |= inception_opinion(network, fake) | feature_scorer(features, real, len(fake))(fake)
         weights, resizer = network.weights, network.resizer
     else:
-        real, fake = (
-            each(folder, lambda images: unit(images).reshape(len(images), -1)) for folder in (reference, pictures)
-        )
+        real, fake = each(lambda images: unit(images).reshape(len(images), -1))
         scores = {score_name("sliced_wasserstein", features): sliced_wasserstein(real, fake)}
-        scores |= feature_scores(features, real, fake)
+        scores |= feature_scorer(features, real, len(fake))(fake)
         within = nearest_neighbours(real, real, k=2)[1][:, 1]  # the nearest of all is the picture itself
         scores["nearest"] = ratio(np.median(nearest_distances(fake, real)), np.median(within))
         scores["diversity"] = ratio(pairwise_diversity(fake), pairwise_diversity(real))
@@ -108,4 +115,7 @@ def compare_pictures(
         quantized=True,
         averaged=False,
         step=0,
+        subset_seed=SUBSET_SEED,
+        subset_size=min(limit for limit in (NEIGHBOURS, most) if limit),
+        kernel_subset_size=kernel_size(len(real), len(fake)),
     )

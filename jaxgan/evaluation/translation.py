@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxgan.data.sources import images
-from jaxgan.evaluation.base import Evaluation, Sampler, Scores, as_bytes, protocol, unit
+from jaxgan.evaluation.base import Evaluation, Sampler, Scores, as_bytes, protocol, some, unit
 from jaxgan.metrics.kernel import kernel_distance
 from jaxgan.metrics.scenes import attribute_accuracy, likeliest, scene_reader
 from jaxgan.metrics.translation import translation_scores
@@ -24,7 +24,7 @@ def translation_evaluation(
       split_a: test pictures of domain a.
       split_b: of domain b.
       paired: whether row i of both is one scene; by default so for `shapes_styles` and `emoji`.
-      most: how many pictures are translated.
+      most: how many pictures are translated: a random subset of more, always the same; of pairs the same rows.
 
     Returns:
       The `Evaluation`; its scores are named `a_to_b_...` and `b_to_a_...`: `pixel_kernel` (the squared discrepancy
@@ -32,6 +32,9 @@ def translation_evaluation(
       domains have one number of channels) and `cycle_l1`; of pairs, those of `translation_scores`; of
       `shapes_styles`, `objects` (the share of objects whose shape and colour are read as they should be) and the other
       scores of `attribute_accuracy`.
+
+    Raises:
+      ValueError: as `images`, fewer than 2 test pictures, or pairs of unequal numbers.
     """
     scenes = config.dataset.split(":")[0].split("/")[0] == "shapes_styles" and config.dataset_b is None
     paired = scenes or config.dataset.startswith("emoji") if paired is None else paired
@@ -42,19 +45,27 @@ def translation_evaluation(
     channels = {"a": config.channels_a, "b": config.channels_b}
 
     def read(domain: str, split: str) -> np.ndarray:
-        return as_bytes(images(names[domain], split, channels=channels[domain], **options)["image"])[:most]
+        return as_bytes(images(names[domain], split, channels=channels[domain], **options)["image"])
 
     test = {"a": read("a", split_a), "b": read("b", split_b)}
-    train = {domain: read(domain, split) for domain, split in trained.items()}
+    counts = {domain: len(pictures) for domain, pictures in test.items()}
+    if min(counts.values()) < 2 or (paired and counts["a"] != counts["b"]):
+        raise ValueError(
+            f"split {split_a} has {counts['a']} pictures and {split_b} {counts['b']}, where at least 2 of each"
+            f"{', as many of both since they are pairs,' if paired else ''} were expected"
+        )
+    # Where these are pairs, the rows are the same in both; else others are taken, so that no pair is left by chance.
+    test = {"a": some(test["a"], most, "real"), "b": some(test["b"], most, "real" if paired else "fake")}
+    train = {domain: some(read(domain, split), most, "real") for domain, split in trained.items()}
     mask = truth = None
     readers: dict[str, Any] = {}
     if scenes:
         from jaxgan.data.prepared import read_features  # here, since it loads TFDS
 
         more = read_features(config.dataset, split_a, names=("attributes", "mask"), data_dir=config.data_dir)
-        truth = np.asarray(more["attributes"])[:most]
+        truth = some(np.asarray(more["attributes"]), most, "real")
         if np.shape(more["mask"])[1:3] == test["a"].shape[1:3]:
-            mask = np.asarray(more["mask"])[:most, :, :, 0] > 0
+            mask = some(np.asarray(more["mask"]), most, "real")[..., 0] > 0
         readers = {
             domain: scene_reader(style, image_size=config.image_size)
             for domain, style in (("a", "flat"), ("b", "chalk"))
@@ -83,9 +94,8 @@ def translation_evaluation(
         return result
 
     features, weights = ("scenes", readers["b"].weights) if readers else ("pixels", "")
-    return Evaluation(
-        scores, protocol(config, f"{split_a}, {split_b}", len(test["b"]), len(test["a"]), features, weights)
-    )
+    made = (f"{split_a}, {split_b}", len(test["b"]), len(test["a"]), features, weights)
+    return Evaluation(scores, protocol(config, *made, subset_size=most))
 
 
 def _discrepancy(real: np.ndarray, fake: np.ndarray) -> float:

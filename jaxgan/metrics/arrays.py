@@ -1,6 +1,8 @@
-"""Sets of features as every score takes them: checked, in float64, on the host."""
+"""Sets of features as every score takes them: checked, in float64, on the host; and random subsets of large ones."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -46,3 +48,24 @@ def as_pair(real: ArrayLike, fake: ArrayLike, *, at_least: int = 1) -> tuple[np.
     if real.shape[1] != fake.shape[1]:
         raise ValueError(f"real has {real.shape[1]} features a sample and fake {fake.shape[1]}")
     return real, fake
+
+
+def random_subset(count: int, size: int | None, *, seed: int | Sequence[int] = 0) -> np.ndarray:
+    """The rows of a random subset without replacement, in random order; of all rows where there are no more.
+
+    Files lie in the order of their classes, and samples in the order of their labels: the first rows of a set are no
+    picture of it. Whatever compares a part of a set, or divides it, chooses by this function.
+
+    Args:
+      count: how many rows there are.
+      size: how many are wanted, None for all.
+      seed: what decides the subset. Two sets that are compared take different seeds: with one seed, a set and its copy
+        in the same order would lose the same rows.
+
+    Returns:
+      `[min(count, size)]` integers.
+
+    >>> random_subset(5, 3).tolist()
+    [2, 0, 1]
+    """
+    return np.random.RandomState(seed).permutation(count)[:size]  # its stream is frozen

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxgan.metrics.arrays import as_features
+from jaxgan.metrics.arrays import as_features, random_subset
 
 
 class InceptionScore(NamedTuple):
@@ -18,16 +18,17 @@ class InceptionScore(NamedTuple):
     std: float
 
 
-def inception_score(probabilities: ArrayLike, *, splits: int = 10) -> InceptionScore:
+def inception_score(probabilities: ArrayLike, *, splits: int = 10, seed: int = 0) -> InceptionScore:
     """The exponential of the mean divergence of each sample's class probabilities from their mean.
 
-    `exp E KL(p(class | sample) || p(class))`, over each of `splits` consecutive parts of the samples; these must be in
-    no order. Called so in a report only of the Inception network's probabilities: see
-    `jaxgan.metrics.protocol.score_name`.
+    `exp E KL(p(class | sample) || p(class))`, over each of `splits` random parts of the samples. The parts of the
+    authors' code are consecutive: where samples lie in the order of their classes, it sees one class in each. Called so
+    in a report only of the Inception network's probabilities: see `jaxgan.metrics.protocol.score_name`.
 
     Args:
       probabilities: `[N, K]`, rows summing to 1 within 1e-3.
       splits: how many parts, at most N / 2. The fewer samples in each, the lower the score.
+      seed: of the parts.
 
     Returns:
       The `InceptionScore`, its mean between 1 (all samples look alike) and K (sure of each, all classes equal).
@@ -49,6 +50,7 @@ def inception_score(probabilities: ArrayLike, *, splits: int = 10) -> InceptionS
         )
     if not 1 <= splits <= len(rows) // 2:
         raise ValueError(f"splits={splits}, but {len(rows)} samples make 1 to {len(rows) // 2} parts of at least 2")
+    rows = rows[random_subset(len(rows), None, seed=seed)]
     edges = np.arange(splits + 1) * len(rows) // splits
     scores = [_score(rows[start:end]) for start, end in pairwise(edges)]
     return InceptionScore(float(np.mean(scores)), float(np.std(scores)))

@@ -13,6 +13,9 @@ from numpy.typing import ArrayLike
 
 from jaxgan.metrics.arrays import as_pair
 
+SUBSET = 1000
+"""Samples in a subset, as is usual: the distance does not depend on it, its spread does."""
+
 
 class KernelDistance(NamedTuple):
     """An estimate from subsets.
@@ -27,7 +30,7 @@ class KernelDistance(NamedTuple):
 
 
 def kernel_distance(
-    real: ArrayLike, fake: ArrayLike, *, subset_size: int = 1000, subsets: int = 100, seed: int = 0
+    real: ArrayLike, fake: ArrayLike, *, subset_size: int = SUBSET, subsets: int = 100, seed: int = 0
 ) -> KernelDistance:
     """The squared maximum mean discrepancy with the cubic polynomial kernel, averaged over random subsets.
 
@@ -73,3 +76,15 @@ def _squared_discrepancy(x: np.ndarray, y: np.ndarray) -> float:
         gram = kernel(points, points)
         within += (gram.sum() - np.trace(gram)) / (len(points) * (len(points) - 1))
     return within - 2.0 * kernel(x, y).mean()
+
+
+def subset_warning(subset_size: int) -> str:
+    """What to say beside a kernel distance whose subsets are smaller than usual.
+
+    >>> subset_warning(500)
+    'the kernel distance is of subsets of 500 samples, not 1,000: its standard deviation is larger for that'
+    """
+    if subset_size >= SUBSET:
+        return ""
+    made = f"the kernel distance is of subsets of {subset_size:,} samples, not {SUBSET:,}"
+    return f"{made}: its standard deviation is larger for that"

@@ -15,14 +15,15 @@ import numpy as np
 
 from jaxgan.metrics.frechet import Statistics
 
-_INCEPTION_NAMES = {"frechet": "fid", "kernel": "kid", "score": "inception_score"}
+_INCEPTION_NAMES = {"frechet": "fid", "kernel": "kid", "kernel_std": "kid_std"}
+_INCEPTION_NAMES |= {"score": "inception_score", "score_std": "inception_score_std"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stamp:
     """Everything that moves a score besides the generator's weights, and which of these were scored.
 
-    `dataclasses.asdict` makes it JSON, `Stamp(**values)` reads it back.
+    `dataclasses.asdict` makes it JSON, `read_stamp` reads it back.
     """
 
     dataset: str  # the real images
@@ -36,6 +37,36 @@ class Stamp:
     quantized: bool  # whether generated images were rounded to bytes, as files are
     averaged: bool  # whether the generator's averaged weights were scored, not the raw ones
     step: int  # the generator update they are of
+    # Of larger sets a random subset without replacement is compared: so many images of each kind at most, 0 for all
+    subset_seed: int = 0  # what decides which ones, see `jaxgan.metrics.arrays.random_subset`
+    subset_size: int = 0  # for scores of features by neighbours; of captions and translations, for all scores
+    pixel_subset_size: int = 0  # for scores of pixels
+    kernel_subset_size: int = 0  # in each of the subsets that the kernel distance is a mean over
+
+
+def read_stamp(values: Any) -> Stamp:
+    """A stamp from JSON.
+
+    Args:
+      values: what `json.loads` gave.
+
+    Returns:
+      The `Stamp`.
+
+    Raises:
+      ValueError: no stamp, one of another version, or values of another type; names the fields.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"a stamp is an object with fields, not {str(values)[:40]!r}")
+    types = {field.name: {"str": str, "int": int, "bool": bool}[str(field.type)] for field in fields(Stamp)}
+    if missing := [name for name in types if name not in values]:
+        raise ValueError(f"it does not say how {', '.join(missing)} was, as scores of an earlier version do not")
+    if unknown := sorted(set(values) - set(types)):
+        raise ValueError(f"a stamp has no field {', '.join(unknown)}: there are {', '.join(types)}")
+    if wrong := [name for name, kind in types.items() if type(values[name]) is not kind]:
+        found = [f"{name} is {str(values[name])[:40]!r}, no {types[name].__name__}" for name in wrong]
+        raise ValueError("; ".join(found))
+    return Stamp(**values)
 
 
 FREE = ("step",)
@@ -69,7 +100,7 @@ def score_name(kind: str, features: str) -> str:
       features: name of the feature network.
 
     Returns:
-      `fid`, `kid` and `inception_score` of `inception`, for others both names.
+      `fid`, `kid` and `inception_score` of `inception`, and their `_std`; for others both names.
 
     >>> score_name("frechet", "inception"), score_name("frechet", "classifier")
     ('fid', 'classifier_frechet')
@@ -97,6 +128,7 @@ def weights_hash(params: Any) -> str:
 
 
 _OF_THE_GENERATOR = ("fake_count", "quantized", "averaged", "step")
+_OF_SUBSETS = ("subset_seed", "subset_size", "pixel_subset_size", "kernel_subset_size")  # statistics are of all
 
 
 def save_reference(file: str | os.PathLike[str], statistics: Statistics, stamp: Stamp) -> None:
@@ -107,7 +139,9 @@ def save_reference(file: str | os.PathLike[str], statistics: Statistics, stamp: 
       statistics: of the real images' features.
       stamp: of a score against them; what it says of the generator is left out.
     """
-    made = {f"stamp_{name}": value for name, value in asdict(stamp).items() if name not in _OF_THE_GENERATOR}
+    made = {
+        f"stamp_{name}": value for name, value in asdict(stamp).items() if name not in _OF_THE_GENERATOR + _OF_SUBSETS
+    }
     partial = Path(f"{file}.partial")
     with partial.open("wb") as stream:
         np.savez(stream, **statistics._asdict(), **made)
@@ -135,7 +169,7 @@ def load_reference(file: str | os.PathLike[str], stamp: Stamp) -> Statistics:
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{file} is no reference: {error}") from None
     made = {name.removeprefix("stamp_"): value for name, value in stored.items() if name.startswith("stamp_")}
-    wanted = {name: value for name, value in asdict(stamp).items() if name not in _OF_THE_GENERATOR}
+    wanted = {name: value for name, value in asdict(stamp).items() if name not in _OF_THE_GENERATOR + _OF_SUBSETS}
     different = [f"{name} {made.get(name)}, not {value}" for name, value in wanted.items() if made.get(name) != value]
     if different:
         raise ValueError(f"{file} is no reference for this score, it was made with {'; '.join(different)}")
