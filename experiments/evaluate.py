@@ -13,14 +13,13 @@ were made alike.
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from experiments import sample, translate
-from jaxgan import cli
+from jaxgan import cli, files
 from jaxgan.evaluation.base import Evaluation, Scores
 from jaxgan.evaluation.captions import caption_evaluation
 from jaxgan.evaluation.images import image_evaluation
@@ -74,7 +73,8 @@ def main(config: Config) -> dict[str, float]:
         return _score_pictures(config, config.pictures, config.reference, against)
     run = open_run(config.run or "", EXPERIMENTS, checkpoint=config.checkpoint)
     file = Path(config.output).expanduser() if config.output else Path(run.folder) / "scores.jsonl"
-    _check_writable(file)
+    inside = None if config.output else Path(run.folder)
+    _check_writable(file, inside)
     evaluation = _evaluation(run, config)
     averaged = run.state.ema_params is not None
     stamp = Stamp(**evaluation.protocol, averaged=averaged, step=run.step)
@@ -82,7 +82,9 @@ def main(config: Config) -> dict[str, float]:
     with drawn_by(f"checkpoint {run.step} of {run.folder}"):
         scores = evaluation.scores(run.sample)
     title = f"run         {run.folder} at step {run.step}, {'averaged' if averaged else 'live'} weights"
-    _keep_and_print(title, scores, stamp, file=file, against=against, num_features=evaluation.num_features)
+    _keep_and_print(
+        title, scores, stamp, file=file, inside=inside, against=against, num_features=evaluation.num_features
+    )
     return scores
 
 
@@ -133,26 +135,33 @@ def _evaluation(run: Run, config: Config) -> Evaluation:
     )
 
 
-def _check_writable(file: Path) -> None:
+def _check_writable(file: Path, inside: Path | None = None) -> None:
     """Refuses a file that scores could not be added to, before they are computed."""
-    if file.is_dir():
-        raise ValueError(f"{file} is a folder: give --output a file to add the scores to")
-    if not file.parent.is_dir():
-        raise ValueError(
-            f"{file.parent} is no folder, so {file.name} cannot be written there: make it, or give --output"
-        )
-    if not os.access(file if file.exists() else file.parent, os.W_OK):
-        raise ValueError(f"{file} cannot be written: give --output a file that can")
+    was_there = file.exists()
+    try:
+        files.open_to_append(file, inside=inside).close()
+    except OSError as error:
+        raise ValueError(f"scores cannot be added to {file} ({error.strerror}): give --output FILE") from None
+    if not was_there:
+        file.unlink()
 
 
 def _keep_and_print(
-    title: str, scores: Scores, stamp: Stamp, *, file: Path | None, against: "_Record | None", num_features: int
+    title: str,
+    scores: Scores,
+    stamp: Stamp,
+    *,
+    file: Path | None,
+    inside: Path | None = None,
+    against: "_Record | None",
+    num_features: int,
 ) -> None:
     """Adds scores to a file and prints them beside others; prints them also where one of these fails."""
     others = {}
     try:
         if file is not None:
-            _append(file, json.dumps({"scores": scores, "stamp": dataclasses.asdict(stamp)}) + "\n")
+            line = json.dumps({"scores": scores, "stamp": dataclasses.asdict(stamp)})
+            files.append(file, line + "\n", inside=inside)
         others = _comparable(against, stamp)
     finally:
         print(title)
@@ -167,11 +176,6 @@ def _keep_and_print(
             print(f"{name:42} {_readable(value)}{beside}")
 
 
-def _append(file: Path, text: str) -> None:
-    with file.open("a", encoding="utf-8") as stream:
-        stream.write(text)
-
-
 def _readable(value: float) -> str:
     """Four decimals, or where these say little four digits."""
     return f"{value:10.4f}" if value == 0.0 or abs(value) >= 0.1 else f"{value:10.4g}"
@@ -184,7 +188,7 @@ def _read_scores(place: Path) -> _Record:
     """The last scores of another run, or in a file, and how they were made."""
     file = place / "scores.jsonl" if place.is_dir() else place
     try:
-        record = json.loads(file.read_text(encoding="utf-8").splitlines()[-1])
+        record = json.loads(files.read_text(file).splitlines()[-1])
         if not isinstance(record, dict) or not isinstance(scores := record.get("scores"), dict):
             raise ValueError(f'the last line of {file.name} is no object with "scores" and "stamp"')
         for name, value in scores.items():
@@ -193,7 +197,9 @@ def _read_scores(place: Path) -> _Record:
         return {name: float(value) for name, value in scores.items()}, read_stamp(record.get("stamp"))
     except (OSError, IndexError, ValueError, OverflowError, RecursionError) as error:
         reason = "it is empty" if isinstance(error, IndexError) else error
-        raise ValueError(f"{place} has no scores to compare with: evaluate it first ({reason})") from None
+        raise ValueError(
+            f"{place} has no scores to compare with ({reason}): evaluate it first, by this version"
+        ) from None
 
 
 def _comparable(record: _Record | None, stamp: Stamp) -> Scores:

@@ -48,6 +48,15 @@ def test_a_folder_that_cannot_be_does_no_harm(tmp_path):
     assert run(tmp_path, JAXGAN_CACHE=str(tmp_path / "file"))[1:] == [expected, "False"]
 
 
+def test_without_a_home_folder_nothing_is_kept(monkeypatch):
+    def no_home(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("JAXGAN_CACHE")
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    assert cache_folder() is None and keep_compiled_programs() is None
+
+
 def test_what_the_user_has_said_stands(tmp_path, monkeypatch):
     assert cache_folder() != tmp_path
     before = jax.config.jax_compilation_cache_dir

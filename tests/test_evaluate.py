@@ -1,5 +1,6 @@
-"""What `experiments.evaluate` is told of a run on images without labels."""
+"""`experiments.evaluate`: what it refuses, and what it says and keeps."""
 
+import errno
 import json
 import types
 import urllib.error
@@ -11,7 +12,9 @@ import pytest
 from test_inception import tensors  # noqa: F401 (a fixture)
 
 from experiments import evaluate, gan, text_to_image
+from jaxgan.evaluation import judges
 from jaxgan.metrics import inception
+from jaxgan.metrics.features import Reader
 from jaxgan.report import save_image
 
 
@@ -42,6 +45,119 @@ def test_without_labels_the_way_out_is_named(pictures, tmp_path, monkeypatch):
     run.experiment, run.config = text_to_image, text_to_image.Config()
     with pytest.raises(ValueError, match=r"features='inception' is not for .*, a run of text_to_image"):
         evaluate.main(replace(config, features="inception"))
+
+
+@pytest.fixture
+def opened(tmp_path, monkeypatch):
+    """A run at step 200 whose samples are noise, scored by the means of their quarters: nothing is trained."""
+    (tmp_path / "run").mkdir()
+
+    def quarters(images):
+        return images.reshape(len(images), 4, -1).mean(axis=2)
+
+    def reader(images, labels):
+        shares = lambda images: (quarters(images) / quarters(images).sum(axis=1, keepdims=True),)
+        return Reader(shares, quarters, "w")
+
+    def sample(inputs):
+        return {"samples": np.tanh(np.random.default_rng(3).normal(size=(len(inputs["latents"]), 8, 8, 1)))}
+
+    run = types.SimpleNamespace(
+        folder=tmp_path / "run",
+        experiment=gan,
+        config=gan.Config(dataset="noise", image_size=8, channels=1),
+        state=types.SimpleNamespace(ema_params=None),
+        step=200,
+        sample=sample,
+    )
+    monkeypatch.setattr(evaluate, "open_run", lambda folder, experiments, checkpoint: run)
+    monkeypatch.setattr(judges, "train_classifier", reader)
+    return run
+
+
+CONFIG = evaluate.Config(run="run", num_samples=50)
+
+
+def test_scores_are_kept_and_printed_with_their_spread(opened, tmp_path, capsys):
+    scores = evaluate.main(CONFIG)
+    record = json.loads((opened.folder / "scores.jsonl").read_text())
+    assert record["scores"] == scores and scores["classifier_kernel_std"] > 0.0
+    sizes = {"subset_seed": 0, "subset_size": 10_000, "pixel_subset_size": 1000, "kernel_subset_size": 50}
+    assert sizes.items() <= record["stamp"].items()
+    printed = capsys.readouterr().out
+    assert "the kernel distance is of subsets of 50 samples, not 1,000" in printed
+    assert evaluate._readable(3.21e-7).strip() == "3.21e-07" and evaluate._readable(0.0123456).strip() == "0.01235"
+    evaluate.main(replace(CONFIG, against=str(opened.folder), output=str(tmp_path / "new" / "scores.jsonl")))
+    assert capsys.readouterr().out.count(evaluate._readable(scores["nearest"])) == 2
+    assert (tmp_path / "new" / "scores.jsonl").read_text().count("\n") == 1
+
+
+def test_a_broken_model_has_no_scores(opened):
+    """NaN became black images, of which the Frechet distance was .03 and the precision 1."""
+
+    def sample(inputs):
+        samples = np.zeros((len(inputs["latents"]), 8, 8, 1))
+        samples[::3, 2, 2] = np.nan
+        return {"samples": samples}
+
+    opened.sample = sample
+    with pytest.raises(
+        ValueError, match=r"^checkpoint 200 of .*run drew 17 of 50 samples that are not finite \(NaN or"
+    ):
+        evaluate.main(CONFIG)
+    assert not list(opened.folder.iterdir())
+
+
+def test_where_scores_cannot_be_added_nothing_is_computed(opened, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "_evaluation", lambda run, config: pytest.fail("computed"))
+    mine = tmp_path / "mine.txt"
+    mine.write_text("")
+    (opened.folder / "scores.jsonl").symlink_to(mine)
+    for output, reason in (
+        (None, "is a link or no regular file"),
+        (tmp_path, "Is a directory"),
+        (mine / "x", "File ex"),
+    ):
+        with pytest.raises(ValueError, match=rf"scores cannot be added to .* \({reason}.*give --output FILE"):
+            evaluate.main(replace(CONFIG, output=output and str(output)))
+    assert mine.read_text() == ""
+
+
+def test_scores_are_printed_where_they_cannot_be_kept_after_all(opened, monkeypatch, capsys):
+    def full(path, text, inside=None):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(evaluate.files, "append", full)
+    with pytest.raises(OSError, match="No space left"):
+        evaluate.main(CONFIG)
+    assert "classifier_precision" in capsys.readouterr().out
+
+
+def test_other_scores_that_are_none(opened, tmp_path, monkeypatch):
+    evaluate.main(CONFIG)
+    whole = json.loads((opened.folder / "scores.jsonl").read_text())
+    monkeypatch.setattr(evaluate, "_evaluation", lambda run, config: pytest.fail("computed"))
+    older = {name: value for name, value in whole["stamp"].items() if "subset" not in name}
+    file = tmp_path / "others.jsonl"
+    for record, reason in (
+        (whole | {"stamp": older}, "does not say how subset_seed, subset_size, .* as scores of an earlier version"),
+        (whole | {"stamp": whole["stamp"] | {"step": "200"}}, "step is '200', no int"),
+        (whole | {"stamp": None}, "a stamp is an object"),
+        (whole | {"scores": [1.0]}, "no object with"),
+        (whole | {"scores": {"fid": "3"}}, "the score fid is '3', no number"),
+        (whole | {"scores": {"fid": float("nan")}}, "the score fid is 'nan', no number"),
+        (whole | {"scores": {"fid": [3.0]}}, r"the score fid is '\[3.0\]', no number"),
+        (whole | {"scores": {"fid": 10**400}}, "too large"),
+        ([whole], "no object with"),
+        ("scores", "no object with"),
+    ):
+        file.write_text(json.dumps(record) + "\n")
+        with pytest.raises(ValueError, match=rf"others.jsonl has no scores to compare with \(.*{reason}.*evaluate it"):
+            evaluate.main(replace(CONFIG, against=str(file)))
+    for content in (b"", b"{", b"\xff\xfe", b"[" * 100_000):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=r"others.jsonl has no scores to compare with"):
+            evaluate.main(replace(CONFIG, against=str(file)))
 
 
 @pytest.mark.slow

@@ -125,7 +125,7 @@ def test_refusals(tmp_path, others, reference):
 
 def test_from_the_command(tmp_path, others, reference, capsys):
     config = evaluate.Config(pictures=str(others), reference=str(reference), features="pixels")
-    file = tmp_path / "scores.jsonl"
+    file = tmp_path / "made" / "scores.jsonl"
     scores = evaluate.main(replace(config, output=str(file)))
     assert "20 against 30 of reference train, features: pixels, 8 pixels" in capsys.readouterr().out
     evaluate.main(replace(config, against=str(file)))
@@ -143,8 +143,8 @@ def test_from_the_command(tmp_path, others, reference, capsys):
         ({"num_samples": 10**9}, "num_samples=1000000000 must be at least 2 and at most 1,000,000"),
         ({"image_size": 10**9}, "image_size=1000000000 must be at least 1 and at most 4,096"),
         ({"seed": 2**64}, "seed=18446744073709551616 must be at least 0 and at most 4,294,967,295"),
-        ({"output": str(tmp_path / "none" / "x")}, "none is no folder, so x cannot be written there: make it, or give"),
-        ({"output": str(tmp_path)}, "is a folder: give --output a file"),
+        ({"output": str(file / "x")}, r"scores cannot be added to .*x \(File exists\): give --output FILE"),
+        ({"output": str(tmp_path)}, r"scores cannot be added to .* \(Is a directory\): give --output FILE"),
     ):
         with pytest.raises(ValueError, match=message):
             evaluate.main(replace(config, **wrong))

@@ -258,6 +258,10 @@ def test_evaluate(tmp_path, capsys):
         "quantized": True,
         "averaged": True,
         "step": 3,
+        "subset_seed": 0,
+        "subset_size": 10_000,
+        "pixel_subset_size": 1000,
+        "kernel_subset_size": 30,
     }
     evaluate.main(evaluate.Config(run=str(tmp_path / "other"), num_samples=30, against=str(tmp_path / "run")))
     with pytest.raises(ValueError, match="cannot be compared: fake_count 20 and 30"):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
+import io
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from flax import linen as nn
 from flax import traverse_util
 from jax import Array
 
+from jaxgan import files
 from jaxgan.cache import cache_folder, note
 from jaxgan.metrics.extract import extract
 from jaxgan.metrics.protocol import weights_hash
@@ -188,23 +188,18 @@ def _kept(settings: str, arrays: tuple[np.ndarray, ...], like: Any, train: Calla
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         note(f"{file} cannot be used ({error}): the classifier is trained anew")
     params = train()
-    draft = file.with_suffix(f".{os.getpid()}.tmp")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as stream:
+        with files.draft(file) as stream:
             by_path: Any = traverse_util.flatten_dict(jax.device_get(params), sep="/")
             np.savez(stream, **by_path)
-        draft.replace(file)
     except OSError as error:
         note(f"the trained classifier is not kept in {file.parent} ({error.strerror or error})")
-        with contextlib.suppress(OSError):
-            draft.unlink()
     return params
 
 
 def _read(file: Path, like: Any) -> Any:
     """Parameters from a file, if they have the paths, shapes and types of `like` and are finite."""
-    with file.open("rb") as stream, np.lib.npyio.NpzFile(stream) as stored:
+    with np.lib.npyio.NpzFile(io.BytesIO(files.read(file))) as stored:
         by_path = {name: stored[name] for name in stored}
     shapes = lambda tree: {path: (leaf.shape, np.dtype(leaf.dtype)) for path, leaf in tree.items()}
     if shapes(by_path) != shapes(traverse_util.flatten_dict(like, sep="/")):

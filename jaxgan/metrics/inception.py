@@ -24,6 +24,7 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import ArrayLike
 
+from jaxgan import files
 from jaxgan.cache import cache_folder, note
 from jaxgan.metrics.extract import RESIZERS, resize
 from jaxgan.metrics.protocol import weights_hash
@@ -270,7 +271,7 @@ def _downloaded() -> dict[str, np.ndarray]:
     name, folder = URL.rpartition("/")[2], cache_folder()
     file = None if folder is None else folder / name
     if file is not None and file.exists():
-        if _is_whole(file.read_bytes()):
+        if _is_whole(files.read(file)):
             return read_torch_weights(file)
         note(f"{file} is damaged: the FID Inception weights are downloaded anew")
     reason = "there is no home folder"
@@ -291,10 +292,8 @@ def _downloaded() -> dict[str, np.ndarray]:
         expected, found = _expected(), hashlib.sha256(data).hexdigest()
         raise OSError(f"{URL} has SHA-256 {found}, which does not begin with {expected}: it was not kept")
     if file is not None:
-        draft = file.with_name(f"{name}.{os.getpid()}")
         try:
-            draft.write_bytes(data)
-            draft.replace(file)
+            files.write(file, data)
             return read_torch_weights(file)
         except OSError as error:
             reason = str(error)

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxgan import files
 from jaxgan.metrics.frechet import Statistics
 
 _INCEPTION_NAMES = {"frechet": "fid", "kernel": "kid", "kernel_std": "kid_std"}
@@ -142,10 +143,8 @@ def save_reference(file: str | os.PathLike[str], statistics: Statistics, stamp: 
     made = {
         f"stamp_{name}": value for name, value in asdict(stamp).items() if name not in _OF_THE_GENERATOR + _OF_SUBSETS
     }
-    partial = Path(f"{file}.partial")
-    with partial.open("wb") as stream:
+    with files.draft(file) as stream:
         np.savez(stream, **statistics._asdict(), **made)
-    partial.replace(file)
 
 
 def load_reference(file: str | os.PathLike[str], stamp: Stamp) -> Statistics:
