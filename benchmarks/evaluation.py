@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.step_throughput import circumstances, line
-from jaxgan import cli
+from jaxgan import cli, files
 from jaxgan.metrics.extract import extract, resize
 from jaxgan.metrics.features import Classifier
 from jaxgan.metrics.frechet import frechet_distance
@@ -62,7 +62,7 @@ WIDE = ("frechet", "kernel")
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    counts: tuple[int, ...] = (10_000, 50_000)  # features of each set
+    counts: tuple[int, ...] = (10_000, 50_000)  # features of each set, 6 or more
     scores: tuple[Score, ...] = get_args(Score)  # which scores
     num_features: int = 128  # the classifier's
     wide_features: int = 2048  # Inception's, of which the Frechet and the kernel distance are measured too; 0 for not
@@ -73,6 +73,8 @@ class Config:
 
 
 def main(config: Config) -> list[dict[str, Any]]:
+    if not config.counts or min(config.counts) < 6:
+        raise ValueError(f"counts={config.counts} must be 6 and more: scores look for the five nearest others")
     report: dict[str, Any] = circumstances([]) | {
         "command": " ".join(["python -m benchmarks.evaluation", *sys.argv[1:]])
     }
@@ -82,7 +84,7 @@ def main(config: Config) -> list[dict[str, Any]]:
     def add(row: dict[str, Any]) -> None:
         rows.append(row)
         if config.output:  # after every row, so that an end ahead of time loses only what is still to come
-            Path(config.output).write_text(json.dumps(report, indent=1) + "\n")
+            files.write(Path(config.output).expanduser(), json.dumps(report, indent=1) + "\n")
 
     networks = {"classifier": (_classifier, config.images), "inception": (_inception, config.inception_images)}
     print(line(["features", "images", "images/s"]))
