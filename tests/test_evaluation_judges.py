@@ -14,15 +14,15 @@ RANDOM = np.random.default_rng(0)
 
 def test_feature_scores_and_how_many_images_they_are_of(monkeypatch):
     real, fake = RANDOM.normal(size=(50, 3)), RANDOM.normal(size=(60, 3)) + 0.5
-    scores = judges.feature_scorer("inception", real, len(fake))(fake)
+    scores = judges.feature_scores("inception", real, fake)
     expected = precision_recall(real, fake) | density_coverage(real, fake)
     kernel = kernel_distance(real, fake, subset_size=50)
     assert (scores.pop("kid"), scores.pop("kid_std")) == kernel and kernel.std > 0.0
     assert scores == {f"inception_{name}": value for name, value in expected.items()}
-    assert {"classifier_kernel", "classifier_kernel_std"} <= judges.feature_scorer("classifier", real, 60)(fake).keys()
+    assert {"classifier_kernel", "classifier_kernel_std"} <= judges.feature_scores("classifier", real, fake).keys()
 
     monkeypatch.setattr(judges, "NEIGHBOURS", 12)
-    scores = judges.feature_scorer("x", real, len(fake))(fake)
+    scores = judges.feature_scores("x", real, fake)
     real, fake = base.some(real, 12, "real"), base.some(fake, 12, "fake")
     expected = precision_recall(real, fake) | density_coverage(real, fake)
     assert {name: scores[f"x_{name}"] for name in expected} == expected
@@ -32,7 +32,7 @@ def test_coverage_is_of_as_many_real_examples_as_samples(monkeypatch):
     """Samples of the data's own distribution cover 1 - 2^-5 of it, however many real examples there are."""
     monkeypatch.setattr(judges, "SUBSET", 20)
     real, fake = RANDOM.normal(size=(1500, 2)), RANDOM.normal(size=(250, 2))
-    scores = judges.feature_scorer("x", real, len(fake))(fake)
+    scores = judges.feature_scores("x", real, fake)
     assert scores["x_coverage"] == pytest.approx(1 - 2**-5, abs=0.03)
     assert density_coverage(real, fake)["coverage"] < 0.6
     assert scores["x_density"] == density_coverage(real, fake)["density"]
@@ -49,7 +49,7 @@ def test_a_score_does_not_depend_on_the_order_of_the_images(monkeypatch):
     monkeypatch.setattr(judges, "SUBSET", 20)
     for most in (judges.NEIGHBOURS, 1500):
         monkeypatch.setattr(judges, "NEIGHBOURS", most)
-        scores, others = (judges.feature_scorer("x", a, len(b))(b) for a, b in ((real, fake), shuffled))
+        scores, others = (judges.feature_scores("x", a, b) for a, b in ((real, fake), shuffled))
         for name in ("x_precision", "x_recall", "x_density", "x_coverage"):
             assert scores[name] == pytest.approx(others[name], rel=0.02 if most == judges.NEIGHBOURS else 0.05), name
     assert scores["x_precision"] > 0.8

@@ -175,6 +175,11 @@ def feature_scorer(name: str, real: np.ndarray, fake_count: int) -> Callable[[np
     return scores
 
 
+def feature_scores(name: str, real: np.ndarray, fake: np.ndarray) -> Scores:
+    """The scores of `feature_scorer`, of one set of samples."""
+    return feature_scorer(name, real, len(fake))(fake)
+
+
 def kernel_size(real_count: int, fake_count: int) -> int:
     """The size of the subsets that the kernel distance is a mean over: 1,000, or as many as there are."""
     return min(real_count, fake_count, SUBSET)

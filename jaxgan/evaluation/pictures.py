@@ -12,7 +12,7 @@ import numpy as np
 from jaxgan.data.sources import Source, open_images, read_all
 from jaxgan.evaluation.base import SUBSET_SEED, Scores, as_bytes, ratio, some, unit
 from jaxgan.evaluation.images import FEWEST
-from jaxgan.evaluation.judges import NEIGHBOURS, feature_scorer, inception_features, inception_opinion, kernel_size
+from jaxgan.evaluation.judges import NEIGHBOURS, feature_scores, inception_features, inception_opinion, kernel_size
 from jaxgan.metrics.frechet import frechet_distance
 from jaxgan.metrics.inception import load_inception
 from jaxgan.metrics.neighbours import nearest_distances, nearest_neighbours, pairwise_diversity
@@ -93,12 +93,12 @@ def compare_pictures(
         network = load_inception(inception_weights, resizer=resizer)
         real, fake = each(lambda images: inception_features(network, images))
         scores = {score_name("frechet", features): frechet_distance(real, fake)}
-        scores |= inception_opinion(network, fake) | feature_scorer(features, real, len(fake))(fake)
+        scores |= inception_opinion(network, fake) | feature_scores(features, real, fake)
         weights, resizer = network.weights, network.resizer
     else:
         real, fake = each(lambda images: unit(images).reshape(len(images), -1))
         scores = {score_name("sliced_wasserstein", features): sliced_wasserstein(real, fake)}
-        scores |= feature_scorer(features, real, len(fake))(fake)
+        scores |= feature_scores(features, real, fake)
         within = nearest_neighbours(real, real, k=2)[1][:, 1]  # the nearest of all is the picture itself
         scores["nearest"] = ratio(np.median(nearest_distances(fake, real)), np.median(within))
         scores["diversity"] = ratio(pairwise_diversity(fake), pairwise_diversity(real))
