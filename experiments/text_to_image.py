@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal
 
+import jax.numpy as jnp
 import optax
 
 from jaxgan import cli, optim, report
@@ -104,7 +105,7 @@ class Config(ImageConfig):
 def rate(config: Config) -> optax.Schedule:
     constant = config.num_steps // 2 if config.decay else config.num_steps
     falling = optim.linear_decay(config.learning_rate, config.num_steps, constant_steps=constant)
-    return lambda step: falling(step) * 0.5 ** ((config.halvings + 1) * step // config.num_steps)
+    return lambda step: falling(step) * 0.5 ** ((config.halvings + 1) * jnp.asarray(step) // config.num_steps)
 
 
 def build(config: Config) -> GAN:

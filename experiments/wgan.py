@@ -16,8 +16,10 @@ next.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.typing import ArrayLike
 
 from jaxgan import cli, optim
 from jaxgan.augment import named_augmentation
@@ -77,8 +79,9 @@ class Config(ImageConfig):
 LONG = 100  # critic updates
 
 
-def generator_moves(config: Config, step: Array | int) -> Array:
+def generator_moves(config: Config, step: ArrayLike) -> Array:
     """Whether the generator is updated in a step, counted from 0."""
+    step = jnp.asarray(step)
     steps = -(-LONG // config.n_critic)  # to LONG updates of the critic
     moves = (step >= config.head_start) | (step % steps == steps - 1)
     if config.refresh_every:
@@ -91,7 +94,7 @@ def generator_moves(config: Config, step: Array | int) -> Array:
 def build(config: Config) -> GAN:
     g_tx = optim.rmsprop(config.g_learning_rate)
     if config.head_start or config.refresh_every:
-        g_tx = optax.transforms.conditionally_mask(g_tx, lambda step: generator_moves(config, step))
+        g_tx = optax.transforms.conditionally_mask(g_tx, lambda step, **_: generator_moves(config, step))
     return make_gan(
         dcgan_generator(
             config.image_size, channels=config.channels, width=config.width, norm=config.g_norm, dtype=config.dtype
