@@ -7,6 +7,13 @@ the discriminator beside the features instead. `--networks resnet` are the paper
     python -m experiments.class_conditional
     python -m experiments.class_conditional --dataset fashion_mnist
     python -m experiments.class_conditional --dataset folder:PATH --num-classes 3
+
+The preset paper is pfnet-research/sngan_projection's sn_projection.yml on 4 GPUs, as its README_paper.md has it: 64
+real images, 128 generated ones. It differs from it in four things: generated images have the labels of the batch
+instead of labels drawn uniformly, batch norm sees the whole batch instead of a GPU's part and adds 1e-5 to the variance
+instead of 2e-5, pixels get no uniform noise below 1/128, and the spectral norm is half a power step ahead
+(jaxgan.networks.layers). With --conditioning concatenate labels join the last features, in the authors' networks those
+of 16x16.
 """
 
 from dataclasses import dataclass
@@ -14,6 +21,7 @@ from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxgan import cli, optim, report
 from jaxgan.augment import named_augmentation
@@ -46,9 +54,12 @@ class Config(ImageConfig):
             "g_norm": "batch",
             "r1": 0.0,
             "n_critic": 5,
+            "g_batch_multiple": 2,
             "g_learning_rate": 2e-4,
             "d_learning_rate": 2e-4,
+            "constant": 8 / 9,
             "b2": 0.9,
+            "batch_size": 64,
             "width": 64,
             "latent_dim": 128,
             "ema_decay": 0.0,
@@ -69,9 +80,11 @@ class Config(ImageConfig):
     d_norm: Literal["batch", "layer", "none"] = "layer"  # in the discriminator of dcgan; resnet has none
     r1: float = 0.5  # gamma of the slope penalty at real images, 0 for none; needs --d-norm layer or none
     n_critic: int = 1  # discriminator updates to one of the generator
+    g_batch_multiple: int = 1  # images that a generator update draws to each of the batch
     g_learning_rate: float = 2e-3  # Adam's, of the generator
     d_learning_rate: float = 2e-3  # Adam's, of the discriminator
     decay: bool = True  # whether these rates fall linearly to zero over the run
+    constant: float = 0.0  # share of the run before they start to fall, in [0, 1]
     b1: float = 0.0  # Adam's decay of the first moment, of both
     b2: float = 0.99  # Adam's decay of the second moment, of both
     width: int = 32  # channels next to the image; doubled at each halving of its size
@@ -82,10 +95,18 @@ class Config(ImageConfig):
     batch_size: int = 32  # images to an update, over all devices
 
 
+def rate(config: Config, learning_rate: float, updates_per_step: int = 1) -> optax.Schedule:
+    if not 0 <= config.constant <= 1:
+        raise ValueError(f"constant={config.constant} is a share of the run, from 0 to 1")
+    constant = round((config.constant if config.decay else 1) * config.num_steps)
+    return optim.linear_decay(
+        learning_rate, config.num_steps, constant_steps=constant, updates_per_step=updates_per_step
+    )
+
+
 def build(config: Config) -> GAN:
     def adam(learning_rate: float, updates_per_step: int = 1):
-        falling = optim.linear_decay(learning_rate, config.num_steps, updates_per_step=updates_per_step)
-        return optim.adam(falling if config.decay else learning_rate, b1=config.b1, b2=config.b2)
+        return optim.adam(rate(config, learning_rate, updates_per_step), b1=config.b1, b2=config.b2)
 
     if config.loss == "wasserstein" and config.networks == "dcgan":
         raise ValueError("loss wasserstein needs a Lipschitz critic: use --networks resnet")
@@ -108,6 +129,7 @@ def build(config: Config) -> GAN:
         latent_dim=config.latent_dim,
         augment=named_augmentation(config.augment),
         d_steps=config.n_critic,
+        g_batch_multiple=config.g_batch_multiple,
         ema_decay=config.ema_decay or None,
     )
 

@@ -6,6 +6,9 @@ translations, least squares, Adam whose rate falls to zero in the second half of
 
     python -m experiments.cyclegan
     python -m experiments.cyclegan --preset paper --dataset folder:PATH    (with folders trainA and trainB)
+
+The preset paper is junyanz/pytorch-CycleGAN-and-pix2pix's cycle_gan_model.py with its options' defaults, for 200 epochs
+of horses and zebras. It differs from it in one thing: the rate falls at every step instead of every epoch.
 """
 
 from dataclasses import dataclass
@@ -32,6 +35,7 @@ class Config(DomainsConfig):
         "default": {},
         # 200 epochs of horse2zebra's 1,334 zebras.
         "paper": {
+            "dataset": "cycle_gan/horse2zebra",
             "image_size": 256,
             "load_size": 286,
             "flip": True,

@@ -6,6 +6,10 @@ losses LSGAN, hinge, relativistic GANs and f-GANs.
     python -m experiments.gan
     python -m experiments.gan --loss hinge
     python -m experiments.gan --loss f_gan --divergence kl
+
+The preset paper is soumith/dcgan.torch's main.lua on LSUN's bedrooms; --dataset takes another set. It differs from it
+in two things: the first and the last layers have a bias, and the generator learns from the updated discriminator
+instead of from the scores before the update.
 """
 
 from dataclasses import dataclass
@@ -40,14 +44,18 @@ class Config(ImageConfig):
             "width": 64,
             "latent_dim": 100,
             "batch_size": 64,
+            "dataset": "lsun/bedroom",
             "image_size": 64,
+            "load_size": 96,
+            "flip": True,
+            "channels": 3,
             "g_learning_rate": 2e-4,
             "d_learning_rate": 2e-4,
             "b1": 0.5,
             "b2": 0.999,
             "decay": False,
             "ema_decay": 0.0,
-            "num_steps": 100_000,
+            "num_steps": 1_184_800,  # 25 epochs of 3,033,042 bedrooms
         },
     }
 

@@ -6,6 +6,9 @@ and the picture of samples over data.
 
     python -m experiments.gaussians_2d --data grid --num-steps 17000
     python -m experiments.gaussians_2d --num-seeds 8  # 8 runs at once: each number with its deviation
+
+The settings are all our own, those of the preset wgan_gp too. Gulrajani et al. 2017 (igul222/improved_wgan_training,
+gan_toy.py) have 512 units a layer, 5 critic updates, Adam with 1e-4, 0.5 and 0.9, lambda 0.1 and 100,000 steps.
 """
 
 from dataclasses import dataclass

@@ -4,6 +4,11 @@ Miyato et al. 2018 (arXiv:1802.05957), the residual networks. One power step an 
 elsewhere; learning rates fall linearly to zero from the start.
 
     python -m experiments.sngan
+
+The preset paper is pfnet-research/sngan_projection's sn_cifar10_unconditional.yml, whose generator draws two images to
+each that the discriminator is shown. It differs from it in five things: the score has a bias, pixels get no uniform
+noise below 1/128, batch norm adds 1e-5 to the variance instead of 2e-5, the discriminator moves first, and the spectral
+norm is half a power step ahead (jaxgan.networks.layers).
 """
 
 from dataclasses import dataclass
@@ -33,8 +38,10 @@ class Config(ImageConfig):
             "d_width": 128,
             "latent_dim": 128,
             "n_critic": 5,
+            "g_batch_multiple": 2,
             "g_learning_rate": 2e-4,
             "d_learning_rate": 2e-4,
+            "dataset": "cifar10",
             "channels": 3,
             "batch_size": 64,
             "ema_decay": 0.0,
@@ -44,6 +51,7 @@ class Config(ImageConfig):
 
     preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
     n_critic: int = 2  # discriminator updates to one of the generator
+    g_batch_multiple: int = 1  # images that a generator update draws to each of the batch
     g_learning_rate: float = 1e-3  # Adam's, of the generator
     d_learning_rate: float = 1e-3  # Adam's, of the discriminator
     b1: float = 0.0  # Adam's decay of the first moment, of both
@@ -71,6 +79,7 @@ def build(config: Config) -> GAN:
         latent_dim=config.latent_dim,
         augment=named_augmentation(config.augment),
         d_steps=config.n_critic,
+        g_batch_multiple=config.g_batch_multiple,
         ema_decay=config.ema_decay or None,
     )
 

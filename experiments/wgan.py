@@ -2,16 +2,24 @@
 
 Arjovsky et al. 2017 (arXiv:1701.07875), DCGAN networks. Clipping comes after each update of the critic, so the one the
 generator meets is always clipped; it covers all parameters, norm scales and offsets included, as the authors' does. The
-optimizer is RMSprop, since momentum makes the loss lose its meaning. The authors train the critic 100 times to each of
-the first 25 generator updates; `--head-start 500` gives it those 2,500 updates before the generator first moves.
+optimizer is RMSprop, since momentum makes the loss lose its meaning.
 
     python -m experiments.wgan
+
+The preset paper is martinarjovsky/WassersteinGAN's main.py on LSUN's bedrooms; --dataset takes another set. There the
+critic has 100 updates before each of the first 25 updates of the generator and before every 500th: steps are 5 updates
+of the critic, and the generator rests in 19 of 20 of them (--head-start 500 --refresh-every 500). It differs from it in
+two things: the first and the last layers have a bias, and weights are clipped after an update instead of before the
+next.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import jax.numpy as jnp
 import optax
+from jax import Array
+from jax.typing import ArrayLike
 
 from jaxgan import cli, optim
 from jaxgan.augment import named_augmentation
@@ -39,13 +47,15 @@ class Config(ImageConfig):
             "d_learning_rate": 5e-5,
             "n_critic": 5,
             "head_start": 500,
+            "refresh_every": 500,
             "width": 64,
             "latent_dim": 100,
             "batch_size": 64,
+            "dataset": "lsun/bedroom",
             "image_size": 64,
             "channels": 3,
             "ema_decay": 0.0,
-            "num_steps": 200_000,
+            "num_steps": 236_960,  # 25 epochs of 3,033,042 bedrooms
         },
     }
 
@@ -54,7 +64,8 @@ class Config(ImageConfig):
     g_norm: Literal["batch", "layer", "none"] = "layer"  # in the generator
     d_norm: Literal["batch", "layer", "none"] = "batch"  # in the critic
     n_critic: int = 3  # critic updates to one of the generator
-    head_start: int = 0  # steps at the beginning in which the generator stands still
+    head_start: int = 0  # steps at the start in which the generator is updated only after every 100 critic updates
+    refresh_every: int = 0  # generator updates from one that waits for 100 critic updates to the next, 0 for none
     g_learning_rate: float = 5e-4  # RMSprop's, of the generator
     d_learning_rate: float = 5e-4  # RMSprop's, of the critic
     width: int = 32  # channels next to the image; doubled at each halving of its size
@@ -65,17 +76,32 @@ class Config(ImageConfig):
     batch_size: int = 32  # images to an update, over all devices
 
 
-def build(config: Config) -> GAN:
-    def late(update):
-        return config.g_learning_rate * (update >= config.head_start)
+LONG = 100  # critic updates
 
+
+def generator_moves(config: Config, step: ArrayLike) -> Array:
+    """Whether the generator is updated in a step, counted from 0."""
+    step = jnp.asarray(step)
+    steps = -(-LONG // config.n_critic)  # to LONG updates of the critic
+    moves = (step >= config.head_start) | (step % steps == steps - 1)
+    if config.refresh_every:
+        # Of each period, the generator's first update takes that many steps, the others take one.
+        since = step - config.head_start - (config.refresh_every - config.head_start // steps)
+        moves &= (since < 0) | (since % (config.refresh_every + steps - 1) >= steps - 1)
+    return moves
+
+
+def build(config: Config) -> GAN:
+    g_tx = optim.rmsprop(config.g_learning_rate)
+    if config.head_start or config.refresh_every:
+        g_tx = optax.transforms.conditionally_mask(g_tx, lambda step, **_: generator_moves(config, step))
     return make_gan(
         dcgan_generator(
             config.image_size, channels=config.channels, width=config.width, norm=config.g_norm, dtype=config.dtype
         ),
         dcgan_discriminator(config.image_size, width=config.width, norm=config.d_norm, dtype=config.dtype),
         loss=LOSSES["wasserstein"],
-        g_tx=optim.rmsprop(late),
+        g_tx=g_tx,
         d_tx=optax.chain(optim.rmsprop(config.d_learning_rate), optim.clip_weights(config.clip)),
         latent_dim=config.latent_dim,
         augment=named_augmentation(config.augment),

@@ -4,6 +4,10 @@ Gulrajani et al. 2017 (arXiv:1704.00028), DCGAN networks. The critic has no batc
 of single samples.
 
     python -m experiments.wgan_gp
+
+The preset paper is igul222/improved_wgan_training's gan_mnist.py. It differs from it in its networks: theirs have 28x28
+pixels, 5x5 kernels that start uniform after He et al. 2015, and a sigmoid at the end of the generator; these have
+32x32, 4x4, N(0, 0.02) and tanh.
 """
 
 from dataclasses import dataclass
@@ -30,11 +34,12 @@ class Config(ImageConfig):
     presets: ClassVar = {
         "default": {},
         "paper": {
-            "g_norm": "batch",
+            "g_norm": "none",
             "d_norm": "none",
             "width": 64,
             "latent_dim": 128,
             "batch_size": 50,
+            "dataset": "mnist",
             "g_learning_rate": 1e-4,
             "d_learning_rate": 1e-4,
             "decay": False,

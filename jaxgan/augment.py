@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from jaxgan.types import Augment, Metrics
+from jaxgan.types import AdversarialLoss, Augment, Metrics
 
 Augmentation = Callable[[Array, Array], Array]
 """`(images [B, H, W, C], key) -> images`."""
@@ -64,11 +64,11 @@ def color(images: Array, key: Array) -> Array:
 def translation(images: Array, key: Array) -> Array:
     """Moves by whole pixels, up to an eighth of height and of width either way, and fills with 0.
 
-    Both numbers are uniform on the integers in [-(H // 8), H // 8] and [-(W // 8), W // 8].
+    Both numbers are uniform on the integers in [-n, n] with n the eighth, rounded half up: 4 of 28 and of 32 pixels.
     """
     chex.assert_rank(images, 4)
     height, width, channels = images.shape[1:]
-    rows, columns = height // 8, width // 8
+    rows, columns = _rounded(height / 8), _rounded(width / 8)
     padded = jnp.pad(images, ((0, 0), (rows, rows), (columns, columns), (0, 0)))
     corners = jax.random.randint(key, (len(images), 2), 0, jnp.array([[2 * rows + 1, 2 * columns + 1]]))
     window = lambda image, corner: lax.dynamic_slice(image, (corner[0], corner[1], 0), (height, width, channels))
@@ -78,15 +78,16 @@ def translation(images: Array, key: Array) -> Array:
 def cutout(images: Array, key: Array) -> Array:
     """Fills a rectangle of half the height and half the width with 0; the part of it that falls outside is lost.
 
-    Of `n = H // 2` rows from `o - n // 2` on, with o uniform on the integers in [0, H] (in [0, H - 1] if n is odd); the
-    columns alike. So up to half of the rectangle may lie beyond an edge, and a corner of the image loses less.
+    Of `n = H / 2` rows, rounded half up, from `o - n // 2` on, with o uniform on the integers in [0, H] (in [0, H - 1]
+    if n is odd); the columns alike. So up to half of the rectangle may lie beyond an edge, and a corner of the image
+    loses less.
     """
     chex.assert_rank(images, 4)
     keys = jax.random.split(key)
 
     def inside(size: int, key: Array) -> Array:
         """Which of the rows (or columns) the rectangle covers, `[B, size]`."""
-        hole = size // 2
+        hole = _rounded(size / 2)
         start = jax.random.randint(key, (len(images), 1), 0, size + 1 - hole % 2) - hole // 2
         place = jnp.arange(size)[None]
         return (start <= place) & (place < start + hole)
@@ -94,6 +95,10 @@ def cutout(images: Array, key: Array) -> Array:
     rows, columns = inside(images.shape[1], keys[0]), inside(images.shape[2], keys[1])
     covered = rows[:, :, None, None] & columns[:, None, :, None]
     return jnp.where(covered, jnp.zeros((), images.dtype), images)
+
+
+def _rounded(size: float) -> int:
+    return int(size + 0.5)
 
 
 AUGMENTATIONS: Mapping[str, Augmentation] = MappingProxyType(
@@ -178,14 +183,15 @@ def ada_update(
     """The next probability of `adaptive`: larger where the discriminator is too sure of the real images (ADA).
 
     `clip(p + sign(r - target) batch_size / ramp_images, 0, 1)`, `r = E[sign(real_scores)]`. r is 0 for a discriminator
-    that cannot tell and 1 for one that has learnt the images by heart.
+    that cannot tell and 1 for one that has learnt the images by heart, if scores are counted from where the loss
+    decides: see `decision_score`. `make_gan` and `make_text_gan` see to that.
 
     >>> round(float(ada_update(0.5, jnp.array([2.0, 1.0, 3.0]), batch_size=5_000)), 4)
     0.51
 
     Args:
       p: the probability now, a scalar in [0, 1]; it starts at 0.
-      real_scores: raw scores of augmented real images, any shape.
+      real_scores: scores of augmented real images, any shape, positive for those that are taken for real.
       target: the r to hold.
       batch_size: real images seen since the last update.
       ramp_images: real images in which p can go from 0 to 1.
@@ -206,12 +212,38 @@ def ada_update(
     return jnp.clip(moved, 0.0, 1.0)
 
 
+def decision_score(loss: AdversarialLoss) -> float | None:
+    """The raw score at which a discriminator trained with a loss holds real and generated for equally likely.
+
+    It is the constant c that minimises `loss.discriminator(c, c)`, the middle one where many do: what an optimal
+    discriminator says where data and generator are equally dense. 0 for cross-entropy and hinge, 1/2 for least squares
+    with its targets 1 and 0, the score of `T = f'(1)` for an f-GAN. A loss that sees differences of scores alone fixes
+    no such point, and an offset of all scores means nothing: R3GAN's authors report signs of differences.
+
+    Args:
+      loss: the loss; its discriminator's side is evaluated.
+
+    Returns:
+      The score, to 1/64, sought in [-32, 32]; None where a constant added to all scores leaves the loss as it is
+      (Wasserstein, relativistic).
+    """
+    real, fake = jnp.array([0.5, -1.0, 2.0]), jnp.array([-0.25, 1.5, 0.0])
+    shifts = jnp.array([[0.0], [-2.5], [1.25], [4.0]])
+    shifted = jax.jit(jax.vmap(lambda shift: loss.discriminator(real + shift, fake + shift)))(shifts)
+    if jnp.ptp(shifted) <= 1e-4:
+        return None
+    constants = jnp.linspace(-32.0, 32.0, 64 * 64 + 1)
+    values = jax.jit(jax.vmap(lambda scores: loss.discriminator(scores, scores)))(constants[:, None])
+    least = constants[values <= jnp.nanmin(values) + 1e-6]
+    return float(least[0] + least[-1]) / 2
+
+
 def adaptive_augment(policy: str | Sequence[str], *, target: float = 0.6, ramp_images: int = 500_000) -> Augment:
     """`adaptive` under the control of `ada_update`, for `make_gan(..., augment=)`.
 
     Args:
       policy: names out of `AUGMENTATIONS`, in order, as a sequence or with commas between.
-      target: the mean sign of the scores of real images to hold.
+      target: the mean sign of the scores of real images to hold, counted from where the loss decides.
       ramp_images: real images in which the probability can go from 0 to 1.
 
     Returns:

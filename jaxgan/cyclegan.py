@@ -13,7 +13,7 @@ from jax import Array
 
 from jaxgan.image_pool import create_pool, query_pool
 from jaxgan.losses import cycle_consistency_loss, identity_loss
-from jaxgan.optim import moving_average
+from jaxgan.optim import check_decay, moving_average
 from jaxgan.state import CycleGANState, TrainState, gradient_step
 from jaxgan.steps import MIXED, check_penalty, mean_score, named_metrics, step_keys, value_at
 from jaxgan.types import GAN, AdversarialLoss, Batch, Metrics, ModelState, Network, Params, PenaltyFn
@@ -67,7 +67,7 @@ def make_cyclegan(
       identity_weight: of the identity loss, as a multiple of the cycle weight of the same domain.
       pool_size: how many generated images of each domain are kept to be shown again, see `query_pool`; 0 for none.
       ema_decay: decay of the generators' moving average, which `sample` then uses; None for none. A schedule counts
-        generator updates.
+        generator updates; a number lies in [0, 1).
 
     Returns:
       The `GAN`; a batch has the fields `a` and `b`. Metrics: `g_loss`, the sum of `adversarial_a_to_b`,
@@ -79,18 +79,20 @@ def make_cyclegan(
       makes of a); likewise of b. Inside a `jax.jit` that returns one of these the others cost nothing.
 
     Raises:
-      ValueError: networks under other names; a weight or a pool size below 0; a penalty, which is a function of single
-        samples, on a discriminator that mixes its batch. From `init`: images that do not fit each other.
+      ValueError: networks under other names; a weight, a pool size or a decay out of range; a penalty, which is a
+        function of single samples, on a discriminator that mixes its batch. From `init`: images that do not fit each
+        other.
     """
     _check_names("generators", generators, GENERATORS)
     _check_names("discriminators", discriminators, DOMAINS)
     if isinstance(cycle_weight, Mapping):
         _check_names("cycle_weight", cycle_weight, DOMAINS)
     weights = dict(cycle_weight) if isinstance(cycle_weight, Mapping) else dict.fromkeys(DOMAINS, cycle_weight)
-    if min(*weights.values(), identity_weight, pool_size) < 0:
+    if not all(weight >= 0 for weight in (*weights.values(), identity_weight, pool_size)):
         raise ValueError(
             f"cycle_weight={cycle_weight}, identity_weight={identity_weight}, pool_size={pool_size}: 0 or more expected"
         )
+    check_decay(ema_decay)
     if penalty is not None:
         check_penalty(*discriminators.values())
     identity_weights = {domain: identity_weight * weight for domain, weight in weights.items()}

@@ -10,13 +10,15 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from jaxgan.optim import moving_average
+from jaxgan.optim import check_decay, moving_average
 from jaxgan.state import GANState, create_player, gradient_step, gradient_update
 from jaxgan.steps import (
     MIXED,
     alternating,
     as_augment,
+    augmented_critic,
     check_penalty,
+    decided,
     latents_of,
     mean_score,
     named_metrics,
@@ -38,6 +40,7 @@ def make_gan(
     penalty_weight: float | optax.Schedule = 1.0,
     augment: Augment | Callable[[Array, Array], Array] | None = None,
     d_steps: int = 1,
+    g_batch_multiple: int = 1,
     ema_decay: float | optax.Schedule | None = None,
 ) -> GAN:
     """A GAN as pure, jitted functions over one immutable `GANState`.
@@ -46,7 +49,7 @@ def make_gan(
     `loss.generator(D(x), D(G(z)))` over G alone, `z ~ N(0, I)`; `train_step` is `d_steps` of the first on a batch
     each, then one of the second on the last of them. Both networks run with `train=True` in both; only the moving
     player's model state is kept. The generator moves on the latents of the discriminator's last update: in `train_step`
-    the two share one pass of the generator.
+    the two share one pass of the generator, unless it draws more samples than the discriminator.
 
     Args:
       generator: `(latents [B, latent_dim], condition?) -> samples`, shaped like `batch["image"]`.
@@ -56,13 +59,15 @@ def make_gan(
       d_tx: the discriminator's; it counts its own updates, `d_steps` to each of the generator's.
       latent_dim: size of a latent vector.
       penalty: added to the discriminator's loss, its weight included. Its critic is the discriminator with condition,
-        key and model state fixed, on unaugmented samples.
+        key and model state fixed, after the augmentation: gradients are those in the unaugmented samples. It draws the
+        augmentation that the loss drew for the real samples, in `r2_penalty` that of the generated ones.
       penalty_weight: of the penalty as a whole; a schedule counts the discriminator's own updates.
       augment: `(samples, key) -> samples`, put on real and fake in `d_step` and on fake (and real) in `g_step`; or an
-        `Augment`, which adapts in `d_step`.
+        `Augment`, which adapts in `d_step` to the scores of real samples, counted from where the loss decides.
       d_steps: discriminator updates to one generator update.
+      g_batch_multiple: generated samples of a generator update to each row of its batch, whose condition they share.
       ema_decay: decay of the generator's moving average, which `sample` then uses; None for none. A schedule counts
-        generator updates.
+        generator updates. A number lies in [0, 1).
 
     Returns:
       The `GAN`. Metrics: `d_loss`, `g_loss`, `real_score`, `fake_score` (means of the raw scores), `d_grad_norm`,
@@ -70,12 +75,14 @@ def make_gan(
       augmentation, `d_learning_rate`, `g_learning_rate`.
 
     Raises:
-      ValueError: a penalty, which is a function of single samples, on a discriminator that mixes its batch.
+      ValueError: a penalty, which is a function of single samples, on a discriminator that mixes its batch; a count or
+        a decay out of range.
     """
     if penalty is not None:
         check_penalty(discriminator)
-    if d_steps < 1:
-        raise ValueError(f"d_steps={d_steps} must be at least 1")
+    if min(d_steps, g_batch_multiple) < 1:
+        raise ValueError(f"d_steps={d_steps}, g_batch_multiple={g_batch_multiple}: at least 1 expected")
+    check_decay(ema_decay)
     augment = as_augment(augment)
 
     def init(key: Array, batch: Batch) -> GANState:
@@ -123,9 +130,15 @@ def make_gan(
             value = loss.discriminator(real_scores, fake_scores)
             metrics = {"real_score": mean_score(real_scores), "fake_score": mean_score(fake_scores)}
             metrics |= loss.estimate(real_scores, fake_scores)
-            metrics |= augment.update(augment_state, real_scores)
+            if augment_state:
+                metrics |= augment.update(augment_state, decided(loss, real_scores, fake_scores))
             if penalty is not None:
-                metrics["penalty"] = penalty(lambda samples: score(samples, start, keys[1])[0], real, fake, keys[4])
+                critic = augmented_critic(
+                    lambda samples: score(samples, start, keys[1])[0],
+                    of_real=lambda samples: augment.apply(augment_state, samples, keys[0]),
+                    of_fake=lambda samples: augment.apply(augment_state, samples, keys[2]),
+                )
+                metrics["penalty"] = penalty(critic, real, fake, keys[4])
                 value += value_at(penalty_weight, state.discriminator.step) * metrics["penalty"]
             return value, (model_state, metrics)
 
@@ -135,22 +148,22 @@ def make_gan(
 
     def g_step(state: GANState, batch: Batch, drawn: _Drawn | None = None) -> tuple[GANState, Metrics]:
         keys = step_keys(state.key, 1, state.generator, 4)
-        condition = _condition(batch)
         d = state.discriminator
         augment_state = state.augment_state
-        drawn = drawn or draw(state, batch, d.step - 1)
+        rows = _repeated(batch, g_batch_multiple)
+        drawn = drawn or draw(state, rows, d.step - 1)
 
-        def score(samples, model_state, key):
+        def score(samples, condition, model_state, key):
             return discriminator.apply(d.params, model_state, samples, *condition, train=True, key=key)
 
         # The generator's gradient of most losses does not see the real scores; the compiler then drops this pass.
-        real_scores, d_model_state = score(
-            augment.apply(augment_state, batch["image"], keys[0]), d.model_state, keys[1]
-        )
+        real = augment.apply(augment_state, batch["image"], keys[0])
+        real_scores, d_model_state = score(real, _condition(batch), d.model_state, keys[1])
+        real_scores = _repeated(real_scores, g_batch_multiple)
 
         def loss_fn(fake):
-            fake_scores, _ = score(augment.apply(augment_state, fake, keys[2]), d_model_state, keys[3])
-            return loss.generator(real_scores, fake_scores)
+            fake = augment.apply(augment_state, fake, keys[2])
+            return loss.generator(real_scores, score(fake, _condition(rows), d_model_state, keys[3])[0])
 
         value, slope = jax.value_and_grad(loss_fn)(drawn.fake)
         (gradient,) = drawn.pull_back(slope)
@@ -178,7 +191,8 @@ def make_gan(
         init=jax.jit(init),
         d_step=jax.jit(d_step),
         g_step=jax.jit(g_step),
-        train_step=jax.jit(alternating(d_step, g_step, d_steps, draw=draw)),
+        # One pass of the generator serves both players only where both want equally many samples.
+        train_step=jax.jit(alternating(d_step, g_step, d_steps, draw=draw if g_batch_multiple == 1 else None)),
         preview=jax.jit(preview),
         sample=jax.jit(sample),
         d_steps=d_steps,
@@ -193,3 +207,8 @@ class _Drawn(NamedTuple):
 
 def _condition(batch) -> tuple[Array, ...]:
     return (batch["condition"],) if "condition" in batch else ()
+
+
+def _repeated(rows, times: int):
+    """Each row of the arrays of a pytree so many times in a row."""
+    return rows if times == 1 else jax.tree.map(lambda array: jnp.repeat(array, times, axis=0), rows)

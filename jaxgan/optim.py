@@ -117,7 +117,7 @@ def clip_weights(limit: float) -> optax.GradientTransformation:
     >>> [round(float(w), 4) for w in optax.apply_updates(params, updates)["w"]]
     [0.01, -0.002]
     """
-    if limit <= 0:
+    if not limit > 0:
         raise ValueError(f"clip_weights needs a positive limit, not {limit}")
 
     def update(updates, state, params=None):
@@ -127,6 +127,12 @@ def clip_weights(limit: float) -> optax.GradientTransformation:
         return clipped, state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def check_decay(ema_decay: float | optax.Schedule | None) -> None:
+    """Refuses a decay of a moving average that is no number in [0, 1); schedules and None pass."""
+    if ema_decay is not None and not callable(ema_decay) and not 0 <= ema_decay < 1:
+        raise ValueError(f"ema_decay={ema_decay} is not in [0, 1): give a number such as 0.999, or None for no average")
 
 
 def moving_average(average: Params, new: Params, decay: float) -> Params:

@@ -3,7 +3,7 @@
 A critic is any function of inputs `[B, ...]` to raw scores `[B]` or `[B, ...]` that scores each sample by itself, so
 it holds no batch norm. Several scores of one sample (a PatchGAN map) are summed before they are differentiated.
 Penalties are scalar expectations without a weight: scale them, add them up, and add the sum to the discriminator's
-loss.
+loss. Where the loss sees augmented samples, so must the critic: `lambda x: score(augment(x))`, differentiated through.
 
 >>> def penalty(critic, real, fake, key):
 ...     return 10.0 * gradient_penalty(critic, real, fake, key) + 0.5 * r1_penalty(critic, real)
@@ -113,7 +113,8 @@ def r1_penalty(critic: CriticFn, real: Array) -> Array:
 def r2_penalty(critic: CriticFn, fake: Array) -> Array:
     """Flattens the critic at generated samples (R2).
 
-    `E[|grad critic(fake)|^2] / 2`: `r1_penalty` at the other samples.
+    `E[|grad critic(fake)|^2] / 2`: `r1_penalty` at the other samples. A critic with an attribute `of_fake`, as
+    `make_gan` gives one to penalties, is replaced by it: the same critic under the augmentation of generated samples.
 
     Args:
       critic: inputs `[B, ...]` to raw scores `[B]` or `[B, ...]`.
@@ -128,7 +129,7 @@ def r2_penalty(critic: CriticFn, fake: Array) -> Array:
     References:
       Mescheder et al., 2018, https://arxiv.org/abs/1801.04406
     """
-    return r1_penalty(critic, fake)
+    return r1_penalty(getattr(critic, "of_fake", critic), fake)
 
 
 def dragan_penalty(

@@ -72,12 +72,13 @@ class Tally:
             moved, metrics = gan.train_step(state, batches)
             values = jnp.stack([metrics[name].astype(jnp.float32) for name in self._names])
             finite = jnp.isfinite(values)
-            good = finite.all()
+            # The averages are in no metric, and nothing that comes later would show what is wrong with them.
+            good = finite.all() & _all_finite((moved.ema_params, moved.ema_model_state))
             is_first = ~good & (carry.bad_step == 0)
             # Only then: reading the whole state again would cost time in every step.
             bad_arrays = jax.lax.cond(
                 is_first,
-                lambda: jnp.stack([~jnp.isfinite(array).all() for array in _arrays(moved).values()]),
+                lambda: ~jnp.stack([_all_finite(array) for array in _arrays(moved).values()]),
                 lambda: carry.bad_arrays,
             )
             if self._skips:
@@ -140,10 +141,12 @@ class Tally:
         return metrics, int(carry.count + carry.skipped)
 
     def _what_went_wrong(self, carry: _Carry) -> str:
-        text = f"step {carry.bad_step}: {self._names[carry.bad_metrics.argmax()]} is not finite"
+        wrong = [self._names[carry.bad_metrics.argmax()]] if carry.bad_metrics.any() else []
         if count := carry.bad_arrays.sum():
             others = f" and {count - 1} more of {len(self._arrays)} arrays" if count > 1 else ""
-            text += f", nor after it {self._arrays[carry.bad_arrays.argmax()]}{others}"
+            wrong.append(f"{self._arrays[carry.bad_arrays.argmax()]}{others}")
+        text = f"step {carry.bad_step}: {' is not finite, nor after it '.join(wrong)}"
+        text += " is not finite" if len(wrong) == 1 else ""
         text += ". Lower learning rates or a penalty often help; --debug-nans names the operation; "
         if self._skips:
             return text + f"{GIVES_UP} such updates in a row were left out, which is enough"
@@ -151,19 +154,25 @@ class Tally:
 
 
 def _arrays(state: GANState) -> Mapping[str, Array]:
-    """The floating arrays of the players by path, such as `generator/params/layer_0/kernel`, parameters first."""
+    """Floating arrays by path, such as `generator/params/layer_0/kernel`: the players', parameters first; averages."""
     players = {"discriminator": state.discriminator, "generator": state.generator}
     parts = {
         f"{name}/{part}": getattr(player, part)
         for part in ("params", "model_state", "opt_state")
         for name, player in players.items()
     }
+    parts |= {part: getattr(state, part) for part in ("ema_params", "ema_model_state")}
     return {
         f"{name}/{jax.tree_util.keystr(path, simple=True, separator='/')}": leaf
         for name, part in parts.items()
         for path, leaf in jax.tree.leaves_with_path(part)
         if jnp.issubdtype(leaf.dtype, jnp.floating)
     }
+
+
+def _all_finite(arrays: Any) -> Array:
+    """Whether all numbers of a pytree are finite."""
+    return jnp.all(jnp.array([jnp.isfinite(array).all() for array in jax.tree.leaves(arrays)]))
 
 
 def _only_steps(state: GANState, moved: GANState) -> GANState:

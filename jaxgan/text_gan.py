@@ -15,13 +15,15 @@ import optax
 from jax import Array
 
 from jaxgan.losses import matching_aware_discriminator_loss, mode_seeking_loss
-from jaxgan.optim import moving_average
+from jaxgan.optim import check_decay, moving_average
 from jaxgan.state import GANState, TrainState, create_player, gradient_step
 from jaxgan.steps import (
     MIXED,
     alternating,
     as_augment,
+    augmented_critic,
     check_penalty,
+    decided,
     latents_of,
     mean_score,
     named_metrics,
@@ -94,12 +96,12 @@ def make_text_gan(
         their root mean square: StackGAN's conditioning augmentation (Zhang et al. 2016, arXiv:1612.03242) with a fixed
         deviation.
       penalty: added to the discriminator's loss, its weight included. Its critic is the discriminator with text, key
-        and model state fixed, on unaugmented images.
+        and model state fixed, after the augmentation, as for `make_gan`.
       penalty_weight: of the penalty as a whole; a schedule counts the discriminator's own updates.
       augment: `(samples, key) -> samples`, or an `Augment`, as for `make_gan`.
       d_steps: discriminator updates to one generator update.
       ema_decay: decay of the moving average of generator and encoder, which `sample` then uses; None for none. A
-        schedule counts generator updates.
+        schedule counts generator updates. A number lies in [0, 1).
 
     Returns:
       The `GAN`. Metrics: those of `make_gan`, `mismatched_score` and `mismatched_share` (the share of rows that have a
@@ -113,13 +115,14 @@ def make_text_gan(
         raise ValueError(f"mismatch_weight={mismatch_weight} must lie in 0..1")
     if swap not in ("image", "text"):
         raise ValueError(f"swap={swap!r}: there are 'image', 'text'")
-    if min(interpolation_weight, mode_seeking_weight, condition_noise) < 0:
+    if not all(weight >= 0 for weight in (interpolation_weight, mode_seeking_weight, condition_noise)):
         raise ValueError(
             f"interpolation_weight={interpolation_weight}, mode_seeking_weight={mode_seeking_weight}, "
             f"condition_noise={condition_noise}: 0 or more expected"
         )
     if d_steps < 1:
         raise ValueError(f"d_steps={d_steps} must be at least 1")
+    check_decay(ema_decay)
     if penalty is not None:
         check_penalty(*discriminator)
     augment = as_augment(augment)
@@ -206,12 +209,14 @@ def make_text_gan(
             else:
                 value = loss.discriminator(real_scores, fake_scores)
             metrics |= loss.estimate(real_scores, fake_scores)
-            metrics |= augment.update(augment_state, real_scores)
+            if augment_state:
+                metrics |= augment.update(augment_state, decided(loss, real_scores, fake_scores))
             if penalty is not None:
-
-                def critic(samples):
-                    return score(look(samples, start, keys[6])[0], embedding, start, keys[9])[0]
-
+                critic = augmented_critic(
+                    lambda samples: score(look(samples, start, keys[6])[0], embedding, start, keys[9])[0],
+                    of_real=lambda samples: augment.apply(augment_state, samples, keys[5]),
+                    of_fake=lambda samples: augment.apply(augment_state, samples, keys[7]),
+                )
                 # Computed in every update: inside lax.cond it costs more on a CPU than it saves.
                 metrics["penalty"] = penalty(critic, real, fake, keys[12])
                 value += value_at(penalty_weight, d.step) * metrics["penalty"]

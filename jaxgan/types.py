@@ -76,7 +76,8 @@ class Augment(NamedTuple):
     Attributes:
       init: what it starts with: scalars by name, which are logged; `{}` for one that does not adapt.
       apply: `(state, samples, key) -> samples`.
-      update: `(state, real_scores) -> state`, after each pass of the discriminator over real samples.
+      update: `(state, real_scores) -> state`, after each pass of the discriminator over real samples. Their scores are
+        counted from where the loss decides: positive for those it takes for real. Not called without a state.
     """
 
     init: Metrics

@@ -8,7 +8,23 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jaxgan.augment import AUGMENTATIONS, ada_update, adaptive, adaptive_augment, diff_augment, named_augmentation
+from jaxgan.augment import (
+    AUGMENTATIONS,
+    ada_update,
+    adaptive,
+    adaptive_augment,
+    decision_score,
+    diff_augment,
+    named_augmentation,
+)
+from jaxgan.divergences import DIVERGENCES, f_gan_loss
+from jaxgan.losses import (
+    LOSSES,
+    hinge_generator_loss,
+    least_squares_discriminator_loss,
+    minimax_discriminator_loss,
+)
+from jaxgan.types import AdversarialLoss
 
 KEY = jax.random.key(0)
 PICTURE = np.random.default_rng(0).uniform(-1.0, 1.0, (16, 12, 3)).astype(np.float32)
@@ -72,26 +88,35 @@ def test_color_is_brightness_first():
     assert len(np.unique((many("color") - PICTURE).std((1, 2, 3)).round(4))) > 100
 
 
-def test_translation_is_each_of_the_shifts_and_fills_with_zero():
+def authors_size(size, ratio):
+    """mit-han-lab/data-efficient-gans DiffAugment_pytorch.py, rand_translation and rand_cutout."""
+    return int(size * ratio + 0.5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 11), (28, 4), (7, 3)])
+def test_translation_is_each_of_the_authors_shifts_and_fills_with_zero(height, width):
+    picture = np.random.default_rng(1).uniform(0.5, 1.0, (height, width, 1)).astype(np.float32)
+    down_most, right_most = authors_size(height, 0.125), authors_size(width, 0.125)
     shifts = {}
-    for down in range(-2, 3):  # 16 // 8
-        for right in range(-1, 2):  # 12 // 8
-            shifted = np.zeros_like(PICTURE)
-            rows, columns = slice(max(down, 0), 16 + min(down, 0)), slice(max(right, 0), 12 + min(right, 0))
-            sources = slice(max(-down, 0), 16 - max(down, 0)), slice(max(-right, 0), 12 - max(right, 0))
-            shifted[rows, columns] = PICTURE[sources]
+    for down in range(-down_most, down_most + 1):
+        for right in range(-right_most, right_most + 1):
+            shifted = np.zeros_like(picture)
+            rows, columns = slice(max(down, 0), height + min(down, 0)), slice(max(right, 0), width + min(right, 0))
+            sources = slice(max(-down, 0), height - max(down, 0)), slice(max(-right, 0), width - max(right, 0))
+            shifted[rows, columns] = picture[sources]
             shifts[shifted.tobytes()] = 0
-    for image in many("translation"):
+    expected = 40
+    for image in many("translation", picture, expected * len(shifts)):
         shifts[image.tobytes()] += 1  # a KeyError for any other picture
-    assert len(shifts) == 15
-    assert min(shifts.values()) > 5 and max(shifts.values()) < 35  # 17 of each expected
+    assert len(shifts) == (2 * down_most + 1) * (2 * right_most + 1)
+    assert min(shifts.values()) > 15 and max(shifts.values()) < 75
 
 
-@pytest.mark.parametrize("size", [8, 6])
+@pytest.mark.parametrize("size", [8, 6, 7, 5])
 def test_cutout_is_each_of_the_authors_rectangles(size):
     """By the authors' own way of saying it: a grid of half the size around a drawn middle, pushed back to the edges."""
     picture = 1.0 + np.arange(size * size, dtype=np.float32).reshape(size, size, 1)
-    hole = size // 2
+    hole = authors_size(size, 0.5)
     middles = range(size + (1 - hole % 2))
     holes = {}
     for row in middles:
@@ -104,7 +129,7 @@ def test_cutout_is_each_of_the_authors_rectangles(size):
     assert len(holes) == len(middles) ** 2
     for image in many("cutout", picture, 2048):
         holes[image.tobytes()] += 1
-    assert min(holes.values()) > 5  # 25 and 57 of each expected
+    assert min(holes.values()) > 5  # 25 of each expected and more
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -215,6 +240,28 @@ def test_adaptive_augment_follows_the_scores_of_a_batch():
     np.testing.assert_array_equal(augment.apply(augment.init, images, KEY), images)
     changed = jnp.any(augment.apply(state, images, KEY) != 0, axis=(1, 2, 3)).mean()
     assert float(changed) == pytest.approx(0.2, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("loss", "score"),
+    [
+        *((LOSSES[name], 0.0) for name in ("minimax", "non_saturating", "hinge")),
+        (LOSSES["least_squares"], 0.5),
+        (AdversarialLoss(partial(least_squares_discriminator_loss, fake_target=-1.0), hinge_generator_loss), 0.0),
+        # With t = 0.9 instead of 1 the best discriminator says 0.45 there, whose logit is -0.2007.
+        (AdversarialLoss(partial(minimax_discriminator_loss, label_smoothing=0.1), hinge_generator_loss), -0.2007),
+        *((LOSSES[name], None) for name in ("wasserstein", "relativistic", "relativistic_average")),
+    ],
+)
+def test_where_a_loss_decides(loss, score):
+    assert decision_score(loss) == (None if score is None else pytest.approx(score, abs=1 / 64))
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_an_f_gan_decides_at_the_threshold(name):
+    """Nowozin et al. 2016, section 2.4: `T = g(v)` above f'(1) is taken for real."""
+    score = decision_score(f_gan_loss(name))
+    assert float(DIVERGENCES[name].activation(jnp.float32(score))) == pytest.approx(DIVERGENCES[name].threshold)
 
 
 def test_an_augmentation_by_flag():

@@ -326,9 +326,11 @@ def test_what_does_not_fit_is_refused_in_one_line():
         small_cyclegan(discriminators={"a": critic(1.0), "c": critic(1.0)})
     with pytest.raises(ValueError, match="cycle_weight has a, but needs a and b"):
         small_cyclegan(cycle_weight={"a": 1.0})
-    for changes in ({"cycle_weight": -1.0}, {"identity_weight": -0.5}, {"pool_size": -1}):
-        with pytest.raises(ValueError, match=r"=-[0-9.]+.*0 or more expected"):
+    for changes in ({"cycle_weight": -1.0}, {"identity_weight": -0.5}, {"pool_size": -1}, {"identity_weight": np.nan}):
+        with pytest.raises(ValueError, match=r"=(-[0-9.]+|nan).*0 or more expected"):
             small_cyclegan(**changes)
+    with pytest.raises(ValueError, match=r"ema_decay=2 is not in \[0, 1\)"):
+        small_cyclegan(ema_decay=2)
     gan = small_cyclegan()
     with pytest.raises(ValueError, match=r"b_to_a makes \(3, 3, 2, 2\) of b's \(3, 3, 2, 2\), but a is \(4, 3, 2, 2\)"):
         gan.init(jax.random.key(0), {"a": noise(1), "b": noise(2, number=3)})

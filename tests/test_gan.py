@@ -10,12 +10,14 @@ import pytest
 from flax import linen as nn
 
 from jaxgan import optim
+from jaxgan.augment import adaptive_augment
 from jaxgan.gan import make_gan
 from jaxgan.losses import LOSSES
 from jaxgan.networks.base import from_linen
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
-from jaxgan.penalties import gradient_penalty, r1_penalty
+from jaxgan.penalties import gradient_penalty, r1_penalty, r2_penalty
 from jaxgan.sharding import compile_step, data_mesh
+from jaxgan.steps import step_keys
 from jaxgan.types import Augment, Network
 
 
@@ -255,23 +257,156 @@ def test_a_network_is_refreshed_once_in_each_of_its_own_updates():
     assert int(state.generator.model_state["refreshed"]) == 1
 
 
-def test_an_adaptive_augmentation_lives_in_the_state():
+@pytest.mark.parametrize("loss", ["non_saturating", "least_squares", "wasserstein"])
+def test_an_adaptive_augmentation_lives_in_the_state(loss):
+    """And adapts to scores of augmented real samples, counted from where the loss decides."""
     augment = Augment(
         {"chance": 0.25},
         lambda state, samples, key: samples + state["chance"],
-        lambda state, real_scores: {"chance": state["chance"] + 0.5 * jnp.mean(jnp.sign(real_scores))},
+        lambda state, real_scores: {"chance": state["chance"] + jnp.mean(real_scores)},
     )
-    gan = small_gan("wasserstein", augment=augment)
+    gan = small_gan(loss, augment=augment)
     state = gan.init(jax.random.key(0), POINTS)
     assert float(state.augment_state["chance"]) == 0.25
     moved, metrics = gan.d_step(state, POINTS)
     scores, _ = mlp_discriminator((8,)).apply(
         state.discriminator.params, {}, POINTS["image"] + 0.25, train=True
     )  # what it sees is augmented with the chance before the update
-    expected = 0.25 + 0.5 * np.sign(np.asarray(scores)).mean()
-    assert float(moved.augment_state["chance"]) == float(metrics["chance"]) == pytest.approx(expected)
+    decides = {"non_saturating": 0.0, "least_squares": 0.5, "wasserstein": float(metrics["fake_score"])}[loss]
+    expected = 0.25 + float(np.mean(scores)) - decides
+    assert float(moved.augment_state["chance"]) == float(metrics["chance"]) == pytest.approx(expected, abs=1e-6)
     after_g, _ = gan.g_step(moved, POINTS)
     assert float(after_g.augment_state["chance"]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("loss", "real", "moves"),
+    [
+        ("wasserstein", -8.0, 1),
+        ("wasserstein", -16.0, -1),
+        ("relativistic", -8.0, 1),
+        ("relativistic_average", -12.2, 0),
+    ],
+)
+def test_a_loss_without_a_zero_adapts_the_augmentation_to_differences(loss, real, moves):
+    """All scores below zero say nothing: a real score of -8 against -12.2 is sure, -12.2 undecided, -16 deceived."""
+    generator = Network(
+        lambda key, z: ({"b": jnp.full((), -12.2)}, {}),
+        lambda p, s, z, *, train, key=None: (jnp.ones((len(z), 4, 4, 1)) * p["b"], s),
+    )
+    discriminator = Network(
+        lambda key, x: ({"w": jnp.ones(())}, {}),
+        lambda p, s, x, *, train, key=None: (p["w"] * x.mean(axis=(1, 2, 3)), s),
+    )
+    augment = adaptive_augment("translation", target=0.0, ramp_images=80)  # 8 images: a tenth
+    still = augment._replace(apply=lambda state, samples, key: samples)
+    gan = small_gan(loss, generator, discriminator, augment=still)
+    batch = {"image": jnp.full((8, 4, 4, 1), real)}
+    state = gan.init(jax.random.key(0), batch).replace(augment_state={"augment_probability": jnp.float32(0.5)})
+    adapted, _ = gan.d_step(state, batch)
+    assert float(adapted.augment_state["augment_probability"]) == pytest.approx(0.5 + 0.1 * moves)
+
+
+def noisy(samples, key):
+    """An augmentation whose gradient depends on its draw and on where it is taken, so that no other passes for it."""
+    return jnp.sin(samples * (1.0 + jax.random.uniform(key, (len(samples), 1))))
+
+
+def gradient_norms(score, augment, samples):
+    """Of what the loss sees of each sample in the sample itself, by central differences in float64 on the host."""
+    norms = []
+    for row in range(len(samples)):
+        slopes = []
+        for feature in range(samples.shape[1]):
+            step = np.zeros_like(samples)
+            step[row, feature] = 1e-6
+            difference = score(augment(samples + step)) - score(augment(samples - step))
+            slopes.append(difference[row] / 2e-6)
+        norms.append(np.linalg.norm(slopes))
+    return np.array(norms)
+
+
+@pytest.mark.parametrize("which", ["r1", "r2", "between"])
+def test_a_penalty_sees_what_the_loss_sees(which):
+    """Its gradients are those of the discriminator after the augmentation, in the samples before it: StyleGAN2-ADA
+    training/loss.py, DiffAugment-stylegan2 training/loss.py (ns_DiffAugment_r1), R3GAN/Trainer.py.
+
+    R1 with the draw that the loss has of the real samples, R2 with that of the generated ones.
+    """
+    penalties = {
+        "r1": lambda critic, real, fake, key: r1_penalty(critic, real),
+        "r2": lambda critic, real, fake, key: r2_penalty(critic, fake),
+        "between": gradient_penalty,
+    }
+    generator = Network(
+        lambda key, z: ({"b": jnp.array([0.7, -0.4])}, {}),
+        lambda p, s, z, *, train, key=None: (jnp.broadcast_to(p["b"], (len(z), 2)), s),
+    )
+    gan = small_gan("wasserstein", generator, penalty=penalties[which], augment=noisy)
+    state = gan.init(jax.random.key(0), POINTS)
+    _, metrics = gan.d_step(state, POINTS)
+    real, fake = np.float64(POINTS["image"]), np.broadcast_to(np.float64([0.7, -0.4]), (8, 2))
+    real_key, _, fake_key, _, penalty_key = step_keys(state.key, 0, state.discriminator, 5)
+    between = real + np.float64(jax.random.uniform(penalty_key, (8, 1))) * (fake - real)
+    samples, drawn = {"r1": (real, real_key), "r2": (fake, fake_key), "between": (between, real_key)}[which]
+    params = jax.tree.map(np.float64, state.discriminator.params)
+    factors = 1.0 + np.float64(jax.random.uniform(drawn, (8, 1)))
+
+    def score(points):
+        hidden = points @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"]
+        hidden = np.where(hidden > 0, hidden, 0.2 * hidden)
+        return (hidden @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"])[:, 0]
+
+    norms = gradient_norms(score, lambda points: np.sin(points * factors), samples)
+    expected = np.mean((norms - 1) ** 2) if which == "between" else np.mean(norms**2) / 2
+    assert float(metrics["penalty"]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_without_an_augmentation_a_penalty_costs_what_it_did():
+    """The program of a step is that of a critic that is the discriminator's score and nothing else."""
+
+    def lowered(critic_of):
+        penalty = lambda critic, real, fake, key: (
+            r1_penalty(critic_of(critic), real) + r2_penalty(critic_of(critic), fake)
+        )
+        gan = small_gan(penalty=penalty)
+        return gan.d_step.lower(jax.eval_shape(gan.init, jax.random.key(0), POINTS), POINTS).compile().cost_analysis()
+
+    plain = lambda critic: lambda samples: critic(samples)  # without `of_fake`
+    assert lowered(lambda critic: critic) == lowered(plain)
+
+
+@pytest.mark.parametrize("decay", [float("nan"), 1.0, 2, -1.0, float("inf")])
+def test_a_decay_out_of_range_is_refused(decay):
+    with pytest.raises(ValueError, match=r"ema_decay=\S+ is not in \[0, 1\)"):
+        small_gan(ema_decay=decay)
+
+
+def test_the_generator_may_draw_more_samples_than_the_discriminator():
+    """pfnet-research/sngan_projection updater.py, n_gen_samples: of each condition equally many."""
+    seen = []
+
+    def noted(network):
+        def apply(params, model_state, samples, condition, *, train, key=None):
+            jax.debug.callback(lambda condition: seen.append(condition.tolist()), condition)
+            inputs = jnp.concatenate([samples, condition[:, None]], axis=1)
+            return network.apply(params, model_state, inputs, train=train, key=key)
+
+        init = lambda key, samples, condition: network.init(key, jnp.zeros((1, samples.shape[1] + 1)))
+        return Network(init, apply)
+
+    networks = noted(mlp_generator((8,), features=2)), noted(mlp_discriminator((8,)))
+    gan = small_gan("relativistic", *networks, g_batch_multiple=3, d_steps=2)  # whose scores come in pairs
+    batch = {"image": POINTS["image"][:2], "condition": jnp.array([5.0, 7.0])}
+    state = gan.init(jax.random.key(0), batch)
+    whole, _ = gan.train_step(state, (batch, batch))
+    jax.effects_barrier()
+    assert sorted(set(map(tuple, seen))) == [(5.0, 5.0, 5.0, 7.0, 7.0, 7.0), (5.0, 7.0)]
+    parts, _ = gan.d_step(gan.d_step(state, batch)[0], batch)
+    parts, _ = gan.g_step(parts, batch)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), whole.generator, parts.generator)
+    with pytest.raises(ValueError, match="g_batch_multiple=0"):
+        small_gan(g_batch_multiple=0)
 
 
 def test_a_penalty_on_a_discriminator_that_mixes_its_batch_is_refused():

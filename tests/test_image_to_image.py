@@ -262,6 +262,33 @@ def test_batch_norm_says_that_it_mixes_the_batch():
     assert not any(network.mixes_batch for network, _ in NETWORKS.values())
 
 
+def test_dropout_is_after_the_three_smallest_layers_up_in_training_alone():
+    """phillipi/pix2pix models.lua: d1_, d2_ and d3_ of its U-Nets, those of 256 and those of 128 pixels."""
+    network = unet_generator(channels=1, width=2, levels=5, dropout=0.5)
+    inputs = images(0, channels=1)
+    params = filled(unet_generator(channels=1, width=2, levels=5), inputs)
+
+    def without(level):
+        """Parameters in which the layers up from smaller sizes give zeros, of which dropout leaves zeros."""
+        return params | {
+            f"up_{above}": jax.tree.map(np.zeros_like, params[f"up_{above}"]) for above in range(level + 1, 5)
+        }
+
+    draw = jax.jit(lambda params, key: network.apply(params, {}, inputs, train=True, key=key)[0])
+    first, second = (np.asarray(draw(params, jax.random.key(seed))) for seed in (0, 1))
+    assert np.abs(first - second).max() > 1e-4
+    # With the three smallest layers up at zero nothing random is left.
+    three = without(1)
+    np.testing.assert_array_equal(draw(three, jax.random.key(0)), draw(three, jax.random.key(1)))
+    two = without(2)  # the third of them is left
+    assert np.abs(np.asarray(draw(two, jax.random.key(0))) - np.asarray(draw(two, jax.random.key(1)))).max() > 1e-4
+    evaluated = jax.jit(lambda params: network.apply(params, {}, inputs, train=False)[0])  # takes no key
+    np.testing.assert_allclose(evaluated(three), draw(three, jax.random.key(0)), rtol=1e-5, atol=1e-6)
+    assert np.abs(evaluated(params) - first).max() > 1e-4
+    with pytest.raises(ValueError, match=r"dropout=1.5 is not in \[0, 1\)"):
+        unet_generator(channels=1, dropout=1.5)
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match="'bilinear': there are transposed, resize"):
         residual_generator(channels=1, upsampling="bilinear")  # pyright: ignore[reportArgumentType]

@@ -25,7 +25,7 @@ ALLOWED = {
     "image_pool": set(),
     "state": {"image_pool"},
     "networks": set(),
-    "steps": {"state", "optim"},
+    "steps": {"state", "optim", "augment"},
     "gan": {"state", "steps", "losses", "optim"},
     "text_gan": {"state", "steps", "losses", "optim"},
     "cyclegan": {"state", "steps", "losses", "optim", "image_pool"},

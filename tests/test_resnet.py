@@ -59,9 +59,13 @@ def test_a_block_that_keeps_its_size_adds_to_its_input():
     np.testing.assert_allclose(block.apply({"params": params}, MAPS, train=True), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_score_is_linear_in_the_sum_over_all_places():
-    """With the last block's convolutions at zero, what enters it reaches the sum; a bias of its own is added once."""
-    network = resnet_discriminator(32, width=2)
+@pytest.mark.parametrize("pooling", ["sum", "mean"])
+def test_the_score_is_linear_in_the_sum_over_all_places(pooling):
+    """With the last block's convolutions at zero, what enters it reaches the sum; a bias of its own is added once.
+
+    The sum is SNGAN's (dis_models/snresnet_32.py), the mean WGAN-GP's (gan_cifar_resnet.py).
+    """
+    network = resnet_discriminator(32, width=2, pooling=pooling)
     images = jax.random.normal(jax.random.key(4), (2, 32, 32, 1))
     params, state = jax.jit(network.init)(jax.random.key(5), images)
     for index in (2, 3):
@@ -71,7 +75,8 @@ def test_the_score_is_linear_in_the_sum_over_all_places():
         block = DownBlock(2, "none", first=index == 0)
         hidden = block.apply({"params": params[f"block_{index}"]}, hidden, train=True)
     params["score"]["bias"] = jnp.array([0.25])
-    expected = np.maximum(hidden, 0).sum((1, 2)) @ np.asarray(params["score"]["kernel"])[:, 0] + 0.25
+    pooled_maps = getattr(np.maximum(hidden, 0), pooling)((1, 2))
+    expected = pooled_maps @ np.asarray(params["score"]["kernel"])[:, 0] + 0.25
     np.testing.assert_allclose(network.apply(params, state, images, train=True)[0], expected, rtol=1e-4, atol=1e-4)
 
 
@@ -115,6 +120,25 @@ def test_initialisers_of_both_papers():
         limit = np.sqrt(numerator / fans)
         assert 0.98 * limit < float(jnp.abs(kernel).max()) <= limit, name
         assert float(kernel.std()) == pytest.approx(limit / np.sqrt(3), rel=0.05), name
+    # tflib/ops/batchnorm.py and chainer's BatchNormalization: scales start at 1.
+    for place in (params["norm"], params["block_0"]["norm_0"], params["block_2"]["norm_1"]):
+        np.testing.assert_array_equal(place["BatchNorm_0"]["scale"], np.ones(32))
+
+
+def test_labels_start_as_the_authors_have_them():
+    """pfnet-research/sngan_projection: Glorot's uniform for the table and the score, and no label at the last norm."""
+    labels, classes = jnp.zeros(2, jnp.int32), 40
+    generator = resnet_generator(32, channels=1, width=2, num_classes=classes)
+    params = jax.eval_shape(generator.init, jax.random.key(1), LATENTS, labels)[0]
+    assert params["norm"].keys() == {"BatchNorm_0"}
+    assert params["block_2"]["norm_1"].keys() == {"affine"}
+    discriminator = resnet_discriminator(32, width=24, num_classes=classes)
+    images = jnp.zeros((2, 32, 32, 1))
+    score = jax.jit(lambda key: discriminator.init(key, images, labels)[0]["score"])(jax.random.key(2))
+    for layer, fans in (("projection", classes + 24), ("score", 24 + 1)):
+        kernel, limit = score[layer]["kernel"], np.sqrt(6 / fans)
+        assert 0.9 * limit < float(jnp.abs(kernel).max()) <= limit, layer
+        assert float(kernel.std()) == pytest.approx(limit / np.sqrt(3), rel=0.2), layer
 
 
 def test_what_has_a_norm_and_mixes_its_batch():
@@ -203,5 +227,7 @@ def test_what_it_has_no_networks_for():
         resnet_discriminator(28)
     with pytest.raises(ValueError, match="'group': there are batch, instance, layer, none"):
         resnet_discriminator(32, norm="group")
+    with pytest.raises(ValueError, match="unknown pooling 'max': there are sum, mean"):
+        resnet_discriminator(32, pooling="max")
     with pytest.raises(ValueError, match="64 x 64, not"):
         resnet_discriminator(64, width=2).init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))

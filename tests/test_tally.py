@@ -85,6 +85,32 @@ def test_the_first_that_was_not_finite_is_named(changes, complaint):
     assert "--debug-nans names the operation; --on-nonfinite skip" in str(error.value)
 
 
+@pytest.mark.parametrize("part", ["ema_params", "ema_model_state"])
+def test_an_average_that_is_not_finite_stops_the_run(part):
+    """No metric shows it, but it is what samples are drawn with."""
+
+    def averaging(state, batches):
+        moved, metrics = train_step(state, batches)
+        new = {"layer_0": {"kernel": getattr(state, part)["layer_0"]["kernel"] * batches[0]["average"][0]}}
+        return moved.replace(**{part: new}), metrics
+
+    gan = GAN_OF_NUMBERS._replace(train_step=averaging)
+
+    def after(averages, **options):
+        state = init(jax.random.key(0), {}).replace(**{part: {"layer_0": {"kernel": jnp.ones((2, 2))}}})
+        tally = Tally(gan, RunConfig(**options), data_mesh(1), state, batch(average=1.0))
+        for average in averages:
+            state = tally.update(state, batch(average=average))
+        return tally, state
+
+    tally, _ = after((2.0, np.inf))
+    with pytest.raises(NonFiniteError, match=f"^step 2: {part}/layer_0/kernel is not finite. Lower"):
+        tally.read()
+    tally, state = after((2.0, np.nan, 3.0), on_nonfinite="skip")
+    np.testing.assert_array_equal(getattr(state, part)["layer_0"]["kernel"], np.full((2, 2), 6.0))
+    assert tally.read()[0]["skipped"] == 1.0
+
+
 def test_a_skipped_update_moves_only_the_counts():
     tally, state = start(on_nonfinite="skip")
     state = tally.update(state, batch(kernel=2.0))

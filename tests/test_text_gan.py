@@ -21,10 +21,10 @@ from jaxgan.networks.base import from_linen
 from jaxgan.networks.conditional import conditional_dcgan_generator
 from jaxgan.networks.mlp import MLP
 from jaxgan.networks.text_to_image import slot_encoder, text_discriminator
-from jaxgan.penalties import r1_penalty
+from jaxgan.penalties import r1_penalty, r2_penalty
 from jaxgan.text import Vocabulary
 from jaxgan.text_gan import make_text_gan, wrong_pairs
-from jaxgan.types import Network, TextDiscriminator
+from jaxgan.types import Augment, Network, TextDiscriminator
 
 
 def network(params, function):
@@ -252,6 +252,18 @@ def test_the_penalty_sees_image_and_text_and_is_weighted():
         assert float(metrics["d_loss"]) == pytest.approx(w * (0.5 * 2 - 1) + (3 + n) * 0.5 * w**2)
 
 
+def test_a_penalty_and_an_adaptive_augmentation_see_what_the_loss_sees():
+    """D(A(x), t) = x . t / 2 with unit embeddings: half the gradient of D. Scores 1/2 against (2, 2) . t / 2 = 1."""
+    augment = Augment(
+        {"mean": 0.0}, lambda state, x, key: 0.5 * x, lambda state, real_scores: {"mean": jnp.mean(real_scores)}
+    )
+    penalty = lambda critic, real, fake, key: r1_penalty(critic, real) + 10 * r2_penalty(critic, fake)
+    gan = by_hand(augment=augment, penalty=penalty)
+    _, metrics = gan.d_step(start(gan), BATCH)
+    assert float(metrics["penalty"]) == pytest.approx(11 * 0.5**2 / 2)
+    assert float(metrics["mean"]) == pytest.approx(0.5 - 1.0)
+
+
 def test_augmentation_is_on_real_wrong_and_fake():
     gan = by_hand(augment=lambda x, key: 0.5 * x)
     _, metrics = gan.d_step(start(gan), BATCH)
@@ -351,6 +363,8 @@ def test_refusals():
         ({"mismatch_weight": 1.5}, "mismatch_weight=1.5"),
         ({"swap": "both"}, "swap='both': there are 'image', 'text'"),
         ({"mode_seeking_weight": -1.0}, "mode_seeking_weight=-1"),
+        ({"condition_noise": math.nan}, "condition_noise=nan"),
+        ({"ema_decay": math.nan}, r"ema_decay=nan is not in \[0, 1\)"),
         ({"d_steps": 0}, "d_steps=0"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -1,6 +1,7 @@
 """Text encoders against formulas in NumPy, and the discriminator in two parts."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -105,10 +106,27 @@ def test_the_order_of_words_counts(name):
     assert np.abs(forth - back).max() > 1e-2
 
 
-@pytest.mark.parametrize("name", ["attentive", "recurrent"])
-def test_more_padding_changes_nothing(name):
+@every_encoder
+def test_padding_changes_nothing(name):
+    params = drawn(ENCODERS[name].init, TOKENS)
+    shorter = encoded(name, TOKENS[:, :3], params)
+    np.testing.assert_allclose(shorter, encoded(name, TOKENS, params), rtol=1e-5, atol=1e-7)
     longer = np.pad(TOKENS, ((0, 0), (0, 3)))
-    np.testing.assert_allclose(encoded(name, longer), encoded(name, TOKENS), rtol=1e-5, atol=1e-7)
+    if name == "slots":
+        with pytest.raises(ValueError, match="texts of 7 tokens, but this encoder was made for at most 4"):
+            encoded(name, longer, params)
+    else:
+        np.testing.assert_allclose(encoded(name, longer, params), shorter, rtol=1e-5, atol=1e-7)
+
+
+@every_encoder
+def test_an_exported_encoder_takes_any_number_of_texts_and_of_tokens(name):
+    network, params = ENCODERS[name], drawn(ENCODERS[name].init, TOKENS)
+    shape = jax.export.symbolic_shape("batch, tokens", constraints=["tokens <= 4"])
+    function = jax.jit(lambda tokens: network.apply(params, {}, tokens, train=False)[0])
+    program = jax.export.export(function, platforms=("cpu", "cuda", "tpu"))(jax.ShapeDtypeStruct(shape, jnp.int32))
+    for tokens in (TOKENS, TOKENS[:1, :3], np.tile(TOKENS, (2, 1))):
+        np.testing.assert_allclose(program.call(tokens), encoded(name, tokens, params), rtol=1e-5, atol=1e-6)
 
 
 @every_encoder

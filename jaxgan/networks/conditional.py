@@ -110,6 +110,7 @@ class ConditionalScore(nn.Module):
       num_classes: of labels; None for vectors.
       spectral_norm: whether all kernels, V with them, are spectrally normalized.
       dtype: what it computes in.
+      kernel_init: what the kernels, V with them, start with: N(0, 0.02), or Glorot's as in Miyato and Koyama's code.
 
     Papers: projection: Miyato and Koyama 2018, arXiv:1802.05637; concatenation: Reed et al. 2016, arXiv:1605.05396.
     """
@@ -118,22 +119,23 @@ class ConditionalScore(nn.Module):
     num_classes: int | None = None
     spectral_norm: bool = False
     dtype: DTypeLike = jnp.float32
+    kernel_init: nn.initializers.Initializer = _weights
 
     @nn.compact
     def __call__(self, maps: Array, condition: Array, *, train: bool) -> Array:
         del train
         conv, dense = (SpectralConv, SpectralDense) if self.spectral_norm else (Conv, nn.Dense)
         vectors = as_vectors(condition, self.num_classes)
-        options = {"dtype": self.dtype, "kernel_init": _weights}
+        options = {"dtype": self.dtype, "kernel_init": self.kernel_init}
         if self.conditioning == "projection":
-            flat = maps.reshape(len(maps), -1)
+            flat = maps.reshape(maps.shape[0], -1)
             wanted = dense(flat.shape[1], use_bias=False, name="projection", **options)(vectors)
             fit = jnp.sum(wanted * flat, axis=1, dtype=jnp.float32).astype(flat.dtype)
             return dense(1, name="score", **options)(flat)[:, 0] + fit
         told = nn.leaky_relu(dense(128, name="condition", **options)(vectors), 0.2)
         told = jnp.broadcast_to(told[:, None, None], (*maps.shape[:3], told.shape[1]))
         joint = conv(maps.shape[3], 1, name="joint", **options)(jnp.concatenate([maps, told], axis=3))
-        flat = nn.leaky_relu(joint, 0.2).reshape(len(maps), -1)
+        flat = nn.leaky_relu(joint, 0.2).reshape(maps.shape[0], -1)
         return dense(1, name="score", **options)(flat)[:, 0]
 
 

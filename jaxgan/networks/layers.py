@@ -26,24 +26,27 @@ class Norm(nn.Module):
         `layer`: over height, width and channels of each sample, as WGAN-GP's critic has it; `none`.
       dtype: of the output; statistics are float32. Scale and offset are one number a channel.
       affine: whether there are a scale and an offset at all.
+      deviation: standard deviation around 1 of the scales that batch norm starts with: 0.02 in DCGAN (Radford et al.
+        2015, arXiv:1511.06434) and CycleGAN, 0 in the residual networks of WGAN-GP and SNGAN. Layer norm's start at 1.
 
     Raises:
       ValueError: another kind.
 
     Papers: Ioffe and Szegedy 2015, arXiv:1502.03167; Ulyanov et al. 2016, arXiv:1607.08022; Ba et al. 2016,
-    arXiv:1607.06450. The scale starts at N(1, 0.02) under batch norm, as in DCGAN (Radford et al. 2015,
-    arXiv:1511.06434), and at 1 under layer norm.
+    arXiv:1607.06450.
     """
 
     kind: str
     dtype: DTypeLike = jnp.float32
     affine: bool = True
+    deviation: float = 0.02
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool) -> Array:
         options = {"epsilon": 1e-5, "dtype": self.dtype, "use_scale": self.affine, "use_bias": self.affine}
         if self.kind == "batch":
-            return nn.BatchNorm(use_running_average=not train, momentum=0.9, scale_init=_near_one, **options)(inputs)
+            near_one = lambda *shape: 1.0 + nn.initializers.normal(self.deviation)(*shape)
+            return nn.BatchNorm(use_running_average=not train, momentum=0.9, scale_init=near_one, **options)(inputs)
         if self.kind == "instance":
             return _standardized(inputs).astype(self.dtype)
         if self.kind == "layer":
@@ -73,10 +76,6 @@ def _standardized(inputs: Array) -> Array:
     return (wide - mean) * jax.lax.rsqrt(variance + 1e-5)
 
 
-def _near_one(key: Array, shape: Any, dtype: Any = jnp.float32) -> Array:
-    return 1.0 + nn.initializers.normal(0.02)(key, shape, dtype)
-
-
 SPECTRAL = "spectral"
 """The Linen collection of the power iteration's vectors: `u` `[features]`, under the path of the layer it is of."""
 
@@ -86,7 +85,8 @@ class _SpectralNorm(nn.Module):
     singular value.
 
     `W / sigma`, `sigma = v^T W u`, with u and `v = W u / |W u|` held constant: the gradient sees W in `sigma` too. No
-    pass changes u; `power_step` does.
+    pass changes u; `power_step` does. This v is made of the new u: sigma is half a power step ahead of the authors'
+    (Chainer) and of PyTorch's, which take the v that u was made of, and never smaller than theirs.
     """
 
     def param(self, name: str, *arguments: Any, **options: Any) -> Any:

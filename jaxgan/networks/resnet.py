@@ -9,6 +9,8 @@ with every halving, as in SNGAN's code, from `width` (64 there) at the full size
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
@@ -20,6 +22,8 @@ from jaxgan.networks.convolutions import Conv
 from jaxgan.networks.layers import Norm, SpectralConv, SpectralDense, check_norm
 from jaxgan.networks.resampling import average_pool, pooled_conv, upsample, upsampled_conv
 from jaxgan.types import Network
+
+Pooling = Literal["sum", "mean"]
 
 # Channels in multiples of the width: the generator's at 4x4 and after each block, the discriminator's after each block
 # that halves the size and after each that keeps it.
@@ -50,19 +54,18 @@ class UpBlock(nn.Module):
     def __call__(self, maps: Array, *labels: Array, train: bool) -> Array:
         bias = self.norm != "batch"  # batch norm takes a bias out again
         he = {"dtype": self.dtype, "kernel_init": _he}
-        hidden = nn.relu(_norm(self, "norm_0")(maps, *labels, train=train))
+        hidden = nn.relu(self._norm("norm_0")(maps, *labels, train=train))
         hidden = Conv(self.features, 3, use_bias=bias, function=upsampled_conv, name="layer_0", **he)(hidden)
-        hidden = nn.relu(_norm(self, "norm_1")(hidden, *labels, train=train))
+        hidden = nn.relu(self._norm("norm_1")(hidden, *labels, train=train))
         hidden = Conv(self.features, 3, name="layer_1", **he)(hidden)
         # The order of resampling and a 1x1 convolution does not matter, but for the cost.
         shortcut = Conv(self.features, 1, dtype=self.dtype, kernel_init=_glorot, name="shortcut")(maps)
         return upsample(shortcut) + hidden
 
-
-def _norm(network: UpBlock | ResNetGenerator, name: str) -> Norm | ConditionalNorm:
-    if network.num_classes is None:
-        return Norm(network.norm, network.dtype, name=name)
-    return ConditionalNorm(network.norm, network.num_classes, network.dtype, name=name)
+    def _norm(self, name: str) -> Norm | ConditionalNorm:
+        if self.num_classes is None:
+            return Norm(self.norm, self.dtype, deviation=0.0, name=name)
+        return ConditionalNorm(self.norm, self.num_classes, self.dtype, name=name)
 
 
 class DownBlock(nn.Module):
@@ -88,10 +91,10 @@ class DownBlock(nn.Module):
     def __call__(self, maps: Array, *, train: bool) -> Array:
         norm = "none" if self.first else self.norm
         he = {"dtype": self.dtype, "kernel_init": _he}
-        hidden = maps if self.first else nn.relu(Norm(norm, self.dtype, name="norm_0")(maps, train=train))
+        hidden = maps if self.first else nn.relu(self._norm("norm_0", norm)(maps, train=train))
         between = self.features if self.first else maps.shape[3]
         hidden = self.conv(between, 3, use_bias=norm != "batch", name="layer_0", **he)(hidden)
-        hidden = nn.relu(Norm(norm, self.dtype, name="norm_1")(hidden, train=train))
+        hidden = nn.relu(self._norm("norm_1", norm)(hidden, train=train))
         function = pooled_conv if self.halves else None
         hidden = self.conv(self.features, 3, function=function, name="layer_1", **he)(hidden)
         if not self.halves:
@@ -99,11 +102,15 @@ class DownBlock(nn.Module):
         shortcut = self.conv(self.features, 1, dtype=self.dtype, kernel_init=_glorot, name="shortcut")
         return shortcut(average_pool(maps)) + hidden
 
+    def _norm(self, name: str, kind: str) -> Norm:
+        return Norm(kind, self.dtype, deviation=0.0, name=name)
+
 
 class ResNetGenerator(nn.Module):
     """Latents `[B, latent_dim]`, and labels `[B]` if it has classes, to images `[B, size, size, channels]` in [-1, 1].
 
-    A linear layer to a 4x4 map, a block for every doubling, then norm, ReLU, 3x3 convolution and tanh.
+    A linear layer to a 4x4 map, a block for every doubling, then norm, ReLU, 3x3 convolution and tanh. The last norm is
+    not told the label, as in both authors' code.
 
     Attributes:
       size: 32, 64 or 128 pixels.
@@ -133,15 +140,15 @@ class ResNetGenerator(nn.Module):
         for index, width in enumerate(widths):
             block = UpBlock(width, self.norm, self.dtype, self.num_classes, name=f"block_{index}")
             hidden = block(hidden, *labels, train=train)
-        hidden = nn.relu(_norm(self, "norm")(hidden, *labels, train=train))
+        hidden = nn.relu(Norm(self.norm, self.dtype, deviation=0.0, name="norm")(hidden, train=train))
         return jnp.tanh(Conv(self.channels, 3, dtype=self.dtype, kernel_init=_glorot, name="image")(hidden))
 
 
 class ResNetDiscriminator(nn.Module):
     """Images `[B, size, size, channels]`, and labels `[B]` if it has classes, to raw scores `[B]`.
 
-    Blocks down to 8x8 (2x2 and 4x4 at 64 and 128 pixels), ReLU, the sum over all places, and a linear layer, or
-    `ConditionalScore`.
+    Blocks down to 8x8 (2x2 and 4x4 at 64 and 128 pixels), ReLU, the sum or the mean over all places, and a linear layer
+    or `ConditionalScore`.
 
     Attributes:
       size: 32, 64 or 128 pixels.
@@ -151,6 +158,7 @@ class ResNetDiscriminator(nn.Module):
       dtype: what it computes in; parameters are float32.
       num_classes: of labels, None without.
       conditioning: see `ConditionalScore`.
+      pooling: over all places: `sum` as in SNGAN, `mean` as in WGAN-GP.
     """
 
     size: int
@@ -160,6 +168,7 @@ class ResNetDiscriminator(nn.Module):
     dtype: DTypeLike = jnp.float32
     num_classes: int | None = None
     conditioning: Conditioning = "projection"
+    pooling: Pooling = "sum"
 
     @property
     def mixes_batch(self) -> bool:
@@ -176,10 +185,13 @@ class ResNetDiscriminator(nn.Module):
             place = {"first": index == 0, "halves": index < len(halving), "name": f"block_{index}"}
             block = DownBlock(self.width * multiple, self.norm, conv, dtype=self.dtype, **place)
             hidden = block(hidden, train=train)
-        hidden = nn.relu(hidden).sum((1, 2))
+        hidden = nn.relu(hidden)
+        hidden = hidden.sum((1, 2)) if self.pooling == "sum" else hidden.mean((1, 2))
         if self.num_classes is None:
             return dense(1, dtype=self.dtype, kernel_init=_glorot, name="score")(hidden)[:, 0]
-        score = ConditionalScore(self.conditioning, self.num_classes, self.spectral_norm, self.dtype, name="score")
+        score = ConditionalScore(
+            self.conditioning, self.num_classes, self.spectral_norm, self.dtype, _glorot, name="score"
+        )
         return score(hidden[:, None, None], *labels, train=train)
 
 
@@ -208,19 +220,22 @@ def resnet_discriminator(
     spectral_norm: bool = False,
     num_classes: int | None = None,
     conditioning: str = "projection",
+    pooling: Pooling = "sum",
     dtype: DTypeLike = jnp.float32,
 ) -> Network:
     """A `ResNetDiscriminator` as a `Network`; with batch norm it mixes its batch and can have no penalty.
 
-    WGAN-GP's takes a `gradient_penalty` and no norm (or `layer`), SNGAN's `spectral_norm` alone. It is told labels if
-    `num_classes` is given.
+    WGAN-GP's takes a `gradient_penalty`, no norm (or `layer`) and `pooling="mean"`, SNGAN's `spectral_norm` alone. It
+    is told labels if `num_classes` is given. Of 32 pixels SNGAN's authors have no bias in the score.
 
     Raises:
-      ValueError: a size, norm or conditioning it does not have.
+      ValueError: a size, norm, conditioning or pooling it does not have.
     """
+    if pooling not in get_args(Pooling):
+        raise ValueError(f"unknown pooling {pooling!r}: there are {', '.join(get_args(Pooling))}")
     how = check_conditioning(conditioning)
     return from_linen(
-        ResNetDiscriminator(_check_size(size), width, check_norm(norm), spectral_norm, dtype, num_classes, how)
+        ResNetDiscriminator(_check_size(size), width, check_norm(norm), spectral_norm, dtype, num_classes, how, pooling)
     )
 
 

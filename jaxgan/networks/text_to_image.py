@@ -48,7 +48,7 @@ class SlotEncoder(nn.Module):
     """Tokens `[B, L]` to embeddings `[B, features]`: a few numbers a word, side by side in order, and a perceptron.
 
     Words keep their places, which an average would lose: "a red circle above a blue square" is not "a blue circle above
-    a red square". Padding is zeros.
+    a red square". Padding is zeros, so that texts may be shorter than those it was made with, and not longer.
 
     Attributes:
       vocabulary_size: how many tokens there are, padding and unknown included.
@@ -66,7 +66,12 @@ class SlotEncoder(nn.Module):
     def __call__(self, tokens: Array, *, train: bool) -> Array:
         del train
         words = _embedded(tokens, self.vocabulary_size, self.word_features, self.dtype)
-        hidden = words.reshape(len(tokens), -1)
+        made = self.get_variable("params", "layer_0")  # none yet while the parameters are made
+        slots = tokens.shape[1] if made is None else made["kernel"].shape[0] // self.word_features
+        if tokens.shape[1] > slots:
+            raise ValueError(f"texts of {tokens.shape[1]} tokens, but this encoder was made for at most {slots}")
+        words = jnp.pad(words, ((0, 0), (0, slots - tokens.shape[1]), (0, 0)))
+        hidden = words.reshape(tokens.shape[0], slots * self.word_features)
         for index in range(2):
             layer = nn.Dense(self.features, dtype=self.dtype, kernel_init=_he, name=f"layer_{index}")
             hidden = nn.relu(layer(hidden))
@@ -138,7 +143,7 @@ class AttentiveEncoder(nn.Module):
         logits = nn.Dense(self.heads, dtype=self.dtype, name="queries")(read).astype(jnp.float32)
         weights = jnp.where(mask, nn.softmax(jnp.where(mask, logits, -1e30), axis=1), 0)
         values = nn.Dense(self.features // self.heads, use_bias=False, dtype=self.dtype, name="values")(words)
-        return jnp.einsum("blk,blf->bkf", weights, values).reshape(len(tokens), -1).astype(self.dtype)
+        return jnp.einsum("blk,blf->bkf", weights, values).reshape(tokens.shape[0], self.features).astype(self.dtype)
 
 
 def _read(words: Array, lengths: Array, features: int, dtype: DTypeLike) -> Array:
