@@ -461,9 +461,7 @@ class Trap:
 def test_the_digests_are_made_in_the_background(tmp_path, monkeypatch):
     threads = []
     original = digests.digests
-    monkeypatch.setattr(
-        digests, "digests", lambda *args: threads.append(threading.current_thread()) or original(*args)
-    )
+    monkeypatch.setattr(digests, "digests", lambda *args: threads.append(threading.current_thread()) or original(*args))
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, state_of(1))
     assert len(threads) == 1
@@ -488,7 +486,7 @@ def test_a_folder_of_any_name_is_written_and_read(tmp_path, name):
 
 def test_what_cannot_be_read_again_is_not_certified(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "_stored_arrays", lambda folder: {"key"})
-    with pytest.raises(CheckpointError, match="step 1 could not be saved in .*wrote no w"), Checkpoints(tmp_path) as c:
+    with pytest.raises(CheckpointError, match=r"step 1 could not be saved in .*wrote no w"), Checkpoints(tmp_path) as c:
         c.save(1, state_of(1))
     assert list(tmp_path.iterdir()) == []
 
