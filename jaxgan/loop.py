@@ -178,14 +178,14 @@ def fit(
                     continue
 
                 led(lambda: lock and lock.check())
-                unfinished = {} if looks else tally.unfinished()
+                seconds = time.perf_counter() - clock
+                unfinished = {} if looks else tally.unfinished() | {"seconds": seconds}
                 try:
                     metrics, count = tally.read()
                 except NonFiniteError as error:
                     good = checkpoints.latest_step()
                     last = f"the last good checkpoint is {checkpoints.folder / str(good)}" if good else "none was saved"
                     raise NonFiniteError(f"{error}; {last}") from None
-                seconds = time.perf_counter() - clock
                 metrics["steps_per_second"] = count / seconds
                 metrics["images_per_second"] = count * gan.d_steps * rows / seconds
                 if samples and draw is not None and leads:
@@ -210,8 +210,6 @@ def fit(
                         stops = stops or agree(signal.SIGTERM if alarms else 0)
                 if stops and evaluates and evaluate is not None and not scores:
                     unfinished["scores"] = 1.0  # by the next start: to score may take longer than a scheduler waits
-                if unfinished:
-                    unfinished["seconds"] = seconds
                 if saves or stops:
                     checkpoints.save(step, state, scores | {_UNFINISHED + name: x for name, x in unfinished.items()})
                 if stops or ends:
