@@ -49,7 +49,7 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
-            if self._made and self._is_there() and os.listdir(self._place) == [NAME]:
+            if self._is_there() and self._is_ours() and os.listdir(self._place) == [NAME]:
                 (self._place / NAME).unlink()  # nothing came of it: as if it had not been
                 for folder in self._made:
                     folder.rmdir()
@@ -69,12 +69,16 @@ class Lock:
                 f"{self.folder} was moved, deleted or replaced while the run went on: it stops, and what came after "
                 "its last checkpoint is lost"
             )
-        if not _same(self._file, self._place / NAME):
-            os.close(self._file)
+        if not self._is_ours():
+            before = self._file
             self._lock()
+            os.close(before)
 
     def _is_there(self) -> bool:
         return _same(self._opened, self._place, follow=True)
+
+    def _is_ours(self) -> bool:
+        return _same(self._file, self._place / NAME)
 
     def _lock(self) -> None:
         self._file = self._taken()

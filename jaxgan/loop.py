@@ -29,7 +29,7 @@ from jaxgan.lock import Lock
 from jaxgan.metrics.neighbours import pairwise_diversity
 from jaxgan.output import forgiving
 from jaxgan.sharding import data_mesh, place, replicated
-from jaxgan.start import set_aside, starting_step, weights_from
+from jaxgan.start import refuse_foreign, set_aside, starting_step, weights_from
 from jaxgan.tally import NonFiniteError, Tally
 from jaxgan.types import GAN, Batch, Batches
 
@@ -94,6 +94,7 @@ def fit(
     key = jax.random.key(config.seed)
 
     with contextlib.ExitStack() as stack:
+        led(lambda: refuse_foreign(folder))
         lock = None if config.check else led(lambda: stack.enter_context(Lock(folder)))
         first = batches(0)
         whole = _whole(first, config)
@@ -177,7 +178,6 @@ def fit(
                 if not (looks or stops):
                     continue
 
-                led(lambda: lock and lock.check())
                 seconds = time.perf_counter() - clock
                 unfinished = {} if looks else tally.unfinished() | {"seconds": seconds}
                 try:
@@ -188,6 +188,10 @@ def fit(
                     raise NonFiniteError(f"{error}; {last}") from None
                 metrics["steps_per_second"] = count / seconds
                 metrics["images_per_second"] = count * gan.d_steps * rows / seconds
+                scores = {}
+                if evaluates and evaluate is not None and not stops:
+                    scores = _numbers(evaluate(own_copy(state)))
+                led(lambda: lock and lock.check())  # after what may take long, before anything is written
                 if samples and draw is not None and leads:
                     outputs = gan.sample(own_copy(state), inputs)
                     if len(outputs) > 1:
@@ -196,10 +200,7 @@ def fit(
                     metrics |= watch.diversity(outputs)
                     for name, drawing in (panels(own_copy(state)) if panels else {}).items():
                         log.drawing(step, drawing, name)
-                scores = {}
-                if evaluates and evaluate is not None and not stops:
-                    scores = _numbers(evaluate(own_copy(state)))
-                    metrics |= scores
+                metrics |= scores
                 if looks:
                     losses = [name for name in metrics if name.endswith("loss")]
                     log.metrics(step, metrics, shown=[*losses, *scores])

@@ -40,7 +40,7 @@ class Forgiving:
         except (OSError, ValueError):  # a ValueError is how a stream says that it is closed
             stream, self._stream = self._stream, None
             # What the stream still holds would fail again when the interpreter ends, and give it the status 120.
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
                 _onto_null(stream.fileno())
             return None
 
