@@ -36,7 +36,9 @@ class RunConfig:
     num_steps: int = free(2000)  # generator updates in all; may grow when a run is resumed
     batch_size: int = 64  # examples to an update, over all devices
     seed: int = 0  # of weights, latents and data order
-    workdir: str | None = free(None)  # run folder; by default runs/<experiment> and what differs from the defaults
+    # run folder: new, empty (but for hidden files and logs) or this run's; by default runs/<experiment> and what
+    # differs from the defaults
+    workdir: str | None = free(None)
     resume: Literal["auto", "must", "never"] = free("auto")  # go on from a checkpoint if any; insist; or refuse
     init_from: str | None = None  # run folder whose weights to start from, at step 0 with fresh optimizers
     dtype: Literal["float32", "bfloat16"] = "float32"  # what the networks compute in; parameters stay float32

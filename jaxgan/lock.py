@@ -20,11 +20,14 @@ _PATIENCE = 0.3  # seconds for those who only look whether it is held
 
 
 class Lock:
-    """The exclusive lock of a folder, held while in its context; the folder is made where it is missing.
+    """The exclusive lock of a folder, held while in its context.
 
-    It is `flock` on the file `.lock` in the folder, so it ends with its process, however that ends, and the file may
-    stay: it says who holds the lock, or who did last. It keeps out other processes and other holders in this one. On a
-    network file system it holds between hosts where these pass `flock` on to the server: NFS under Linux does (as a
+    A folder that is missing is made, and removed again where nothing came to lie in it.
+
+    It is `flock` on the file `.lock` in the folder, which says who holds it. So it ends with its process, however that
+    ends: a file that a kill leaves behind locks nothing. It keeps out other processes and other holders in this one.
+
+    On a network file system it holds between hosts where these pass `flock` on to the server: NFS under Linux does (as a
     lock of the whole file), unless mounted with `nolock` or `local_lock`; Lustre if mounted with `flock`. Where there
     are no locks at all this is said, and nothing keeps a second run out.
 
@@ -49,14 +52,13 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
-            if self._is_there() and self._is_ours() and os.listdir(self._place) == [NAME]:
-                (self._place / NAME).unlink()  # nothing came of it: as if it had not been
-                for folder in self._made:
-                    folder.rmdir()
-            else:
-                os.ftruncate(self._file, 0)
+            if self._is_there() and self._is_ours():
+                (self._place / NAME).unlink()
         os.close(self._file)
         os.close(self._opened)
+        with contextlib.suppress(OSError):  # of what holds something
+            for folder in self._made:
+                folder.rmdir()
 
     def check(self) -> None:
         """To be called before something is written.
