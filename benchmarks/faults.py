@@ -4,9 +4,9 @@ A small run of experiments.gaussians_2d is started as a command, hit by one faul
 command, until `count` faults were injected; a run that ends in between is compared and a new one begun. A fault is
 survived if the process ended as it should, left every file whole, and the same command then went on from a
 checkpoint at most one interval old. In the end every run must hold what an unbroken one holds, bit for bit: the
-state, the metrics of each step once and in order, the pictures.
+state, the metrics and scores of each step once and in order, the images, the best checkpoint.
 
-    python -m benchmarks.faults --count 50
+    python -m benchmarks.faults --count 60
     python -m benchmarks.faults --count 40 --kinds flip cut delete full
 """
 
@@ -32,17 +32,55 @@ import numpy as np
 from PIL import Image
 
 from experiments import gaussians_2d
+from jaxgan.checkpoint import Checkpoints
 from jaxgan.report import read_metrics
 from jaxgan.run import open_run
 
-SIGNALS = {"kill": signal.SIGKILL, "terminate": signal.SIGTERM, "interrupt": signal.SIGINT}
+SIGNALS = {
+    "kill": signal.SIGKILL,
+    "terminate": signal.SIGTERM,
+    "interrupt": signal.SIGINT,
+    "hangup": signal.SIGHUP,
+    "user": signal.SIGUSR1,
+}
 # Between two lives of a process, to the newest checkpoint: a bit flipped, a file cut short, a file deleted.
 DAMAGES = ("flip", "cut", "delete")
-KINDS = (*SIGNALS, "interrupt_twice", "full", *DAMAGES)
+# At a step: a signal where images and scores are due, a kill before the first checkpoint, a second start meanwhile.
+PLACED = ("due", "early", "second")
+KINDS = (*SIGNALS, *PLACED, "interrupt_twice", "full", *DAMAGES)
 
 INTERVAL = 20  # steps between checkpoints
-SETTINGS = {"batch_size": 16, "width": 8, "log_every": 10, "sample_every": 40, "checkpoint_every": INTERVAL}
+DUE = 120  # steps between images, and between scores
+SETTINGS = {
+    "batch_size": 16,
+    "width": 8,
+    "log_every": 10,
+    "sample_every": DUE,
+    "evaluate_every": DUE,
+    "checkpoint_every": INTERVAL,
+    "best": "high_quality",
+}
 SECONDS = 120  # after which a process that should have ended hangs
+REFUSED = 1.0  # seconds after its imports in which a second start is refused
+
+# The command of the experiment, with the time of its imports said and a signal sent at a step.
+PLACING = """
+import os, sys, time
+from experiments import gaussians_2d
+from jaxgan import cli, tally
+
+step, number = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+
+def update(self, *arguments, update=tally.Tally.update):
+    state = update(self, *arguments)
+    if int(state.step) == step:
+        os.kill(os.getpid(), number)
+    return state
+
+tally.Tally.update = update
+print("imported", time.time(), flush=True)
+cli.run(gaussians_2d.Config, gaussians_2d.main)
+"""
 
 
 class Lost(Exception):
@@ -52,11 +90,15 @@ class Lost(Exception):
 class Life:
     """One process of a run, from its start to its end."""
 
-    def __init__(self, folder: Path, num_steps: int) -> None:
-        flags = SETTINGS | {"num_steps": num_steps, "num_devices": 1, "workdir": folder}
+    def __init__(
+        self, folder: Path, num_steps: int, *, place: tuple[int, int] | None = None, **settings: object
+    ) -> None:
+        """Starts it; `place` is a step and the signal that the process gets there."""
+        flags = SETTINGS | {"num_steps": num_steps, "num_devices": 1, "workdir": folder} | settings
+        program = ["-m", "experiments.gaussians_2d"] if place is None else ["-c", PLACING, *map(str, place)]
         arguments = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.gaussians_2d", *arguments],
+            [sys.executable, *program, *arguments],
             stdout=subprocess.PIPE,  # not a file: its size would be limited too
             stderr=subprocess.STDOUT,
             text=True,
@@ -134,6 +176,43 @@ def inject(kind: str, life: Life, chance: random.Random) -> None:
         raise Lost(f"status {status} instead of {expected[0]}: {life.said()[-1000:]}")
 
 
+def place(kind: str, folder: Path, num_steps: int, chance: random.Random) -> Life:
+    """Starts a process that meets its fault at a step, and checks how it ends."""
+    last = max(steps_in(folder), default=0)
+    if kind == "early":
+        life = Life(
+            folder,
+            num_steps,
+            place=(chance.randrange(DUE, 2 * DUE), signal.SIGKILL),
+            checkpoint_every=num_steps,
+            evaluate_every=num_steps,
+        )
+        expected = -signal.SIGKILL
+    elif kind == "due":
+        step = chance.choice([step for step in range(DUE, num_steps + 1, DUE) if step > last][:2] or [num_steps])
+        number = chance.choice([signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+        life = Life(folder, num_steps, place=(step, number))
+        expected = 128 + number
+    else:
+        life = Life(folder, num_steps, place=(chance.randrange(last + 1, num_steps), signal.SIGSTOP))
+        life.wait_for(lambda: is_stopped(life.process.pid))
+        second = Life(folder, num_steps, place=(0, 0))
+        status, ended = second.end(), time.time()
+        life.process.send_signal(signal.SIGCONT)
+        if status != 2 or f"is in use by process {life.process.pid} " not in second.said():
+            raise Lost(f"a second start ended with status {status}: {second.said()[-500:]}")
+        if (took := ended - float(second.said().split()[1])) > REFUSED:
+            raise Lost(f"a second start was refused {took:.1f} s after its imports")
+        expected = 0
+    if (status := life.end()) != expected:
+        raise Lost(f"status {status} instead of {expected}: {life.said()[-1000:]}")
+    return life
+
+
+def is_stopped(process: int) -> bool:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def damage(kind: str, folder: Path, chance: random.Random) -> str:
     """Damages one file of the newest checkpoint, and says what it did."""
     newest = folder / "checkpoints" / str(steps_in(folder)[-1])
@@ -172,25 +251,31 @@ def check_same(folder: Path, unbroken: Path) -> None:
         if np.asarray(a).tobytes() != np.asarray(b).tobytes():
             raise Lost(f"{jax.tree_util.keystr(path)} differs from the unbroken run")
     check_files(folder)
-    # A line is a mean over the steps since the line before; where a signal added one, the next mean is another.
-    lines, expected = (by_interval(path / "metrics.jsonl") for path in (folder, unbroken))
-    if missing := {step for _, step in expected} - {step for _, step in lines}:
-        raise Lost(f"steps missing in metrics.jsonl: {sorted(missing)}")
-    if differing := [interval for interval in lines.keys() & expected if lines[interval] != expected[interval]]:
-        raise Lost(f"metrics of the steps {sorted(differing)} differ from the unbroken run")
+    lines, expected = (untimed(path / "metrics.jsonl") for path in (folder, unbroken))
+    if lines.keys() != expected.keys():
+        raise Lost(f"steps missing in metrics.jsonl, or too many: {sorted(lines.keys() ^ expected.keys())}")
+    if differing := [step for step in lines if lines[step] != expected[step]]:
+        raise Lost(f"metrics of the steps {differing} differ from the unbroken run")
     pictures = [{path.name: path.read_bytes() for path in (f / "samples").glob("*.png")} for f in (folder, unbroken)]
     if pictures[0] != pictures[1]:
-        raise Lost("the pictures differ from those of the unbroken run")
+        raise Lost("the images differ from those of the unbroken run")
+    scores = [best(path) for path in (folder, unbroken)]
+    if scores[0] != scores[1]:
+        raise Lost(f"the best checkpoint and the last, with scores: {scores[0]} instead of {scores[1]}")
 
 
-def by_interval(path: Path) -> dict[tuple[int, int], dict[str, float]]:
-    """Lines of metrics by the step before and their own step, without those that measure time."""
-    found, before = {}, 0
-    for line in read_metrics(path):
-        values = {name: value for name, value in line.items() if not name.endswith("per_second")}
-        found[before, line["step"]] = values
-        before = line["step"]
-    return found
+def untimed(path: Path) -> dict[int, dict[str, float]]:
+    """Lines of metrics by their step, without those that measure time."""
+    return {
+        line["step"]: {name: value for name, value in line.items() if not name.endswith("per_second")}
+        for line in read_metrics(path)
+    }
+
+
+def best(folder: Path) -> list[tuple[int, dict[str, float]]]:
+    """The best checkpoint and the last, with their scores."""
+    with Checkpoints(folder / "checkpoints", best=str(SETTINGS["best"]), best_mode="max") as checkpoints:
+        return [(step, checkpoints.metrics(step)) for step in map(checkpoints.resolve, ("best", "last"))]
 
 
 def run_faults(
@@ -233,23 +318,34 @@ def run_faults(
             tell(f"{run.name} is the unbroken one, bit for bit")
 
     injected, number, run = 0, 0, folder / "run-0"
+
+    def new_run() -> Path:
+        nonlocal number
+        number += 1
+        return folder / f"run-{number}"
+
     while injected < count:
         kind = kinds[injected % len(kinds)]
-        life = Life(run, num_steps)
-        if kind in SIGNALS and chance.random() < 0.2:  # now and then while it starts
+        if kind == "early" and run.exists():
+            finish(run)
+            run = new_run()
+        before, told = steps_in(run), kind
+        life = None if kind in PLACED else Life(run, num_steps)
+        if life and kind in SIGNALS and chance.random() < 0.2:  # now and then while it starts
             time.sleep(chance.uniform(0.0, 5.0))
-        else:
+        elif life:
             life.wait_for_training()
             time.sleep(chance.uniform(0.0, 2.0))
-        if life.process.poll() is not None:  # it was faster
+        if life and life.process.poll() is not None:  # it was faster
             finish(run)
-            number += 1
-            run = folder / f"run-{number}"
+            run = new_run()
             continue
-        before = steps_in(run)
-        told = kind
         try:
-            inject(kind, life, chance)
+            if life:
+                before = steps_in(run)
+                inject(kind, life, chance)
+            else:
+                life = place(kind, run, num_steps, chance)
             check_files(run)
             after = steps_in(run)
             if before and (not after or after[-1] < before[-1]):
@@ -265,14 +361,17 @@ def run_faults(
             table[kind][0] += 1
         injected += 1
         tell(f"{injected}: {told}; checkpoints {', '.join(map(str, steps_in(run))) or 'none'}")
+        if max(steps_in(run), default=0) >= num_steps and kind != "due":
+            finish(run)
+            run = new_run()
     finish(run)
     return table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=50, help="faults in all")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(SIGNALS), metavar="KIND", help=str(KINDS))
+    parser.add_argument("--count", type=int, default=60, help="faults in all")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND", help=str(KINDS))
     parser.add_argument("--num-steps", type=int, default=600, help="of each run")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -7,21 +7,26 @@ arrays are numbers, everything else is JSON. Orbax is loaded with the first fold
 is wrong, or asks for help, does not wait for it.
 
 Orbax makes a step appear whole or not at all, but it does not notice when a byte of it changes later. So each step
-also holds `digests.json`, the BLAKE2b digest of every file, written in the background before the step appears and
-compared before anything is read.
+also holds `digests.json`, its number and the BLAKE2b digest of every file, written in the background before the step
+appears and compared before anything is read. They certify nothing that could not be read again: before, the arrays are
+looked up in what Orbax wrote.
+
+Orbax takes the folder's path for a pattern of names, TensorStore for a part of a URL. A path with other characters than
+those of ordinary names is therefore shown to them as a link of a plain name, in the folder for temporary files.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import operator
 import os
+import re
 import shutil
 import sys
-from collections.abc import Container, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +34,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Sharding, SingleDeviceSharding
 
-DIGESTS = "digests.json"
+from jaxgan import digests, files
+
+METRICS = "metrics/metrics"  # where Orbax keeps them in a step
 _LEFTOVERS = "*.orbax-checkpoint-tmp*"
 
 
@@ -82,6 +89,9 @@ class Checkpoints:
         self.keep, self.best, self.best_mode = keep, best, best_mode
         self._pending: int | None = None
         self._damaged: set[int] = set()
+        self._unwritten: set[str] = set()  # paths of the arrays of the save under way
+        self._resources = contextlib.ExitStack()
+        self._shown = self._resources.enter_context(_plainly_named(self.folder))
         self._open()
 
     def __enter__(self) -> Checkpoints:
@@ -129,15 +139,12 @@ class Checkpoints:
             raise CheckpointError(
                 f"step {step} cannot be saved in {self.folder}: {donated[0]} was donated to a step and is gone"
             )
-        values = {name: float(value) for name, value in (metrics or {}).items()}
+        values = _finite(metrics)
         with self._saving(step):
             self._prepare_to_write()
             self._scores[step] = self._score(values)
-            if not self._manager.save(
-                step,
-                args=ocp.args.Composite(state=ocp.args.PyTreeSave(arrays)),
-                metrics={name: value for name, value in values.items() if math.isfinite(value)},
-            ):
+            self._unwritten = set(arrays)
+            if not self._manager.save(step, args=ocp.args.Composite(state=ocp.args.PyTreeSave(arrays)), metrics=values):
                 raise RuntimeError("Orbax skipped it")
         self._pending = step
         if failure is not None:
@@ -156,12 +163,60 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits for the save under way and ends the background threads; leaving the context does it too."""
-        try:
-            self.wait()
-        finally:
-            self._manager.close()
+        with self._resources:
+            try:
+                self.wait()
+            finally:
+                self._manager.close()
 
-    def restore(self, step: int | None, like: Any, *, sharding: Sharding | None = None, partial: bool = False) -> Any:
+    def metrics(self, step: int) -> dict[str, float]:
+        """The metrics a step was saved with, those that are finite; none where they cannot be read."""
+        self.wait()
+        path = self.folder / str(step) / METRICS
+        try:
+            return {} if digests.changes(path.parents[1], METRICS) else _finite(json.loads(files.read_text(path)))
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}
+
+    def replace_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Gives a step that is on the disk other metrics, as where a state is saved first and scored later.
+
+        A process that is killed meanwhile leaves the step readable, with the old metrics or the new ones.
+
+        Raises:
+          CheckpointError: the metrics cannot be written.
+        """
+        self.wait()
+        values, folder = _finite(metrics), self.folder / str(step)
+        record = digests.read(folder) if jax.process_index() == 0 else None
+        with self._failing_as(f"the metrics of step {step} could not be saved in {self.folder}"):
+            if record is not None:
+                unsure = {name: digest for name, digest in record["files"].items() if name != METRICS}
+                digests.write(folder, record | {"files": unsure})
+            if jax.process_index() == 0:
+                files.write(folder / METRICS, json.dumps(values), inside=folder)
+            if record is not None:
+                digests.write(folder, record | {"files": record["files"] | digests.digests(folder, [METRICS])})
+        self._scores[step] = self._score(values)
+
+    def arrays(self, step: int) -> list[str]:
+        """The paths of the arrays that a step holds, such as `generator/params/dense/kernel`.
+
+        Raises:
+          DamagedCheckpointError: they cannot be read.
+        """
+        self.wait()
+        with self._failing_as(f"step {step} in {self.folder} cannot be read", DamagedCheckpointError):
+            return list(self._manager.item_metadata(step)["state"])
+
+    def restore(
+        self,
+        step: int | None,
+        like: Any,
+        *,
+        sharding: Sharding | None = None,
+        parts: Sequence[str] | None = None,
+    ) -> Any:
         """Reads a state back, whatever number of devices it was written on.
 
         Args:
@@ -171,7 +226,8 @@ class Checkpoints:
             values are not used.
           sharding: where every array goes; by default where that of `like` is, or the default device where it does
             not say.
-          partial: whether the checkpoint may hold more than `like`, as for `{"ema_params": state.ema_params}`.
+          parts: paths below which the checkpoint must hold what `like` does and no more, such as
+            `["ema_params"]` for `{"ema_params": state.ema_params}`; what it holds elsewhere is left out. None for all.
 
         Returns:
           A state with the structure of `like` and the arrays of the checkpoint.
@@ -182,12 +238,12 @@ class Checkpoints:
             are missing, left over, or of another shape or dtype.
         """
         if step is not None:
-            return self._read(self.resolve(step), like, sharding, partial)
+            return self._read(self.resolve(step), like, sharding, parts)
         self.resolve("last")  # says so where there is none
         errors: dict[int, DamagedCheckpointError] = {}
         for step in reversed(self.steps()):
             try:
-                state = self._read(step, like, sharding, partial)
+                state = self._read(step, like, sharding, parts)
             except DamagedCheckpointError as error:
                 errors[step] = error
                 continue
@@ -247,27 +303,25 @@ class Checkpoints:
             preservation_policy=_KeepLastAndBest(self),
             # In the background a folder that cannot be made leaves threads behind that wait for it for minutes.
             async_options=ocp.AsyncOptions(
-                create_directories_asynchronously=False, post_finalization_callback=self._write_digests
+                create_directories_asynchronously=False, post_finalization_callback=self._certify
             ),
         )
         handlers: Any = {"state": ocp.PyTreeCheckpointHandler()}
-        with _failing_as(f"{self.folder} cannot be read as a folder of checkpoints"):
-            self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
-        self._scores = dict.fromkeys(self._manager.all_steps(), -math.inf)
-        for step in self._scores:
-            with contextlib.suppress(Exception):
-                if not _changes(self.folder / str(step), "metrics/"):
-                    self._scores[step] = self._score(self._manager.metrics(step))
+        with self._failing_as(f"{self.folder} cannot be read as a folder of checkpoints"):
+            self._manager = ocp.CheckpointManager(self._shown, options=options, item_handlers=handlers)
+        self._scores = {step: self._score(self.metrics(step)) for step in self._manager.all_steps()}
         self._writable = False
 
-    def _write_digests(self) -> None:
+    def _certify(self) -> None:
         """Called in the background when all files of a step are written, before the step gets its name."""
         for folder in self.folder.glob(_LEFTOVERS):
-            digests = _digests(folder)
-            digests.pop("_CHECKPOINT_METADATA", None)  # Orbax adds the time to it later
-            (folder / DIGESTS).write_text(json.dumps(digests, indent=1))
+            if lost := self._unwritten - _stored_arrays(self._shown / folder.name / "state"):
+                raise RuntimeError(f"Orbax wrote no {min(lost)}, nor {len(lost) - 1} more")
+            found = digests.digests(folder)
+            found.pop("_CHECKPOINT_METADATA", None)  # Orbax adds the time to it later
+            digests.write(folder, {"step": int(folder.name.partition(".")[0]), "files": found})
 
-    def _read(self, step: int, like: Any, sharding: Sharding | None, partial: bool) -> Any:
+    def _read(self, step: int, like: Any, sharding: Sharding | None, parts: Sequence[str] | None) -> Any:
         import orbax.checkpoint as ocp
 
         fallback = SingleDeviceSharding(jax.local_devices()[0])
@@ -281,25 +335,40 @@ class Checkpoints:
             if not leaf.size
         }
         wanted = {path: leaf for path, leaf in wanted.items() if leaf.size}
-        with _failing_as(f"step {step} in {self.folder} cannot be read", DamagedCheckpointError):
-            if changes := _changes(self.folder / str(step)):
+        with self._failing_as(f"step {step} in {self.folder} cannot be read", DamagedCheckpointError):
+            if changes := digests.changes(self.folder / str(step)):
                 raise DamagedCheckpointError(f"step {step} in {self.folder} is damaged: {', '.join(_first(changes))}")
             stored = dict(self._manager.item_metadata(step)["state"])
-            self._refuse(step, _differences(stored, wanted, partial))
+            self._refuse(step, _differences(stored, wanted, parts))
             read = ocp.args.PyTreeRestore(
                 wanted, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
             )
             stored = self._manager.restore(step, args=ocp.args.Composite(state=read))["state"]
-            self._refuse(step, _differences(stored, wanted, partial))  # a typed key differs from a legacy one only now
-        if not (self.folder / str(step) / DIGESTS).exists():
-            _warn(f"step {step} in {self.folder} has no {DIGESTS}: whether it is what was written cannot be told")
+            self._refuse(step, _differences(stored, wanted, parts))  # a typed key differs from a legacy one only now
+        if not (self.folder / str(step) / digests.NAME).exists():
+            _warn(f"step {step} in {self.folder} has no {digests.NAME}: whether it is what was written cannot be told")
         arrays |= stored
-        return jax.tree.unflatten(jax.tree.structure(like), [arrays[path] for path in _leaves(like)])
+        state = jax.tree.unflatten(jax.tree.structure(like), [arrays[path] for path in _leaves(like)])
+        # Digests of before they held the step do not tell where a folder was renamed, but a state may.
+        told = (digests.read(self.folder / str(step)) or {}).get("step")
+        if told is None and hasattr(state, "step") and (found := int(jnp.max(state.step))) != step:
+            raise DamagedCheckpointError(f"step {step} in {self.folder} is damaged: it holds step {found}")
+        return state
+
+    @contextlib.contextmanager
+    def _failing_as(self, message: str, kind: type[CheckpointError] = CheckpointError) -> Iterator[None]:
+        try:
+            yield
+        except CheckpointError:
+            raise
+        except Exception as error:  # Orbax raises almost any type, for a damaged file as for a full disk
+            reason = (str(error) or repr(error)).replace(str(self._shown), str(self.folder))
+            raise kind(f"{message}: {reason}") from error
 
     @contextlib.contextmanager
     def _saving(self, step: int | None) -> Iterator[None]:
         try:
-            with _failing_as(f"step {step} could not be saved in {self.folder}"):
+            with self._failing_as(f"step {step} could not be saved in {self.folder}"):
                 yield
         except CheckpointError:
             # The manager's own list now lacks steps that it meant to delete but that are still on the disk.
@@ -323,7 +392,7 @@ class Checkpoints:
             self._remove_leftovers()
             for step in self._damaged:
                 aside = self.folder / f"{step}.damaged"
-                shutil.rmtree(aside, ignore_errors=True)
+                _remove(aside)
                 (self.folder / str(step)).rename(aside)
         if self._damaged:
             self._damaged.clear()
@@ -334,7 +403,7 @@ class Checkpoints:
     def _remove_leftovers(self) -> None:
         if jax.process_index() == 0:
             for leftover in self.folder.glob(_LEFTOVERS):
-                shutil.rmtree(leftover)
+                _remove(leftover)
 
     def _score(self, metrics: Mapping[str, float] | None) -> float:
         value = (metrics or {}).get(self.best or "", math.nan)
@@ -357,7 +426,8 @@ class _KeepLastAndBest:
         del context
         steps = [info.step for info in checkpoints]
         kept = {self._checkpoints._best_among(steps), *steps[-self._checkpoints.keep :]}
-        return [step in kept for step in steps]
+        # What lies elsewhere is not this run's to delete.
+        return [step in kept or (self._checkpoints.folder / str(step)).is_symlink() for step in steps]
 
 
 def _warn(message: str) -> None:
@@ -370,42 +440,38 @@ def _first(lines: Sequence[str], number: int = 10) -> list[str]:
     return [*lines[:number], *([f"and {len(lines) - number} more"] if len(lines) > number else [])]
 
 
-def _digests(folder: Path, only: Container[str] | None = None) -> dict[str, str]:
-    """BLAKE2b of the files of a folder, by their path in it; as the command `b2sum` gives it."""
-    digests = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if (only is None or name in only) and path.is_file():
-            with path.open("rb") as file:
-                digests[name] = hashlib.file_digest(file, "blake2b").hexdigest()
-    return digests
+def _stored_arrays(folder: Path) -> set[str]:
+    """The paths of the arrays that can be read in what Orbax wrote."""
+    import tensorstore
+
+    base = {"driver": "file", "path": f"{folder}/"}
+    keys = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result().list().result()
+    return {key.decode().removesuffix("/.zarray") for key in keys if key.endswith(b"/.zarray")}
 
 
-def _changes(folder: Path, prefix: str = "") -> list[str]:
-    """What of a step's files is not as it was written; nothing where no digests were."""
-    try:
-        record = json.loads((folder / DIGESTS).read_bytes())
-    except FileNotFoundError:
-        return []
-    except ValueError:
-        return [f"{DIGESTS} cannot be read"]
-    written = {name: digest for name, digest in record.items() if name.startswith(prefix)}
-    found = _digests(folder, written)
-    return [
-        f"{name} {f'does not match {DIGESTS}' if name in found else 'is missing'}"
-        for name, digest in written.items()
-        if found.get(name) != digest
-    ]
+def _finite(metrics: Mapping[str, Any] | None) -> dict[str, float]:
+    values = {name: float(value) for name, value in (metrics or {}).items()}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def _remove(path: Path) -> None:
+    """Removes a folder with what is in it; of a link only the link."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 @contextlib.contextmanager
-def _failing_as(message: str, kind: type[CheckpointError] = CheckpointError) -> Iterator[None]:
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except Exception as error:  # Orbax raises almost any type, for a damaged file as for a full disk
-        raise kind(f"{message}: {str(error) or repr(error)}") from error
+def _plainly_named(folder: Path) -> Iterator[Path]:
+    """The folder under a path that is no pattern of names and no URL: itself, or a link to it while this lasts."""
+    if re.fullmatch(r"[\w ./=,+@~-]*", str(folder)):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="jaxgan-") as beside:
+        link = Path(beside, "checkpoints")
+        link.symlink_to(folder, target_is_directory=True)
+        yield link
 
 
 def _leaves(tree: Any) -> dict[str, Any]:
@@ -425,15 +491,15 @@ def _leaves(tree: Any) -> dict[str, Any]:
     return leaves
 
 
-def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any], partial: bool) -> list[str]:
+def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any], parts: Sequence[str] | None) -> list[str]:
     def describe(leaf: Any, raw_key: bool) -> str:
         if raw_key and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.eval_shape(jax.random.key_data, leaf)
         return f"{leaf.dtype.name}[{','.join(map(str, leaf.shape))}]"
 
     lines = [f"{path}: missing in the checkpoint" for path in wanted if path not in stored]
-    if not partial:
-        lines += [f"{path}: in the checkpoint only" for path in stored if path not in wanted]
+    is_read = lambda path: parts is None or any(path == part or path.startswith(f"{part}/") for part in parts)
+    lines += [f"{path}: in the checkpoint only" for path in stored if path not in wanted and is_read(path)]
     for path in wanted.keys() & stored.keys():
         raw_key = not isinstance(stored[path], jax.Array)  # the metadata describe a typed key by its numbers
         there, here = describe(stored[path], raw_key), describe(wanted[path], raw_key)

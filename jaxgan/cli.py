@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -13,6 +14,8 @@ from jaxgan.allocation import keep_freed_memory
 from jaxgan.cache import keep_compiled_programs
 from jaxgan.config import RunConfig
 from jaxgan.distributed import join
+from jaxgan.output import forgiving, open_standard_streams
+from jaxgan.start import refuse_at_once
 
 Config = TypeVar("Config")
 
@@ -46,13 +49,21 @@ def parse(config_class: type[Config], argv: Sequence[str] | None = None) -> Conf
 def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
     """Parses the command line and runs `main`; what the user got wrong becomes one line and exit status 2.
 
-    Wrong is also a file or a folder that cannot be read or written. Ctrl-C is one line and status 130.
+    Wrong is also a file or a folder that cannot be read or written. Ctrl-C is one line and status 130. Training goes on
+    where its output cannot be shown.
     """
+    open_standard_streams()
     config = parse(config_class)
     keep_freed_memory()
     keep_compiled_programs()
+    with forgiving() if isinstance(config, RunConfig) else contextlib.nullcontext():
+        _run(main, config)
+
+
+def _run(main: Callable[[Config], Any], config: Config) -> None:
     try:
         if isinstance(config, RunConfig):
+            refuse_at_once(config)
             join(config.coordinator, config.num_processes, config.process_id)
         main(config)
     except KeyboardInterrupt:

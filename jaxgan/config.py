@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import hashlib
 import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from jaxgan.types import Batch
 
+_LONGEST_NAME = 200  # bytes of a run folder's name, of 255 that file systems take: others are made from it
 _BETTER_SMALL = ("loss", "frechet", "fid", "kernel", "kid", "l1", "kl")  # last word of a score's name
 
 
@@ -33,7 +36,9 @@ class RunConfig:
     num_steps: int = free(2000)  # generator updates in all; may grow when a run is resumed
     batch_size: int = 64  # examples to an update, over all devices
     seed: int = 0  # of weights, latents and data order
-    workdir: str | None = free(None)  # run folder; by default runs/<experiment> and what differs from the defaults
+    # run folder: new, empty (but for hidden files and logs) or this run's; by default runs/<experiment> and what
+    # differs from the defaults
+    workdir: str | None = free(None)
     resume: Literal["auto", "must", "never"] = free("auto")  # go on from a checkpoint if any; insist; or refuse
     init_from: str | None = None  # run folder whose weights to start from, at step 0 with fresh optimizers
     dtype: Literal["float32", "bfloat16"] = "float32"  # what the networks compute in; parameters stay float32
@@ -135,17 +140,31 @@ def result_fields(config: RunConfig) -> dict[str, Any]:
 def run_folder(config: RunConfig) -> Path:
     """`workdir`, or `runs/<experiment>` with `-<field>=<value>` for every result field that is not the preset's own.
 
-    So the same command finds its run again, and another command gets a folder of its own.
+    So the same command finds its run again, and another command gets a folder of its own. A name of more than 200 bytes
+    is cut at a field, and ends in a digest of the whole. Control characters and slashes become underscores.
+
+    Raises:
+      ValueError: an empty `workdir`, which would be the current folder.
     """
     if config.workdir is not None:
+        if not config.workdir or "\0" in config.workdir:
+            raise ValueError(f"workdir={config.workdir!r} names no folder; '.' is the current one")
         return Path(config.workdir)
     preset = getattr(config, "preset", "default")
     usual = result_fields(type(config).from_preset(preset))
     differing = {name: value for name, value in result_fields(config).items() if value != usual[name]}
     if preset != "default":
         differing = {"preset": preset, **differing}
-    parts = [f"{name}={str(value).replace('/', '_')}" for name, value in differing.items()]
-    return Path("runs") / "-".join([config.experiment, *parts])
+    parts = [config.experiment, *(f"{name}={value}" for name, value in differing.items())]
+    parts = [re.sub(r"[/\x00-\x1f\x7f]", "_", part) for part in parts]
+    size = lambda kept: len(os.fsencode("-".join(kept)))
+    kept = parts
+    if size(parts) > _LONGEST_NAME:
+        digest = hashlib.blake2b(os.fsencode("-".join(parts)), digest_size=6).hexdigest()
+        while kept[1:] and size([*kept, digest]) > _LONGEST_NAME:
+            kept = kept[:-1]
+        kept = [*kept, digest]
+    return Path("runs") / "-".join(kept)
 
 
 def check_writable(folder: Path) -> None:

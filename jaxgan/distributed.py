@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
+
+T = TypeVar("T")
 
 
 def join(coordinator: str | None, num_processes: int | None = None, process_id: int | None = None) -> None:
@@ -49,6 +52,23 @@ def agree(number: int) -> int:
     from jax.experimental import multihost_utils
 
     return int(np.max(multihost_utils.process_allgather(np.int32(number))))
+
+
+def led(function: Callable[[], T]) -> T | None:
+    """What the first process gets of a function that it alone calls, None in the others; where it fails, all fail.
+
+    Raises:
+      ValueError: in the others; the first raises what the function did.
+    """
+    result, failure = None, None
+    if jax.process_index() == 0:
+        try:
+            result = function()
+        except Exception as error:
+            failure = error
+    if agree(failure is not None):
+        raise failure or ValueError("the first process of this run ended, and says why")
+    return result
 
 
 def own_copy(state: Any) -> Any:

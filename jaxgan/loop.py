@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,20 +16,29 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
+from jaxgan import files as run_files
 from jaxgan import page, report
 from jaxgan.alarm import Alarm
 from jaxgan.allocation import give_back
 from jaxgan.check import dry_run, introduce
 from jaxgan.checkpoint import Checkpoints
-from jaxgan.config import RunConfig, check_writable, differences, load_config, run_folder, save_config
-from jaxgan.distributed import agree, own_copy
+from jaxgan.config import RunConfig, check_writable, run_folder, save_config
+from jaxgan.distributed import agree, led, own_copy
+from jaxgan.interruption import Interruption
+from jaxgan.lock import Lock
 from jaxgan.metrics.neighbours import pairwise_diversity
+from jaxgan.output import forgiving
 from jaxgan.sharding import data_mesh, place, replicated
-from jaxgan.state import GANState
+from jaxgan.start import refuse_foreign, set_aside, starting_step, weights_from
 from jaxgan.tally import NonFiniteError, Tally
 from jaxgan.types import GAN, Batch, Batches
 
+# Before the names of what a checkpoint at a stop holds besides the state: sums that belong to the next line of metrics,
+# seconds, and whether its step is still to be scored.
+_UNFINISHED = "unfinished/"
 
+
+@forgiving()
 def fit(
     gan: GAN,
     batches: Batches,
@@ -45,8 +53,10 @@ def fit(
 
     The run folder then holds `config.json`, `metrics.jsonl` (means over the steps since the line before),
     `tensorboard/`, `samples/<step>.png` of one fixed set of inputs, `checkpoints/<step>`, and `report.html`, which
-    shows all of it. A stop and a restart change nothing in the result. What looks like a collapse is said once, see
-    `jaxgan.alarm`.
+    shows all of it. It is locked while the run goes on (`jaxgan.lock`), and used only if it is new, empty or this run's
+    (`jaxgan.start`). A stop and a restart change nothing in the result: neither states nor metrics, pictures, scores.
+    What looks like a collapse is said once, see `jaxgan.alarm`. Output that cannot be shown, on a terminal that is
+    gone, in TensorBoard or on the page, is left out.
 
     Args:
       gan: the algorithm.
@@ -64,13 +74,13 @@ def fit(
       The final state, and the last line of metrics.
 
     Raises:
-      ValueError: the run folder cannot be resumed as asked, a batch cannot be shared among the devices, or
-        `config.best` is no score of `evaluate`.
+      ValueError: the run folder is in use, somebody else's, gone, or cannot be resumed as asked; a batch cannot be
+        shared among the devices; `config.init_from` does not fit; or `config.best` is no score of `evaluate`.
       NonFiniteError: a metric stopped being finite under `on_nonfinite="stop"`, or stayed so under "skip".
       CheckpointError: a checkpoint could not be written or read.
       OSError: metrics or a picture could not be written, or data not be read.
-      SystemExit: SIGINT or SIGTERM came, or an alarm under `on_alarm="stop"`, and the state has been saved. A second
-        SIGINT leaves at once. Or `check` asked for a dry run (status 0).
+      SystemExit: SIGINT, SIGTERM, SIGHUP or SIGUSR1 came, or an alarm under `on_alarm="stop"`, and the state has been
+        saved. A second SIGINT leaves at once. Or `check` asked for a dry run (status 0).
     """
     if config.best is not None and evaluate is None:
         raise ValueError(f"best={config.best!r} names a score, but this run has no evaluation that could give one")
@@ -82,37 +92,54 @@ def fit(
         raise ValueError("check is a dry run of one process: leave out --coordinator")
     leads = jax.process_index() == 0  # it alone shows and writes
     key = jax.random.key(config.seed)
-    first = batches(0)
-    whole = _whole(first, config)
-    abstract = jax.eval_shape(gan.init, key, first[0])
 
-    with Checkpoints(
-        folder / "checkpoints", keep=config.keep, best=config.best, best_mode=config.best_mode
-    ) as checkpoints:
-        start = _starting_step(config, folder, checkpoints.latest_step(), batches.size)
-        if start is None:
-            start, state = 0, gan.init(key, first[0])
-            if config.init_from is not None:
-                state = _weights_from(Path(config.init_from), state)
-            state = place(state, replicated(mesh))
-        else:
+    with contextlib.ExitStack() as stack:
+        led(lambda: refuse_foreign(folder))
+        lock = None if config.check else led(lambda: stack.enter_context(Lock(folder)))
+        first = batches(0)
+        whole = _whole(first, config)
+        abstract = jax.eval_shape(gan.init, key, first[0])
+        checkpoints = stack.enter_context(
+            Checkpoints(folder / "checkpoints", keep=config.keep, best=config.best, best_mode=config.best_mode)
+        )
+        found = led(lambda: starting_step(config, folder, checkpoints.latest_step(), batches.size))
+        start = agree(-1 if found is None else found) if leads else agree(-2)
+        resumes, unfinished = start >= 0, {}
+        if resumes:
             state = checkpoints.restore(None, abstract, sharding=replicated(mesh))
             start = checkpoints.latest_step() or start  # an earlier one where the newest is damaged
-        if start >= config.num_steps:
+            saved = checkpoints.metrics(start).items()
+            unfinished = {name.removeprefix(_UNFINISHED): x for name, x in saved if name.startswith(_UNFINISHED)}
+        else:
+            start, state = 0, gan.init(key, first[0])
+            if config.init_from is not None:
+                state, taken = weights_from(Path(config.init_from), state, files)
+                if leads:
+                    print(f"init_from   {taken}")
+            state = place(state, replicated(mesh))
+        to_score = evaluate is not None and "scores" in unfinished and start <= config.num_steps
+        if start >= config.num_steps and not to_score:
             if leads:
                 print(f"{folder} is at step {start} of {config.num_steps}: nothing to do")
             return own_copy(state), {}
 
-        if config.best is not None and evaluate is not None and config.best not in (names := evaluate(own_copy(state))):
-            raise ValueError(f"best={config.best!r} is no score of this run: there are {', '.join(names)}")
+        scores: dict[str, float] = {}
+        if evaluate is not None and (config.best is not None or to_score):
+            scores = _numbers(evaluate(own_copy(state)))
+        if config.best is not None and config.best not in scores:
+            raise ValueError(f"best={config.best!r} is no score of this run: there are {', '.join(scores)}")
         about: Any = {"mesh": mesh, "state": state, "batches": batches, "start": start}
         if config.check:
             dry_run(gan, dataclasses.replace(config, steps_per_call=1), folder, **about)
             raise SystemExit(0)
         began = time.perf_counter()
         tally = Tally(gan, config, mesh, abstract, whole)
+        tally.go_on(unfinished)
         if leads:
             introduce(config, folder, **about, compiled=tally.compiled, seconds=time.perf_counter() - began)
+            run_files.make_folder(folder / "checkpoints", inside=folder)
+            if not resumes and (aside := set_aside(folder)):
+                print(f"            what an earlier start wrote, which saved no checkpoint, is in {aside} now")
             save_config(config, folder, whole[0], size=batches.size)
             for name, write in (files or {}).items():
                 write(folder / name)
@@ -121,13 +148,21 @@ def fit(
 
         with (
             _stopping(folder),
-            _Interruption() as interruption,
+            Interruption() as interruption,
             report.Report(folder, num_steps=config.num_steps, last_step=start) as log,
         ):
-            scores: dict[str, float] = {}
+            metrics: dict[str, Any] = log.add(start, scores) if to_score else {}
             watch = _Watch(folder, start, mesh, shown)
+            if to_score:  # as it would have been done before the stop
+                checkpoints.replace_metrics(start, scores)
+                for sentence in watch.alarms_at_start:
+                    log.note(f"alarm: {sentence}")
+                log.note(f"step {start}  {'  '.join(f'{name} {value:.4g}' for name, value in scores.items())}")
+                watch.write_page(log, at_once=start == config.num_steps)
+                if watch.alarms_at_start and config.on_alarm == "stop":
+                    raise SystemExit(128 + signal.SIGTERM)
             rows = len(jax.tree.leaves(whole)[0])
-            clock = time.perf_counter()
+            clock = time.perf_counter() - unfinished.get("seconds", 0.0)
             at_once, alone = config.steps_per_call, jax.process_count() == 1
             for step in range(start + at_once, config.num_steps + 1, at_once):
                 state = tally.update(state, *(batches(before) for before in range(step - at_once, step)))
@@ -142,18 +177,21 @@ def fit(
                 stops = agree(interruption.signal or 0) if alone or looks else 0
                 if not (looks or stops):
                     continue
-                samples, evaluates = samples and not stops, evaluates and not stops
-                saves = saves or bool(stops)
 
+                seconds = time.perf_counter() - clock
+                unfinished = {} if looks else tally.unfinished() | {"seconds": seconds}
                 try:
                     metrics, count = tally.read()
                 except NonFiniteError as error:
                     good = checkpoints.latest_step()
                     last = f"the last good checkpoint is {checkpoints.folder / str(good)}" if good else "none was saved"
                     raise NonFiniteError(f"{error}; {last}") from None
-                seconds = time.perf_counter() - clock
                 metrics["steps_per_second"] = count / seconds
                 metrics["images_per_second"] = count * gan.d_steps * rows / seconds
+                scores = {}
+                if evaluates and evaluate is not None and not stops:
+                    scores = _numbers(evaluate(own_copy(state)))
+                led(lambda: lock and lock.check())  # after what may take long, before anything is written
                 if samples and draw is not None and leads:
                     outputs = gan.sample(own_copy(state), inputs)
                     if len(outputs) > 1:
@@ -162,22 +200,22 @@ def fit(
                     metrics |= watch.diversity(outputs)
                     for name, drawing in (panels(own_copy(state)) if panels else {}).items():
                         log.drawing(step, drawing, name)
-                if evaluates and evaluate is not None:
-                    scores = {name: float(value) for name, value in evaluate(own_copy(state)).items()}
-                    metrics |= scores
-                losses = [name for name in metrics if name.endswith("loss")]
-                log.metrics(step, metrics, shown=[*losses, *(scores if evaluates else ())])
-                alarms = watch.alarms(step, metrics)
-                for sentence in alarms:
-                    log.note(f"alarm: {sentence}")
-                if config.on_alarm == "stop":
-                    stops = stops or agree(signal.SIGTERM if alarms else 0)
-                saves = saves or bool(stops)
-                if saves:
-                    checkpoints.save(step, state, scores if evaluates else None)
+                metrics |= scores
+                if looks:
+                    losses = [name for name in metrics if name.endswith("loss")]
+                    log.metrics(step, metrics, shown=[*losses, *scores])
+                    alarms = watch.alarms(step, metrics)
+                    for sentence in alarms:
+                        log.note(f"alarm: {sentence}")
+                    if config.on_alarm == "stop":
+                        stops = stops or agree(signal.SIGTERM if alarms else 0)
+                if stops and evaluates and evaluate is not None and not scores:
+                    unfinished["scores"] = 1.0  # by the next start: to score may take longer than a scheduler waits
+                if saves or stops:
+                    checkpoints.save(step, state, scores | {_UNFINISHED + name: x for name, x in unfinished.items()})
                 if stops or ends:
                     checkpoints.wait()  # here, where a signal does not break it off
-                if samples or saves:
+                if samples or saves or stops:
                     watch.write_page(log, at_once=bool(stops) or ends)
                     give_back()
                 if stops:
@@ -195,10 +233,11 @@ class _Watch:
 
     def __init__(self, folder: Path, start: int, mesh: Mesh, shown: Batch):
         self._folder, self._writes = folder, jax.process_index() == 0
-        self._alarm = Alarm()
+        self._alarm, self.alarms_at_start = Alarm(), []
         if self._writes:
             page.record_start(folder, start, f"{mesh.size} x {mesh.devices.flat[0].device_kind}")
-            self._alarm.replay(map(_without_deviations, report.read_metrics(folder / "metrics.jsonl")))
+            before = map(_without_deviations, report.read_metrics(folder / "metrics.jsonl"))
+            self.alarms_at_start = [sentence for step, sentence in self._alarm.replay(before) if step == start]
         self._spread = pairwise_diversity(np.asarray(shown["image"])) if "image" in shown else 0.0
 
     def diversity(self, outputs: Mapping[str, Array]) -> dict[str, float]:
@@ -216,31 +255,13 @@ class _Watch:
         return self._alarm.update(step, _without_deviations(metrics))
 
     def write_page(self, log: report.Report, *, at_once: bool) -> None:
-        """`report.html`, at most once a minute; a page that cannot be written does not end a run."""
+        """`report.html`, at most once a minute; a page that cannot be written is left out, which is said once."""
         if self._writes:
             try:
                 page.write_page(self._folder, seconds=0 if at_once else 60)
-            except (OSError, ValueError) as error:
-                log.note(f"report.html was not written: {error}")
-
-
-def _starting_step(config: RunConfig, folder: Path, latest: int | None, size: int) -> int | None:
-    """The step to resume from, None to start afresh; refuses what would mix two runs in one folder."""
-    if latest is None:
-        if config.resume == "must":
-            raise ValueError(f"nothing to resume: no checkpoint in {folder / 'checkpoints'}")
-        return None
-    if config.resume == "never":
-        raise ValueError(f"{folder} already holds a run, at step {latest}: give another --workdir, or --resume auto")
-    record = load_config(folder)
-    if differing := differences(config, record, size=size):
-        raise ValueError(
-            f"{folder} holds a run with another configuration: {'; '.join(differing)}. "
-            "Give the same flags and data, or another --workdir"
-        )
-    if (before := record["config"].get("num_steps")) != config.num_steps and latest < config.num_steps:
-        print(f"num_steps was {before}, is {config.num_steps}: a schedule that ends with the run now ends there")
-    return latest
+            except Exception as error:  # of a disk, or of a package that a run can do without
+                log.note(f"report.html is not written: {error}")
+                self._writes = False
 
 
 def _refuse_loops(config: RunConfig, mesh: Mesh) -> None:
@@ -262,23 +283,6 @@ def _whole(batches: tuple[Batch, ...], config: RunConfig) -> Any:
     return jax.tree.map(shape, batches)
 
 
-def _weights_from(folder: Path, state: GANState) -> GANState:
-    """A fresh state with another run's parameters, batch statistics and averages."""
-    with Checkpoints(folder / "checkpoints") as checkpoints:
-        players = {
-            name: {"params": player.params, "model_state": player.model_state}
-            for name, player in (("generator", state.generator), ("discriminator", state.discriminator))
-        }
-        averages = {"ema_params": state.ema_params, "ema_model_state": state.ema_model_state}
-        found = checkpoints.restore(None, players | averages, partial=True)
-    return state.replace(
-        generator=state.generator.replace(**found["generator"]),
-        discriminator=state.discriminator.replace(**found["discriminator"]),
-        ema_params=found["ema_params"],
-        ema_model_state=found["ema_model_state"],
-    )
-
-
 def _at_least(rows: int, batches: Batches) -> Batch:
     """The first examples, of as many whole batches as make a picture worth looking at."""
     first = batches(0)[0]
@@ -287,6 +291,10 @@ def _at_least(rows: int, batches: Batches) -> Batch:
         return first
     parts = [batches(step)[0] for step in range(-(-rows // size))]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+
+def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in scores.items()}
 
 
 def _without_deviations(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -301,25 +309,3 @@ def _stopping(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(f"{folder} stops: {error}. The same command goes on from the last checkpoint") from error
-
-
-class _Interruption:
-    """SIGINT and SIGTERM become a request that the loop reads between steps; a second SIGINT is not made to wait."""
-
-    signal: int | None = None
-
-    def __enter__(self) -> _Interruption:
-        self._before = {}
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python refuses to set handlers
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._request)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _request(self, number: int, frame: object) -> None:
-        if self.signal == number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.signal = number

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxgan import files
 from jaxgan.alarm import Alarm
 from jaxgan.config import load_config
 from jaxgan.report import read_metrics
@@ -55,11 +56,10 @@ def write_page(folder: str | Path, *, seconds: float = 0.0) -> bool:
       ValueError: the folder holds no run, or one of its files is not what the run wrote.
     """
     folder = Path(folder)
-    page, draft = folder / "report.html", folder / ".report.html.tmp"
+    page = folder / "report.html"
     if page.exists() and 0 <= time.time() - page.stat().st_mtime < seconds:
         return False
-    draft.write_text(_page(folder), encoding="utf-8")
-    draft.replace(page)
+    files.write(page, _page(folder), inside=folder)
     return True
 
 
@@ -71,11 +71,8 @@ def record_start(folder: str | Path, step: int, device: str) -> None:
       step: the step the run goes on from.
       device: what it runs on, in words.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     start = {"step": step, "time": datetime.now(UTC).isoformat(timespec="seconds"), "device": device}
-    with (folder / "starts.jsonl").open("a", encoding="utf-8", newline="\n") as file:
-        file.write(json.dumps(start) + "\n")
+    files.append(Path(folder) / "starts.jsonl", json.dumps(start) + "\n", inside=folder)
 
 
 def save_labels(folder: str | Path, *, rows: Sequence[str] = (), columns: Sequence[str] = ()) -> None:
@@ -86,10 +83,8 @@ def save_labels(folder: str | Path, *, rows: Sequence[str] = (), columns: Sequen
       rows: from top to bottom, all of one height.
       columns: from left to right, all of one width.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     labels = {"rows": list(rows), "columns": list(columns)}
-    (folder / "labels.json").write_text(json.dumps(labels, indent=2) + "\n", encoding="utf-8")
+    files.write(Path(folder) / "labels.json", json.dumps(labels, indent=2) + "\n", inside=Path(folder).parent)
 
 
 def _page(folder: Path) -> str:
@@ -170,7 +165,7 @@ def _labels(path: Path) -> dict[str, list[str]]:
     if not path.exists():
         return {"rows": [], "columns": []}
     try:
-        labels = json.loads(path.read_text(encoding="utf-8"))
+        labels = json.loads(files.read_text(path))
         return {name: [str(label) for label in labels[name]] for name in ("rows", "columns")}
     except (ValueError, KeyError, TypeError):
         raise ValueError(f'{path}: expected {{"rows": [...], "columns": [...]}} with texts') from None

@@ -1,6 +1,8 @@
 """What a run shows and writes: a progress bar, `metrics.jsonl`, TensorBoard events, and drawings as PNG files.
 
-tqdm, Pillow, tensorboardX and matplotlib are imported where they are first used.
+tqdm, Pillow, tensorboardX and matplotlib are imported where they are first used. What only shows a run (the terminal,
+TensorBoard) neither ends it nor keeps it from starting; `metrics.jsonl` and the drawings are the run's own records, and
+an OSError of theirs is the caller's.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import io
 import json
 import math
 import os
+import secrets
 import sys
 import textwrap
 import time
@@ -22,7 +25,8 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxgan import pixels
+from jaxgan import files, pixels
+from jaxgan.output import Forgiving
 
 MAX_TILES = 100
 MAX_ROWS = 10
@@ -50,7 +54,9 @@ class Report:
         if self._first:
             self._progress = self._stack.enter_context(Progress(num_steps, last_step=last_step))
             self._metrics = self._stack.enter_context(MetricsFile(self.folder / "metrics.jsonl", last_step=last_step))
-            self._events = self._stack.enter_context(TensorBoard(self.folder / "tensorboard", last_step=last_step))
+            self._events: TensorBoard | None = None
+            with self._leaving_out_events():
+                self._events = self._stack.enter_context(TensorBoard(self.folder / "tensorboard", last_step=last_step))
 
     def __enter__(self) -> Report:
         return self
@@ -67,20 +73,46 @@ class Report:
         """Writes scalars by name, and shows those named in `shown`, by default all."""
         if self._first:
             self._metrics.write(step, metrics)
-            self._events.write(step, metrics)
+            with self._leaving_out_events() as events:
+                events.write(step, metrics)
             self._progress.show(step, {name: metrics[name] for name in (metrics if shown is None else shown)})
+
+    def add(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Adds scalars to the metrics that were written last, which are of this step; returns all of them."""
+        if not self._first:
+            return dict(metrics)
+        with self._leaving_out_events() as events:
+            events.write(step, metrics)
+        return self._metrics.add(step, metrics)
 
     def drawing(self, step: int, drawing: Any, name: str = "samples") -> None:
         """Writes what a `draw` function returned: a uint8 array `[H, W, C]` or a matplotlib figure."""
         if self._first:
             image = as_image(drawing)
-            save_image(self.folder / name / f"{step:08d}.png", image)
-            self._events.write_image(step, name, image)
+            save_image(self.folder / name / f"{step:08d}.png", image, inside=self.folder)
+            with self._leaving_out_events() as events:
+                events.write_image(step, name, image)
 
     def note(self, text: str) -> None:
         """Prints a line without spoiling the bar."""
         if self._first:
             self._progress.note(text)
+
+    @contextlib.contextmanager
+    def _leaving_out_events(self) -> Iterator[Any]:
+        """Where TensorBoard's events cannot be written, as on a full disk, this is said once and they are left out."""
+        try:
+            yield self._events or _Nothing()
+        except Exception as error:  # of packages that a run can do without
+            self._events = None
+            self.note(f"TensorBoard's events are left out from here on: {error}")
+
+
+class _Nothing:
+    def write(self, *_: Any) -> None:
+        pass
+
+    write_image = write
 
 
 class Progress:
@@ -93,7 +125,7 @@ class Progress:
     """
 
     def __init__(self, num_steps: int, *, last_step: int = 0, stream: TextIO | None = None) -> None:
-        self._stream = sys.stderr if stream is None else stream
+        self._stream = cast("TextIO", Forgiving(sys.stderr if stream is None else stream))
         self._num_steps = num_steps
         self._shown = (last_step, time.perf_counter())
         self._bar = None
@@ -140,13 +172,12 @@ class MetricsFile:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, last_step: int = 0) -> None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            kept = "".join(f"{line}\n" for line, entry in _read_lines(path) if entry["step"] <= last_step)
-            if kept.encode() != path.read_bytes():
-                _replace(path, kept.encode())
-        self._file = path.open("a", encoding="utf-8", newline="\n")
+        self._path = Path(path)
+        if self._path.exists():
+            kept = "".join(f"{line}\n" for line, entry in _read_lines(self._path) if entry["step"] <= last_step)
+            if kept != _text(self._path):
+                self._replace(kept)
+        self._file = files.open_to_append(self._path, inside=self._path.parent)
 
     def __enter__(self) -> MetricsFile:
         return self
@@ -156,13 +187,24 @@ class MetricsFile:
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Writes scalars by name as one line."""
-        entry: dict[str, Any] = {"step": int(step)}
-        for name, value in metrics.items():
-            number = float(value)
-            special = "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
-            entry[name] = number if math.isfinite(number) else special
-        self._file.write(json.dumps(entry, allow_nan=False) + "\n")
+        self._file.write(_line({"step": int(step), **metrics}))
         self._file.flush()
+
+    def add(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Adds scalars to the last line where that is of this step, or else as a line; returns what it says now."""
+        *before, last = [*_read_lines(self._path)] or [("", {})]
+        if last[1].get("step") != step:
+            self.write(step, metrics)
+            return dict(metrics)
+        entry = last[1] | dict(metrics)
+        self._file.close()
+        self._replace("".join(f"{line}\n" for line, _ in before) + _line(entry))
+        self._file = files.open_to_append(self._path, inside=self._path.parent)
+        del entry["step"]
+        return entry
+
+    def _replace(self, text: str) -> None:
+        files.write(self._path, text, inside=self._path.parent)
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -192,8 +234,9 @@ class TensorBoard:
             self._writer = None
         else:
             # Not its SummaryWriter: that writes in a thread, and where the thread meets a full disk the run hangs.
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            self._writer = event_file_writer.EventsWriter(str(Path(folder) / "events"))
+            files.make_folder(folder, inside=Path(folder).parent)
+            # A name that nobody could have put a link under.
+            self._writer = event_file_writer.EventsWriter(str(Path(folder) / f"events-{secrets.token_hex(6)}"))
             # The names of this module are made when it is loaded.
             self._summary, self._event = summary, cast("Any", event_pb2)
             start = self._event.SessionLog(status=self._event.SessionLog.START)
@@ -360,12 +403,11 @@ def as_image(drawing: Any) -> np.ndarray:
     return image
 
 
-def save_image(path: str | os.PathLike[str], drawing: Any) -> None:
-    """Writes a drawing (see `as_image`) as a PNG file, whole or not at all; missing folders are made."""
+def save_image(path: str | os.PathLike[str], drawing: Any, *, inside: str | os.PathLike[str] | None = None) -> None:
+    """Writes a drawing (see `as_image`) as a PNG file, whole or not at all; `inside` as in `files.write`."""
     encoded = io.BytesIO()
     _picture(drawing).save(encoded, format="png")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    _replace(Path(path), encoded.getvalue())
+    files.write(path, encoded.getvalue(), inside=inside)
 
 
 def save_animation(path: str | os.PathLike[str], frames: Iterable[Any], *, seconds: float = 0.05) -> None:
@@ -388,8 +430,7 @@ def save_animation(path: str | os.PathLike[str], frames: Iterable[Any], *, secon
     encoded = io.BytesIO()
     options = {"save_all": True, "append_images": pictures[1:], "duration": round(1000 * seconds), "loop": 0}
     pictures[0].save(encoded, format=path.suffix[1:], **options)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, encoded.getvalue())
+    files.write(path, encoded.getvalue())
 
 
 def _picture(drawing: Any) -> Any:
@@ -404,7 +445,7 @@ def _tiles(images: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    *lines, _ = path.read_text(encoding="utf-8").split("\n")  # what follows the last newline was cut short
+    *lines, _ = _text(path).split("\n")  # what follows the last newline was cut short
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
@@ -413,13 +454,18 @@ def _read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise ValueError(f'{path}, line {number}: expected an object with a "step", found {line[:80]!r}') from None
 
 
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _text(path: Path) -> str:
+    return files.read_text(path, most=2**32)  # a line at every step of a long run
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    def written(value: Any) -> Any:
+        number = float(value)
+        special = "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+        return number if math.isfinite(number) else special
+
+    numbers = {name: value if name == "step" else written(value) for name, value in entry.items()}
+    return json.dumps(numbers, allow_nan=False) + "\n"
 
 
 def _import(name: str) -> Any:

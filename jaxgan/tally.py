@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
@@ -32,6 +33,9 @@ class _Carry(NamedTuple):
     bad_step: Array  # the first of the others, 0 if none
     bad_metrics: Array  # which metrics were not finite there
     bad_arrays: Array  # which arrays of the players were not finite after it
+
+
+_COUNTS = ("count", "skipped", "in_a_row")
 
 
 class Tally:
@@ -139,6 +143,20 @@ class Tally:
         if self._skips:
             metrics["skipped"] = float(carry.skipped)
         return metrics, int(carry.count + carry.skipped)
+
+    def unfinished(self) -> dict[str, float]:
+        """The running sums and counts since the last reading, exact, for a run that stops in between."""
+        carry = jax.device_get(self._carry)
+        sums = {f"sum/{name}": float(value) for name, value in zip(self._names, carry.sums, strict=True)}
+        return sums | {name: float(getattr(carry, name)) for name in _COUNTS}
+
+    def go_on(self, unfinished: Mapping[str, float]) -> None:
+        """Takes up what another process got from `unfinished`, so that the next means are over the same steps."""
+        if unfinished:
+            sums = np.array([unfinished.get(f"sum/{name}", 0.0) for name in self._names], np.float32)
+            counts = {name: np.int32(unfinished.get(name, 0)) for name in _COUNTS}
+            carry = jax.device_get(self._zero)._replace(sums=sums, **counts)
+            self._carry = place(carry, self._zero.sums.sharding)
 
     def _what_went_wrong(self, carry: _Carry) -> str:
         wrong = [self._names[carry.bad_metrics.argmax()]] if carry.bad_metrics.any() else []

@@ -15,11 +15,12 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from jaxgan import files
 
 PADDING = 0
 UNKNOWN = 1
@@ -153,10 +154,7 @@ class Vocabulary:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the words as JSON, whole or not at all."""
-        path = Path(path)
-        draft = path.with_name(path.name + ".tmp")
-        draft.write_text(json.dumps({"words": self.words}, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
-        draft.replace(path)
+        files.write(path, json.dumps({"words": self.words}, ensure_ascii=False, indent=0) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Vocabulary:
@@ -166,7 +164,7 @@ class Vocabulary:
           ValueError: no such file, or another content; the message names it.
         """
         try:
-            record = json.loads(Path(path).read_text(encoding="utf-8"))
+            record = json.loads(files.read_text(path))
             return cls(record["words"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not a vocabulary: {error}") from None

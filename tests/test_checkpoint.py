@@ -1,5 +1,6 @@
 import contextlib
 import errno
+import json
 import pickle
 import threading
 
@@ -7,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxgan import checkpoint
+from jaxgan import checkpoint, digests, files
 from jaxgan.checkpoint import CheckpointError, Checkpoints, DamagedCheckpointError
 
 
@@ -164,11 +166,13 @@ def test_restores_a_part(tmp_path):
     state = {"ema_params": {"w": jnp.arange(3.0)}, "rest": jnp.zeros(5)}
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, state)
-        part = checkpoints.restore(1, {"ema_params": {"w": jnp.zeros(3)}}, partial=True)
+        part = checkpoints.restore(1, {"ema_params": {"w": jnp.zeros(3)}}, parts=["ema_params"])
         np.testing.assert_array_equal(part["ema_params"]["w"], np.arange(3.0))
         assert list(part) == ["ema_params"]
+        with pytest.raises(CheckpointError, match="rest: in the checkpoint only"):
+            checkpoints.restore(1, {"ema_params": {"w": jnp.zeros(3)}}, parts=["ema_params", "rest"])
         with pytest.raises(CheckpointError, match="other: missing in the checkpoint"):
-            checkpoints.restore(1, {"other": jnp.zeros(5)}, partial=True)
+            checkpoints.restore(1, {"other": jnp.zeros(5)}, parts=["other"])
 
 
 def test_empty_arrays_and_numbers(tmp_path):
@@ -252,12 +256,12 @@ def test_a_full_disk(tmp_path, file_size_limit):
 def test_the_next_save_makes_up_for_one_that_failed(tmp_path, monkeypatch, capsys):
     fails = [OSError(errno.ENOSPC, "No space left on device")]
 
-    def write_digests(*args, original=checkpoint._digests):
+    def write_digests(*args, original=digests.digests):
         if fails:
             raise fails.pop()
         return original(*args)
 
-    monkeypatch.setattr(checkpoint, "_digests", write_digests)
+    monkeypatch.setattr(digests, "digests", write_digests)
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, state_of(1))
         checkpoints.save(2, state_of(2))
@@ -426,7 +430,7 @@ def test_a_step_without_digests_is_read_with_a_warning(tmp_path, capsys):
 def test_digests_are_those_of_b2sum(tmp_path):
     """RFC 7693: the digest of the three bytes "abc" begins with ba80a53f981c4d0d."""
     (tmp_path / "abc").write_bytes(b"abc")
-    assert checkpoint._digests(tmp_path)["abc"].startswith("ba80a53f981c4d0d")
+    assert digests.digests(tmp_path)["abc"].startswith("ba80a53f981c4d0d")
 
 
 def test_a_checkpoint_is_data(tmp_path):
@@ -456,11 +460,121 @@ class Trap:
 
 def test_the_digests_are_made_in_the_background(tmp_path, monkeypatch):
     threads = []
-    original = checkpoint._digests
-    monkeypatch.setattr(
-        checkpoint, "_digests", lambda *args: threads.append(threading.current_thread()) or original(*args)
-    )
+    original = digests.digests
+    monkeypatch.setattr(digests, "digests", lambda *args: threads.append(threading.current_thread()) or original(*args))
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, state_of(1))
     assert len(threads) == 1
     assert threads[0] is not threading.main_thread()
+
+
+@pytest.mark.parametrize("name", ["birds [v2]", "a\\b", "**", "new\nline", "gs:", "\udcff"])
+def test_a_folder_of_any_name_is_written_and_read(tmp_path, name):
+    """Orbax globs the path: the arrays of `[v2]` were never put together, and `**` could not be saved."""
+    (tmp_path / "birds v").mkdir()  # what the pattern would have found
+    folder = tmp_path / name / "checkpoints"
+    with Checkpoints(folder, best="fid") as checkpoints:
+        checkpoints.save(1, state_of(1), {"fid": 1.0})
+    with Checkpoints(folder, best="fid") as checkpoints:
+        assert value_in(checkpoints, checkpoints.resolve("best")) == 1
+        assert checkpoints.folder == folder
+        with pytest.raises(CheckpointError) as error:
+            checkpoints.save(1, state_of(1))
+        assert str(folder) in str(error.value)
+    assert [path.name for path in folder.iterdir()] == ["1"]
+
+
+def test_what_cannot_be_read_again_is_not_certified(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "_stored_arrays", lambda folder: {"key"})
+    with pytest.raises(CheckpointError, match=r"step 1 could not be saved in .*wrote no w"), Checkpoints(tmp_path) as c:
+        c.save(1, state_of(1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def renamed(folder, names):
+    """Folders get other names, all at once."""
+    for old in names:
+        (folder / old).rename(folder / f"{old} aside")
+    for old, new in names.items():
+        (folder / f"{old} aside").rename(folder / new)
+
+
+def test_a_step_under_another_number_is_damaged(tmp_path, capsys):
+    two_steps(tmp_path, best="fid")
+    renamed(tmp_path, {"1": "1000000"})
+    with Checkpoints(tmp_path, best="fid") as checkpoints:
+        assert value_in(checkpoints, None) == 2
+        assert "step 1000000 in" in (said := capsys.readouterr().err) and "it was written as step 1; going" in said
+        assert checkpoints.best_step() == 2
+    renamed(tmp_path, {"1000000": "1"})
+    renamed(tmp_path, {"1": "2", "2": "1"})
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(DamagedCheckpointError, match="none of the checkpoints"):
+        checkpoints.restore(None, state_of(0))
+
+
+def test_digests_of_before_they_held_the_step(tmp_path):
+    """Then a state that counts its steps tells."""
+    state = small.build(small.config("")).init(jax.random.key(0), small.batches(small.config(""))(0)[0])
+    moved = state.replace(generator=state.generator.replace(step=jnp.int32(3)))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(3, moved)
+    record = digests.read(tmp_path / "3")
+    (tmp_path / "3" / digests.NAME).write_text(json.dumps(record["files"]))
+    with Checkpoints(tmp_path) as checkpoints:
+        assert int(checkpoints.restore(None, state).step) == 3
+    renamed(tmp_path, {"3": "4"})
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(DamagedCheckpointError, match="it holds step 3"):
+        checkpoints.restore(None, state)
+
+
+def test_metrics_that_come_later(tmp_path):
+    with Checkpoints(tmp_path, keep=1, best="fid") as checkpoints:
+        checkpoints.save(1, state_of(1), {"fid": 2.0})
+        checkpoints.save(2, state_of(2), {"owed": 1.0})
+        assert (checkpoints.best_step(), checkpoints.metrics(2)) == (1, {"owed": 1.0})
+        checkpoints.replace_metrics(2, {"fid": 1.0, "kid": np.nan})
+        assert (checkpoints.best_step(), checkpoints.metrics(2)) == (2, {"fid": 1.0})
+        checkpoints.save(3, state_of(3), {"fid": 3.0})
+        assert checkpoints.steps() == [2, 3]
+    with Checkpoints(tmp_path, best="fid") as checkpoints:
+        assert (checkpoints.best_step(), value_in(checkpoints, 2)) == (2, 2)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_kill_while_metrics_are_replaced_damages_nothing(tmp_path, monkeypatch, number, capsys):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state_of(1), {"fid": 2.0})
+        checkpoints.wait()
+        writes, original = [], files.write
+
+        def write(*arguments, **options):
+            writes.append(arguments)
+            if len(writes) == number:
+                raise KeyboardInterrupt
+            original(*arguments, **options)
+
+        monkeypatch.setattr(files, "write", write)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.replace_metrics(1, {"fid": 1.0})
+    with Checkpoints(tmp_path) as checkpoints:
+        assert value_in(checkpoints, None) == 1
+        assert checkpoints.metrics(1) == {"fid": 1.0 if number == 3 else 2.0}
+    assert capsys.readouterr().err == ""
+
+
+def test_links_in_the_folder_are_not_followed(tmp_path):
+    folder, theirs = tmp_path / "checkpoints", tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "a").write_text("theirs")
+    two_steps(folder)
+    for name in ("2.damaged", "9.orbax-checkpoint-tmp"):
+        (folder / name).symlink_to(theirs)
+    (folder / "2/state/_METADATA").unlink()
+    (folder / "1").rename(tmp_path / "1")
+    (folder / "1").symlink_to(tmp_path / "1")
+    with Checkpoints(folder, keep=1) as checkpoints:
+        assert value_in(checkpoints, None) == 1
+        checkpoints.save(3, state_of(3))
+    assert sorted(path.name for path in folder.iterdir()) == ["1", "2.damaged", "3"]
+    assert not (folder / "2.damaged").is_symlink()
+    assert (theirs / "a").read_text() == "theirs" and (tmp_path / "1/state").exists()

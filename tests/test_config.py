@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 from typing import ClassVar, Literal
 
 import jax.numpy as jnp
@@ -29,6 +30,17 @@ def test_a_folder_is_named_by_what_changes_the_result():
     assert str(run_folder(Config.from_preset("paper", rate=0.1))) == "runs/toy-preset=paper-rate=0.1"
     assert run_folder(Config(init_from="runs/a")).parent.name == "runs"
     assert str(run_folder(Config(workdir="elsewhere"))) == "elsewhere"
+
+
+def test_the_name_of_a_folder_is_a_name():
+    long = [run_folder(Config(rate=0.2, init_from="ä" * size)) for size in (300, 301)]
+    assert long[0] != long[1] == run_folder(Config(rate=0.2, init_from="ä" * 301))
+    assert long[0].name.startswith("toy-") and len(os.fsencode(long[0].name)) <= 200
+    assert "-rate=0.2" not in long[0].name  # cut at a field
+    assert run_folder(Config(init_from="../a\nb\0c")).name == "toy-init_from=.._a_b_c"
+    for wrong in ("", "a\0b"):
+        with pytest.raises(ValueError, match="names no folder"):
+            run_folder(Config(workdir=wrong))
 
 
 def test_presets():

@@ -37,11 +37,16 @@ ALLOWED = {
     "distributed": set(),
     "sharding": set(),
     "seeds": {"state"},
-    "checkpoint": set(),
-    "report": {"pixels"},
+    "digests": set(),
+    "checkpoint": {"digests"},
+    "output": set(),
+    "lock": set(),
+    "interruption": set(),
+    "start": {"checkpoint", "config", "lock", "state"},
+    "report": {"output", "pixels"},
     "figures": {"report"},
     "config": set(),
-    "cli": {"allocation", "cache", "config", "distributed"},
+    "cli": {"allocation", "cache", "config", "distributed", "output", "start"},
     "metrics": {"pixels", "networks", "data", "cache"},
     "evaluation": {"pixels", "data", "metrics", "sharding", "transport", "latents", "report", "page", "config"}
     | {"cache"},
@@ -50,7 +55,7 @@ ALLOWED = {
     "check": {"config", "report", "state", "tally"},
     "page": {"alarm", "config", "report"},
     "loop": {"check", "checkpoint", "report", "page", "alarm", "sharding", "metrics", "state", "config"}
-    | {"allocation", "distributed", "tally"},
+    | {"allocation", "distributed", "tally", "interruption", "lock", "output", "start"},
     "run": {"checkpoint", "config", "sharding"},
 }
 

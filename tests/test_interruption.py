@@ -6,6 +6,24 @@ import pytest
 
 from benchmarks import faults
 from experiments import gaussians_2d
+from jaxgan.interruption import Interruption
+
+
+def test_the_signals_that_ask_a_run_to_end():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with Interruption() as interruption:
+            assert interruption.signal is None
+            signal.raise_signal(signal.SIGHUP)
+            assert interruption.signal is None
+            for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+                signal.raise_signal(number)
+                assert interruption.signal == number
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_killed_run_goes_on(tmp_path):
@@ -23,7 +41,7 @@ def test_a_killed_run_goes_on(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kinds", [("kill", "terminate", "interrupt", "interrupt_twice"), ("full", *faults.DAMAGES)])
+@pytest.mark.parametrize("kinds", [(*faults.SIGNALS, "interrupt_twice"), faults.PLACED, ("full", *faults.DAMAGES)])
 def test_whatever_happens_a_run_ends_as_the_unbroken_one(tmp_path, kinds):
     table = faults.run_faults(tmp_path, kinds, count=8, verbose=True)
     assert {kind: lost for kind, (_, lost) in table.items() if lost} == {}

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import signal
@@ -7,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
+import test_check
+import test_tally
 
 from jaxgan import optim, report
 from jaxgan.checkpoint import Checkpoints
@@ -15,7 +18,7 @@ from jaxgan.gan import make_gan
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
-from jaxgan.tally import NonFiniteError
+from jaxgan.tally import NonFiniteError, Tally
 
 
 def lines(folder):
@@ -95,21 +98,71 @@ def test_or_the_update_is_skipped(tmp_path):
     assert int(state.generator.opt_state.count) == 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_leaves_and_the_same_command_goes_on(tmp_path, number, capsys):
-    unbroken, _ = small.run(small.config(tmp_path / "unbroken"))
-    handler = signal.getsignal(number)
+def untimed(folder):
+    return [{n: x for n, x in line.items() if not n.endswith("per_second")} for line in lines(folder)]
 
-    config = small.config(tmp_path / "broken", evaluate_every=7)
-    with pytest.raises(SystemExit) as stop:
-        small.run(config, evaluate=lambda state: os.kill(os.getpid(), number) or {})
+
+def scored(state):
+    return {"score": float(jax.tree.leaves(state.generator.params)[0].sum())}
+
+
+def pictured(outputs):
+    return np.asarray(np.clip(outputs["samples"][:8] * 100 + 128, 0, 255), np.uint8)
+
+
+def run_with_all(folder):
+    config = small.config(folder, evaluate_every=10, sample_every=4, best="score", keep=1)
+    return small.run(config, draw=pictured, evaluate=scored)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    return folder, *run_with_all(folder)
+
+
+@pytest.mark.parametrize(
+    ("number", "step", "owed"),
+    [
+        (signal.SIGUSR1, 7, set()),
+        (signal.SIGINT, 10, {"scores"}),
+        (signal.SIGHUP, 20, {"scores"}),
+    ],
+)
+def test_a_signal_saves_and_a_restart_leaves_no_trace_of_it(tmp_path, number, step, owed, capsys, unbroken):
+    """Nor of one at a step where an image and scores are due, as the last: facebookincubator/submitit#1701."""
+
+    def update(self, state, *batches, original=Tally.update):
+        state = original(self, state, *batches)
+        if int(state.step) == step:
+            os.kill(os.getpid(), number)
+        return state
+
+    handler = signal.getsignal(number)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stop:
+        patch.setattr(Tally, "update", update)
+        run_with_all(tmp_path)
     assert stop.value.code == 128 + number
-    assert "stopped at step 8" in capsys.readouterr().err
+    assert f"stopped at step {step}" in capsys.readouterr().err
     assert signal.getsignal(number) == handler
-    resumed, _ = small.run(small.config(tmp_path / "broken"))
-    small.assert_same(resumed, unbroken)
-    steps = [line["step"] for line in lines(tmp_path / "broken")]
-    assert steps == sorted(set(steps))
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert {name.removeprefix("unfinished/") for name in checkpoints.metrics(step)} & {"scores"} == owed
+    resumed, metrics = run_with_all(tmp_path)
+    folder, state, expected = unbroken
+    small.assert_same(resumed, state)
+    assert metrics.keys() == expected.keys()
+    assert metrics["score"] == expected["score"]
+    assert untimed(tmp_path) == untimed(folder)
+    pictures = [{path.name: path.read_bytes() for path in (f / "samples").iterdir()} for f in (tmp_path, folder)]
+    assert pictures[0] == pictures[1]
+    found = []
+    for name in (tmp_path, folder):
+        with Checkpoints(name / "checkpoints", best="score", best_mode="max") as checkpoints:
+            steps = [checkpoints.resolve(which) for which in ("best", "last")]
+            found.append([(step, checkpoints.metrics(step)) for step in steps])
+    assert found[0] == found[1]
+    assert run_with_all(tmp_path)[1] == {}
+    assert "nothing to do" in capsys.readouterr().out
 
 
 def test_one_train_step_is_compiled_in_a_run_and_none_while_it_goes(tmp_path):
@@ -151,11 +204,12 @@ def test_resume_modes(tmp_path, capsys):
         fit(small.build(config), fewer, config, draw=None)
 
 
-def test_init_from_takes_the_weights_alone(tmp_path):
+def test_init_from_takes_the_weights_alone(tmp_path, capsys):
     before, _ = small.run(small.config(tmp_path / "first", num_steps=10))
     seen = []
     config = small.config(tmp_path / "second", num_steps=1, init_from=str(tmp_path / "first"), learning_rate=1e-9)
     after, _ = small.run(config, evaluate=lambda state: seen.append(state) or {})
+    assert f"init_from   the weights of step 10 of {tmp_path / 'first'}\n" in capsys.readouterr().out
     assert int(after.step) == 1
     assert int(after.discriminator.step) == 5
     jax.tree.map(
@@ -228,3 +282,108 @@ def test_several_steps_in_one_call(tmp_path, monkeypatch):
     assert [line["step"] for line in lines(tmp_path / "together")] == [5, 10, 15, 20]
     for a, b in zip(lines(tmp_path / "together"), lines(tmp_path / "one_by_one"), strict=True):
         assert a["d_loss"] == pytest.approx(b["d_loss"], rel=1e-4, abs=1e-5)
+
+
+def quick(config, batches=test_check.Batches(), **options):  # noqa: B008 (it holds no state)
+    """A run that takes no time to compile."""
+    gan = test_tally.GAN_OF_NUMBERS._replace(preview=lambda key, batch: {}, sample=lambda state, inputs: {})
+    return fit(gan, batches, config, **{"draw": None} | options)
+
+
+def black(outputs):
+    return np.zeros((4, 4, 3), np.uint8)
+
+
+def test_a_folder_in_use_is_refused_before_anything_is_read(tmp_path):
+    """Two runs in one folder: meta-pytorch/torchtune#481. In one process too, and only while the first goes on."""
+    refused = []
+
+    def second(state):
+        for config in (small.config(tmp_path / "run"), small.config(tmp_path / "run", seed=1, resume="never")):
+            with pytest.raises(ValueError, match=f"run is in use by process {os.getpid()} on .* since") as error:
+                quick(config, batches=None)
+            refused.append(error)
+        return {}
+
+    quick(small.config(tmp_path / "run", num_steps=2), evaluate=second)
+    assert len(refused) == 2
+    assert [line["step"] for line in lines(tmp_path / "run")] == [2]
+    quick(small.config(tmp_path / "run", num_steps=3))
+
+
+@pytest.mark.parametrize("resume", ["auto", "never"])
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path, resume):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds thesis\.txt, but no run"):
+        quick(small.config(tmp_path, resume=resume))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_start_that_saved_nothing_leaves_nothing_in_the_next(tmp_path, capsys):
+    options = {"num_steps": 4, "sample_every": 1, "log_every": 1}
+
+    def killed(self, step, state, metrics=None):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Checkpoints, "save", killed)
+        quick(small.config(tmp_path, **options), draw=black)
+    (tmp_path / "notes.txt").write_text("mine")
+    for changed in ({"resume": "never"}, {"resume": "must"}, {"seed": 5}):
+        with pytest.raises(ValueError, match=r"already holds a run, before|nothing to resume|another configuration"):
+            quick(small.config(tmp_path, **options | changed), draw=black)
+    quick(small.config(tmp_path, **options | {"sample_every": 4}), draw=black)
+    assert [path.name for path in (tmp_path / "samples").iterdir()] == ["00000004.png"]
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]
+    assert len(lines(tmp_path / "earlier-1")) == 4
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert "earlier-1" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_gone_stops_its_run(tmp_path):
+    def moved(state):
+        (tmp_path / "run").rename(tmp_path / "moved")
+        (tmp_path / "run").mkdir()
+        return {}
+
+    with pytest.raises(ValueError, match="run was moved, deleted or replaced while the run went on"):
+        quick(small.config(tmp_path / "run", evaluate_every=10), evaluate=moved)
+    assert [*(tmp_path / "run").iterdir()] == []
+
+
+def test_what_only_shows_a_run_does_not_end_it(tmp_path, monkeypatch, capsys):
+    class Broken:
+        def write(self, text):
+            raise BrokenPipeError
+
+        flush = isatty = lambda self: self.write("")
+
+    def fails(*_, **__):
+        raise RuntimeError("no bokeh")
+
+    monkeypatch.setattr("jaxgan.page._page", fails)
+    monkeypatch.setattr("tensorboardX.event_file_writer.EventsWriter.__init__", fails)
+    quick(small.config(tmp_path / "a", num_steps=4, log_every=1, checkpoint_every=1))
+    said = capsys.readouterr().err
+    assert (said.count("events are left out"), said.count("report.html is not written")) == (1, 1)
+    for stream in (Broken(), None):
+        monkeypatch.setattr("sys.stdout", stream)
+        monkeypatch.setattr("sys.stderr", stream)
+        quick(small.config(tmp_path / str(stream is None), num_steps=4))
+    monkeypatch.undo()
+    assert len(lines(tmp_path / "True")) == len(lines(tmp_path / "False")) == 1
+
+
+@pytest.mark.parametrize("name", ["samples", "tensorboard", "checkpoints", "metrics.jsonl", "starts.jsonl"])
+def test_nothing_is_written_through_links_in_a_run_folder(tmp_path, name):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/a").write_text("theirs")
+    quick(small.config(tmp_path / "run", num_steps=1), draw=black)
+    target = "theirs/a" if name.endswith("l") else "theirs"
+    path = tmp_path / "run" / name
+    path.rename(tmp_path / "aside")
+    path.symlink_to(tmp_path / target)
+    with contextlib.suppress(OSError, ValueError):
+        quick(small.config(tmp_path / "run", num_steps=2), draw=black)
+    assert [p.name for p in (tmp_path / "theirs").iterdir()] == ["a"]
+    assert (tmp_path / "theirs/a").read_text() == "theirs"

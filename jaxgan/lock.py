@@ -1,0 +1,150 @@
+"""A run folder belongs to one process at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shlex
+import socket
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+from jaxgan import files
+
+NAME = ".lock"
+_PATIENCE = 0.3  # seconds for those who only look whether it is held
+
+
+class Lock:
+    """The exclusive lock of a folder, held while in its context.
+
+    A folder that is missing is made, and removed again where nothing came to lie in it.
+
+    It is `flock` on the file `.lock` in the folder, which says who holds it. So it ends with its process, however that
+    ends: a file that a kill leaves behind locks nothing. It keeps out other processes and other holders in this one.
+
+    On a network file system it holds between hosts where these pass `flock` on to the server: NFS under Linux does (as a
+    lock of the whole file), unless mounted with `nolock` or `local_lock`; Lustre if mounted with `flock`. Where there
+    are no locks at all this is said, and nothing keeps a second run out.
+
+    Args:
+      folder: the folder.
+
+    Raises:
+      ValueError: it is held; the message names by whom.
+      OSError: the folder or the file cannot be made.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self._place = Path(os.path.abspath(folder))
+
+    def __enter__(self) -> Lock:
+        self._made = [path for path in (self._place, *self._place.parents) if not path.exists()]
+        self._lock()
+        # Held open, so that no other folder can get its number in the file system.
+        self._opened = os.open(self._place, os.O_RDONLY | os.O_DIRECTORY)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            if self._is_there() and self._is_ours():
+                (self._place / NAME).unlink()
+        os.close(self._file)
+        os.close(self._opened)
+        with contextlib.suppress(OSError):  # of what holds something
+            for folder in self._made:
+                folder.rmdir()
+
+    def check(self) -> None:
+        """To be called before something is written.
+
+        Raises:
+          ValueError: the folder is not where it was, or somebody else has locked it since its lock file was removed.
+        """
+        if not self._is_there():
+            raise ValueError(
+                f"{self.folder} was moved, deleted or replaced while the run went on: it stops, and what came after "
+                "its last checkpoint is lost"
+            )
+        if not self._is_ours():
+            before = self._file
+            self._lock()
+            os.close(before)
+
+    def _is_there(self) -> bool:
+        return _same(self._opened, self._place, follow=True)
+
+    def _is_ours(self) -> bool:
+        return _same(self._file, self._place / NAME)
+
+    def _lock(self) -> None:
+        self._file = self._taken()
+        with contextlib.suppress(OSError):  # of a full disk: who it is, is said for convenience
+            os.ftruncate(self._file, 0)
+            os.write(self._file, _this_process().encode(errors="backslashreplace"))
+
+    def _taken(self) -> int:
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            with files.open_to_append(self._place / NAME, inside=self._place) as opened:
+                number = os.dup(opened.fileno())
+            try:
+                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+                    message = "warning: files cannot be locked where {} lies: start no second run in it"
+                    print(message.format(self.folder), file=sys.stderr)
+                    return number
+                os.close(number)
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise
+                if time.monotonic() > deadline:
+                    raise _held(self.folder) from None
+                time.sleep(_PATIENCE / 10)
+                continue
+            if _same(number, self._place / NAME):  # else its last holder has just removed it
+                return number
+            os.close(number)
+
+
+def refuse_held(folder: str | os.PathLike[str]) -> None:
+    """Raises what `Lock` would where somebody holds the lock of a folder; makes nothing and reads no more than it."""
+    try:
+        number = os.open(Path(folder) / NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return
+    try:
+        fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            raise _held(Path(folder)) from None
+    finally:
+        os.close(number)
+
+
+def _held(folder: Path) -> ValueError:
+    try:
+        who = files.read_text(folder / NAME, most=10_000).strip()
+    except (OSError, ValueError):
+        who = ""
+    who = "".join(letter if letter.isprintable() else "?" for letter in who) or "another process"
+    return ValueError(f"{folder} is in use by {who}: wait for its end, or give another --workdir")
+
+
+def _this_process() -> str:
+    since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    command = shlex.join(sys.orig_argv)
+    command = command if len(command) <= 1000 else f"{command[:1000]}..."
+    return f"process {os.getpid()} on {socket.gethostname()} since {since} ({command})\n"
+
+
+def _same(number: int, path: Path, *, follow: bool = False) -> bool:
+    try:
+        return os.path.samestat(os.fstat(number), os.stat(path, follow_symlinks=follow))
+    except OSError:
+        return False
