@@ -89,11 +89,11 @@ def _as_bytes(pixels: np.ndarray) -> str:
         return ""
     some = pixels[spread(len(pixels), 256)]
     low, high = float(some.min()), float(some.max())
-    if 0 <= low and high <= 1:
+    if low >= 0 and high <= 1:
         convert = "(images * 255).round().astype('uint8')"
-    elif -1 <= low and high <= 1:
+    elif low >= -1 and high <= 1:
         convert = "((images + 1) * 127.5).round().astype('uint8')"
-    elif 0 <= low and high <= 255:
+    elif low >= 0 and high <= 255:
         convert = "images.round().astype('uint8')"
     else:
         return f"; its values reach from {low:g} to {high:g}"
