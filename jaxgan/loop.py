@@ -22,7 +22,7 @@ from jaxgan.alarm import Alarm
 from jaxgan.allocation import give_back
 from jaxgan.check import dry_run, introduce
 from jaxgan.checkpoint import Checkpoints
-from jaxgan.config import RunConfig, check_writable, differences, load_config, run_folder, save_config
+from jaxgan.config import RunConfig, check_writable, differences, known_data, load_config, run_folder, save_config
 from jaxgan.distributed import agree, own_copy
 from jaxgan.metrics.neighbours import pairwise_diversity
 from jaxgan.sharding import data_mesh, place, replicated
@@ -89,7 +89,8 @@ def fit(
     with Checkpoints(
         folder / "checkpoints", keep=config.keep, best=config.best, best_mode=config.best_mode
     ) as checkpoints:
-        start = _starting_step(config, folder, checkpoints.latest_step(), batches.size)
+        data = known_data(batches)
+        start = _starting_step(config, folder, checkpoints.latest_step(), data)
         if start is None:
             start, state = 0, gan.init(key, first[0])
             if config.init_from is not None:
@@ -113,7 +114,7 @@ def fit(
         tally = Tally(gan, config, mesh, abstract, whole)
         if leads:
             introduce(config, folder, **about, compiled=tally.compiled, seconds=time.perf_counter() - began)
-            save_config(config, folder, whole[0], size=batches.size)
+            save_config(config, folder, whole[0], **data)
             for name, write in (files or {}).items():
                 write(folder / name)
         shown = _at_least(64, batches)
@@ -224,7 +225,7 @@ class _Watch:
                 log.note(f"report.html was not written: {error}")
 
 
-def _starting_step(config: RunConfig, folder: Path, latest: int | None, size: int) -> int | None:
+def _starting_step(config: RunConfig, folder: Path, latest: int | None, data: Mapping[str, Any]) -> int | None:
     """The step to resume from, None to start afresh; refuses what would mix two runs in one folder."""
     if latest is None:
         if config.resume == "must":
@@ -233,7 +234,7 @@ def _starting_step(config: RunConfig, folder: Path, latest: int | None, size: in
     if config.resume == "never":
         raise ValueError(f"{folder} already holds a run, at step {latest}: give another --workdir, or --resume auto")
     record = load_config(folder)
-    if differing := differences(config, record, size=size):
+    if differing := differences(config, record, **data):
         raise ValueError(
             f"{folder} holds a run with another configuration: {'; '.join(differing)}. "
             "Give the same flags and data, or another --workdir"

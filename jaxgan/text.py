@@ -15,14 +15,18 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxgan import files
+
 PADDING = 0
 UNKNOWN = 1
+
+MOST_BYTES = 16 * 2**20
+"""So large a file of words may be."""
 
 
 def tokenize(text: str) -> list[str]:
@@ -35,6 +39,20 @@ def tokenize(text: str) -> list[str]:
     spaced = "".join(letter if unicodedata.category(letter)[0] in "LMN" else " " for letter in folded)
     # A mark alone is what an emoji leaves behind.
     return [word for word in spaced.split() if any(unicodedata.category(letter)[0] in "LN" for letter in word)]
+
+
+def displayed(text: str, *, most: int = 40) -> str:
+    """A text from others, such as a folder's name, for one line of a message or a picture.
+
+    What has no shape of its own (control characters, marks of direction, line ends) becomes a space, and what is too
+    long is cut.
+
+    >>> displayed("two\\nlines"), displayed("x" * 9, most=4)
+    ('two lines', 'xxx…')
+    """
+    shown = "".join(letter if unicodedata.category(letter)[0] not in "CZ" else " " for letter in text[: 4 * most])
+    shown = " ".join(shown.split())
+    return (shown if len(shown) <= most else f"{shown[: most - 1]}…") or "(no name)"
 
 
 class Reading(NamedTuple):
@@ -153,20 +171,17 @@ class Vocabulary:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the words as JSON, whole or not at all."""
-        path = Path(path)
-        draft = path.with_name(path.name + ".tmp")
-        draft.write_text(json.dumps({"words": self.words}, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
-        draft.replace(path)
+        files.write(path, json.dumps({"words": self.words}, ensure_ascii=False, indent=0) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Vocabulary:
         """Reads what `save` wrote.
 
         Raises:
-          ValueError: no such file, or another content; the message names it.
+          ValueError: no such file, a larger one than any vocabulary, or another content; the message names it.
         """
         try:
-            record = json.loads(Path(path).read_text(encoding="utf-8"))
+            record = json.loads(files.read_text(path, most=MOST_BYTES))
             return cls(record["words"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{path} is not a vocabulary: {error}") from None

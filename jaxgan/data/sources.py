@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxgan.data.classes import why_unlabelled
 from jaxgan.data.identity import Identity, composed, digest, of_arrays, of_files
 from jaxgan.pixels import from_uint8, to_uint8
 
 NAMES = ("mnist_5k", "noise", "fashion_mnist", "mnist", "cifar10", "cifar100", "emoji", "shapes", "shapes_styles")
 NOISE_SPLITS = {"train": 1024, "test": 256}
-LIKE_SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval")
 
 Rows = Sequence[int] | np.ndarray
 
@@ -263,8 +263,7 @@ def stored_folder(name: str, split: str) -> Stored:
     # Over all splits, so that a class has one number in each of them.
     classes = {composed(folder.name): None for place in places for folder in _folders(place)}
     classes = {name: number for number, name in enumerate(sorted(classes))}
-    beside = [file for file, parts in zip(files, inside, strict=True) if len(parts) == 1]
-    unlabelled = _why_unlabelled(list(classes), beside, inside, name)
+    unlabelled = why_unlabelled(list(classes), files, inside)
     labels = None
     if not unlabelled:
         labels = np.array([classes[composed(parts[0])] for parts in inside], np.int32)[rows]
@@ -293,19 +292,6 @@ def _folders(folder: Path) -> list[Path]:
     from jaxgan.data.folder import is_hidden
 
     return sorted(one for one in folder.iterdir() if one.is_dir() and not is_hidden(one.name))
-
-
-def _why_unlabelled(classes: list[str], beside: list[str], inside: list[tuple[str, ...]], name: str) -> str:
-    if beside:
-        more = f" and {len(beside) - 1} more lie" if len(beside) > 1 else " lies"
-        return f"{beside[0]}{more} in no class's folder" if len(classes) > 1 else "its images lie in no class's folder"
-    if len(classes) == 1:
-        deeper = sorted({parts[1] for parts in inside if len(parts) > 2})
-        meant = f"; give {name.rstrip('/')}/{classes[0]} for the classes {', '.join(deeper[:10])}" if deeper else ""
-        return f"all its images lie in one folder, {classes[0]}{meant}"
-    if all(one.lower() in LIKE_SPLITS for one in classes):
-        return f"its folders {', '.join(classes)} look like splits, not classes: call the training images' folder train"
-    return ""
 
 
 def split_rows(name: str, split: str, sizes: Mapping[str, int]) -> np.ndarray:
