@@ -1,5 +1,6 @@
 """The experiment at width 8 for three steps, and what it is told."""
 
+import dataclasses
 import json
 
 import jax
@@ -65,15 +66,43 @@ def test_every_preset_is_a_configuration():
 
 
 def test_a_folder_of_classes(tmp_path):
-    for name in ("ant", "bee", "cow"):
-        (tmp_path / "data" / name).mkdir(parents=True)
+    """Their names are kept in the run and drawn from by; a renamed folder would shift them, and the run does not go on."""
+    data = tmp_path / "data"
+    for name in ("7", "ant", "b\u00e9e"):
+        (data / name).mkdir(parents=True)
         for number in range(2):
-            Image.new("RGB", (32, 32)).save(tmp_path / "data" / name / f"{number}.png")
-    config = tiny(tmp_path / "run", dataset=f"folder:{tmp_path / 'data'}", num_classes=3)
+            Image.new("RGB", (32, 32)).save(data / name / f"{number}.png")
+    config = tiny(tmp_path / "run", dataset=f"folder:{data}", num_classes=3, num_steps=1)
     (batch,) = class_conditional.batches(config)(0)
     assert set(batch["condition"].tolist()) <= {0, 1, 2}
-    with pytest.raises(ValueError, match=r"has label 2, outside 0\.\.num_classes-1=1"):
-        class_conditional.batches(tiny(tmp_path / "run", dataset=config.dataset, num_classes=2))
+    for number in (2, 10):
+        with pytest.raises(
+            ValueError, match=rf"3 classes \(7, ant, b\u00e9e\) and num_classes={number}: give --num-classes 3"
+        ):
+            class_conditional.batches(tiny(tmp_path / "run", dataset=config.dataset, num_classes=number))
+
+    class_conditional.main(config)
+    assert json.loads((tmp_path / "run/config.json").read_text())["classes"] == ["7", "ant", "b\u00e9e"]
+    assert "0 7, 1 ant, 2 b\u00e9e" in (tmp_path / "run/report.html").read_text(encoding="utf-8")
+    draw = lambda *labels: sample.main(sample.Config(run=str(tmp_path / "run"), kind="images", label=labels, count=1))
+    folder = draw("be\u0301e", "1", "7")
+    assert [(folder / f"{index:05d}.txt").read_text() for index in range(3)] == ["b\u00e9e\n", "ant\n", "7\n"]
+    for label, message in (("anx", r"no class is called 'anx': .*did you mean ant\?"), ("3", r"0\.\.2, not 3")):
+        with pytest.raises(ValueError, match=message):
+            draw(label)
+
+    again = dataclasses.replace(config, num_steps=2)
+    (data / "ant").rename(data / "zebra")
+    with pytest.raises(ValueError, match=r"class 1 was 'ant', is 'b\u00e9e'; class 2 was 'b\u00e9e', is 'zebra'"):
+        class_conditional.main(again)
+    (data / "zebra").rename(data / "ant")
+    Image.new("RGB", (33, 32)).save(data / "ant" / "0.png")
+    with pytest.raises(ValueError, match="the data set is another: file sizes differ"):
+        class_conditional.main(again)
+    Image.new("RGB", (32, 32)).save(data / "ant" / "0.png")
+    data.rename(tmp_path / "moved")
+    class_conditional.main(dataclasses.replace(again, dataset=f"folder:{tmp_path}/./moved/"))
+    assert json.loads((tmp_path / "run/config.json").read_text())["config"]["num_steps"] == 2
 
 
 def test_refusals(tmp_path):

@@ -50,7 +50,7 @@ ALLOWED = {
     "page": {"alarm", "config", "report", "text"},
     "loop": {"check", "checkpoint", "report", "page", "alarm", "sharding", "metrics", "state", "config"}
     | {"allocation", "distributed", "tally"},
-    "run": {"checkpoint", "config", "sharding"},
+    "run": {"checkpoint", "config", "data", "sharding"},
 }
 
 

@@ -71,11 +71,10 @@ def is_hidden(name: str) -> bool:
 
 
 def _walk(folder: str, suffixes: tuple[str, ...]) -> Iterator[str]:
-    waiting: list[tuple[str, frozenset[str]]] = [(folder, frozenset())]
+    waiting: list[tuple[str, str, frozenset[str]]] = [(folder, os.path.realpath(folder), frozenset())]
     followed = 0
     while waiting:
-        inner, above = waiting.pop()
-        real = os.path.realpath(inner)
+        inner, real, above = waiting.pop()
         if real in above:
             continue
         with os.scandir(inner) as entries:
@@ -83,12 +82,15 @@ def _walk(folder: str, suffixes: tuple[str, ...]) -> Iterator[str]:
                 if is_hidden(entry.name):
                     continue
                 if entry.is_dir():
-                    if entry.is_symlink() and (followed := followed + 1) > MOST_LINKS:
+                    if not entry.is_symlink():
+                        waiting.append((entry.path, os.path.join(real, entry.name), above | {real}))
+                        continue
+                    if (followed := followed + 1) > MOST_LINKS:
                         raise ValueError(
                             f"{folder} leads through more than {MOST_LINKS:,} links to folders, one of them "
                             f"{entry.path}: do they lead to each other?"
                         )
-                    waiting.append((entry.path, above | {real}))
+                    waiting.append((entry.path, os.path.realpath(entry.path), above | {real}))
                 elif entry.name.lower().endswith(suffixes):
                     if not entry.is_file():
                         found = "a link to a file that is not there" if entry.is_symlink() else "not a file"
