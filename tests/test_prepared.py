@@ -1,6 +1,7 @@
 """TFDS data sets that lie prepared on disk."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -24,6 +25,18 @@ def data_dir(tmp_path_factory):
 
 def numbers(arrays):
     return arrays["image"][:, 0, 0, 0].tolist()
+
+
+@pytest.mark.parametrize("file_format", ["array_record", "parquet"])
+def test_some_of_the_features(tmp_path, file_format):
+    features = GREY | {"mask": GREY["image"], "captions": tfds.features.Sequence(tfds.features.Text())}
+    parts = zip(numbered(3), numbered(3), strict=True)
+    examples = [one | {"mask": two["image"], "captions": ["a", str(one["label"])]} for one, two in parts]
+    prepare(tmp_path, "mine", features, {"train": examples}, file_format=file_format)
+    found = read_features("mine", names=("captions", "label", "mask", "none"), data_dir=tmp_path)
+    assert found["captions"] == [["a", str(label)] for label in found["label"]]
+    assert numbers({"image": found["mask"]}) == found["label"].tolist()
+    assert set(found) == {"captions", "label", "mask"}
 
 
 @pytest.mark.parametrize("file_format", ["array_record", "parquet"])
@@ -220,6 +233,18 @@ def test_a_data_set_with_another_number_of_examples_than_it_says(tmp_path):
     path = tmp_path / "mine/1.0.0/dataset_info.json"
     changed(path, lambda record: record["splits"][0].update(shardLengths=["9000000000000"]))
     with pytest.raises(ValueError, match=r"mine/1\.0\.0.*remove"):
+        images("mine", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("place", ["/dev/zero", "{folder}/pipe", "/etc/passwd", "{folder}"])
+def test_shards_that_are_no_shards(tmp_path, place):
+    """A device without an end, and a pipe that would be waited for."""
+    prepare(tmp_path, "mine", GREY, {"train": numbered(3)})
+    path = tmp_path / "mine/1.0.0/dataset_info.json"
+    os.mkfifo(tmp_path / "pipe")
+    place = place.format(folder=tmp_path)
+    changed(path, lambda record: record["splits"][0].update(filepathTemplate=place))
+    with pytest.raises(ValueError, match=r"remove .*mine/1\.0\.0 and prepare the data set again"):
         images("mine", data_dir=tmp_path)
 
 

@@ -32,6 +32,7 @@ from jaxgan.data.tfds_folder import (
 
 # array_record is the format that can be written, and read at random, without TensorFlow.
 _FORMAT = "array_record"
+READABLE = (_FORMAT, "parquet")
 
 MADE_HERE = ("mnist_5k", "shapes", "shapes_styles", "emoji", *published.BUILDERS)
 """Data sets that are prepared by this package, from the same source everywhere."""
@@ -159,18 +160,16 @@ def _open(folder: Folder, name: str, split: str, wanted: tuple[str, ...]) -> tup
     if size < 1:
         raise ValueError(f"split {split!r} of {name} is empty")
 
+    if (written := builder.info.file_format.value) not in READABLE:
+        raise ValueError(
+            f"{folder.path} is prepared as {written}, which only TensorFlow reads: remove it or give another data_dir, "
+            f"then {_how_to_prepare(name, builder.data_path.parents[1])}"
+        )
+    shard_files(builder, split)
     # Images are decoded by us: TFDS converts neither their mode nor their size, and takes every format of Pillow's.
     decoders: Any = {key: tfds.decode.SkipDecoding() for key in wanted if is_image(folder.features[key])}
-    try:
-        with damaged(folder.path):
-            source = builder.as_data_source(split=split, decoders=decoders or None)
-    except NotImplementedError:  # what TFDS raises for a format without random access, such as tfrecord
-        raise ValueError(
-            f"{folder.path} is prepared as {builder.info.file_format.value}, which only TensorFlow reads: remove "
-            f"it or give another data_dir, then {_how_to_prepare(name, builder.data_path.parents[1])}"
-        ) from None
-    shard_files(builder, split)
     with damaged(folder.path):
+        source = builder.as_data_source(split=split, decoders=decoders or None)
         source.__getitems__([size - 1])  # there are as many as it says
     return builder, source
 

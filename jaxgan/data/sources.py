@@ -252,7 +252,8 @@ def stored_folder(name: str, split: str) -> Stored:
 
     root = folder_of(name)
     files = image_files(root)
-    inside = [Path(file).relative_to(root).parts for file in files]
+    start = len(os.path.join(root, ""))
+    inside = [tuple(file[start:].split(os.sep)) for file in files]  # Path.relative_to takes 30 times as long
     sizes, places = {"train": len(files)}, [root]
     if any((root / train).is_dir() for train in ("train", "trainA", "trainB")):
         places = _folders(root)

@@ -181,7 +181,7 @@ class damaged:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         # TFDS and the readers below it have a dozen ways to say so.
-        if isinstance(error, Exception) and not isinstance(error, NotImplementedError):  # that is a format's
+        if isinstance(error, Exception):
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise ValueError(f"{self._path} cannot be read ({reason}): {again(self._path)}") from None
 
