@@ -118,7 +118,7 @@ def test_a_damaged_idx_file_is_named(tmp_path):
         ),
         ("train-images-idx3-ubyte", idx(np.zeros((12, 28), np.uint8)), r"shape \[12, 28\], where \[N, 28, 28\]"),
         ("train-labels-idx1-ubyte", idx(np.zeros((12, 1), np.uint8)), r"shape \[12, 1\], where \[N\]"),
-        ("train-images-idx3-ubyte", b"\0\0\x08\3" + b"\xff" * 4 + b"\0\0\0\x1c" * 2, "N at most 1,000,000"),
+        ("train-images-idx3-ubyte", b"\0\0\x08\3" + b"\xff" * 4 + b"\0\0\0\x1c" * 2, "N at most 100,000"),
         (
             "train-labels-idx1-ubyte",
             b"\0\0\x08\1" + b"\0\0\0\2" + bytes(2**20),

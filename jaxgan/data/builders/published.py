@@ -20,7 +20,7 @@ from tensorflow_datasets.image_classification import cifar, mnist
 
 from jaxgan.data.folder import Image  # Pillow's, or the word how to install it
 
-MOST_ROWS = 1_000_000
+MOST_ROWS = 100_000
 """Images or labels of one file."""
 
 MOST_UNPACKED = 2**29
