@@ -26,7 +26,7 @@ import optax
 from jaxgan import cli, optim, report
 from jaxgan.augment import named_augmentation
 from jaxgan.config import ImageConfig, free
-from jaxgan.data.pipeline import configured_batches
+from jaxgan.data.pipeline import DeviceBatches, StreamedBatches, configured_batches
 from jaxgan.evaluation.base import while_training
 from jaxgan.evaluation.images import image_evaluation
 from jaxgan.evaluation.panels import image_panels
@@ -40,7 +40,8 @@ from jaxgan.networks.conditional import (
 )
 from jaxgan.networks.resnet import resnet_discriminator, resnet_generator
 from jaxgan.penalties import r1_penalty
-from jaxgan.types import GAN, Batches
+from jaxgan.text import label_names
+from jaxgan.types import GAN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,7 @@ class Config(ImageConfig):
     }
 
     preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
-    num_classes: int = 10  # labels are 0 to num_classes - 1; a folder's classes are its sub-folders, in order
+    num_classes: int = 10  # how many classes the data set has; a folder's classes are its sub-folders, in order
     conditioning: Conditioning = "projection"  # how the discriminator is told the label
     networks: Literal["dcgan", "resnet"] = "dcgan"  # resnet: with spectral normalization in the discriminator
     loss: LossName = "non_saturating"  # the two players' losses
@@ -134,13 +135,13 @@ def build(config: Config) -> GAN:
     )
 
 
-def batches(config: Config) -> Batches:
+def batches(config: Config) -> DeviceBatches | StreamedBatches:
     return configured_batches(config, d_steps=config.n_critic, labels="condition", num_classes=config.num_classes)
 
 
 def main(config: Config) -> dict[str, float]:
-    gan = build(config)
-    names = [str(label) for label in range(min(report.MAX_ROWS, config.num_classes))]
+    gan, data = build(config), batches(config)
+    names = label_names(range(min(report.MAX_ROWS, config.num_classes)), data.classes)
 
     def preview(key, batch):
         latents = jax.random.normal(key, (8 * len(names), config.latent_dim))
@@ -148,11 +149,11 @@ def main(config: Config) -> dict[str, float]:
 
     return fit(
         gan._replace(preview=preview),
-        batches(config),
+        data,
         config,
         evaluate=while_training(image_evaluation, gan, config),
         draw=lambda outputs: report.labelled_rows(outputs["samples"], names),
-        panels=image_panels(gan, config),
+        panels=image_panels(gan, config, classes=data.classes),
     )[1]
 
 

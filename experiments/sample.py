@@ -3,6 +3,7 @@
 python -m experiments.sample --run runs/gan
 python -m experiments.sample --run runs/gan --kind walk --count 8
 python -m experiments.sample --run runs/class_conditional --label 3 7
+python -m experiments.sample --run runs/class_conditional-dataset=fashion_mnist --label Sneaker 9
 python -m experiments.sample --run runs/text_to_image --prompt "a small red circle above a large blue square"
 """
 
@@ -15,11 +16,12 @@ import numpy as np
 
 from experiments import class_conditional, gan, relativistic, sngan, text_to_image, wgan, wgan_gp
 from jaxgan import cli, report
+from jaxgan.config import class_names, load_config
 from jaxgan.latents import slerp, truncated_normal, walk
 from jaxgan.networks.conditional import check_labels
 from jaxgan.pixels import to_uint8
 from jaxgan.run import Run, open_run
-from jaxgan.text import Vocabulary
+from jaxgan.text import Vocabulary, find_label, label_names
 
 MODULES = (class_conditional, gan, relativistic, sngan, text_to_image, wgan, wgan_gp)
 EXPERIMENTS = {module.Config.experiment: module for module in MODULES}
@@ -39,7 +41,8 @@ class Config:
     # images (by default 64, or 8 of each label or prompt), rows of an interpolation (10, or one of each), or corners of
     # a walk (8)
     count: int | None = None
-    label: tuple[int, ...] = ()  # what to draw, where a run was trained on labels; by default the first ten
+    # what to draw, where a run was trained on labels: names of classes or their numbers; by default the first ten
+    label: tuple[str, ...] = ()
     prompt: tuple[str, ...] = ()  # what to draw, where a run was trained on captions
     prompts: str | None = None  # file with a prompt a line
     same_latents: bool = False  # whether all labels or prompts get the same latents, which shows what these change
@@ -96,8 +99,9 @@ def _conditions(run: Run, config: Config) -> tuple[list[str], dict[str, Any]]:
     if config.label and run.experiment not in WITH_LABELS:
         raise ValueError(f"{run.folder} was not trained on labels: it takes no label")
     if run.experiment in WITH_LABELS:
-        labels = check_labels(config.label or range(min(10, run.config.num_classes)), run.config.num_classes)
-        return [str(label) for label in labels], {"condition": labels}
+        classes, number = class_names(load_config(run.folder)), run.config.num_classes
+        given = [find_label(str(label), classes, number) for label in config.label] or range(min(10, number))
+        return label_names(given, classes), {"condition": check_labels(given, number)}
     if run.experiment in WITH_PROMPTS:
         if not prompts:
             raise ValueError(f"{run.folder} draws what it is told: give --prompt, or --prompts with a file")

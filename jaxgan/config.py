@@ -11,10 +11,13 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+from jaxgan import files
+from jaxgan.text import displayed
 from jaxgan.types import Batch
 
 _LONGEST_NAME = 200  # bytes of a run folder's name, of 255 that file systems take: others are made from it
@@ -181,24 +184,46 @@ def check_writable(folder: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
-def save_config(config: RunConfig, folder: Path, batch: Batch, *, size: int) -> None:
+def known_data(batches: Any) -> dict[str, Any]:
+    """What `save_config` and `differences` are told of a run's data.
+
+    Args:
+      batches: a `Batches`; it may also have `classes`, names of the labels 0, 1, 2, ..., and `identity`, digests by
+        what they are of, see `jaxgan.data.identity`.
+    """
+    return {
+        "size": batches.size,
+        "classes": getattr(batches, "classes", None),
+        "identity": getattr(batches, "identity", None),
+    }
+
+
+def save_config(
+    config: RunConfig,
+    folder: Path,
+    batch: Batch,
+    *,
+    size: int,
+    classes: Sequence[str] | None = None,
+    identity: Mapping[str, str] | None = None,
+) -> None:
     """Writes `config.json`: every field, a batch's shapes, the versions that computed it, the git revision if any.
 
-    The shapes are what it takes to open the run where its data set is not, and the data set's size what it takes to
-    know it again: the order of its examples depends on it.
+    The shapes are what it takes to open the run where its data set is not. The data set's size, its classes and its
+    identity are what it takes to know it again: the order of its examples depends on the size, what a label means on
+    the classes, and everything on the examples themselves, wherever they lie.
     """
     record = {
         "experiment": config.experiment,
         "config": dataclasses.asdict(config),
         "batch": {name: {"shape": list(field.shape), "dtype": str(field.dtype)} for name, field in batch.items()},
         "size": size,
+        **({} if classes is None else {"classes": list(classes)}),
+        **({} if identity is None else {"data": dict(identity)}),
         "versions": _versions(),
         "git_revision": _git_revision(),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / "config.json.tmp"
-    draft.write_text(json.dumps(record, indent=2) + "\n")
-    draft.replace(folder / "config.json")
+    files.write(folder / "config.json", json.dumps(record, indent=2) + "\n")
 
 
 def load_config(folder: Path) -> dict[str, Any]:
@@ -214,19 +239,58 @@ def load_config(folder: Path) -> dict[str, Any]:
     return record
 
 
-def differences(config: RunConfig, record: Mapping[str, Any], *, size: int) -> list[str]:
-    """What keeps a run from going on: result fields and a size of the data set that differ, old and new value."""
+def class_names(record: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The names of a run's labels 0, 1, 2, ... as `save_config` wrote them, None where it wrote none."""
+    names = record.get("classes")
+    return tuple(map(str, names)) if isinstance(names, list) and names else None
+
+
+def differences(
+    config: RunConfig,
+    record: Mapping[str, Any],
+    *,
+    size: int,
+    classes: Sequence[str] | None = None,
+    identity: Mapping[str, str] | None = None,
+) -> list[str]:
+    """What keeps a run from going on: result fields and data that differ, old and new value.
+
+    Where the record and the data say what they are (`identity`), that decides whether the data set is the same one, and
+    neither how its path is written nor where it lies; elsewhere its name and its size do.
+    """
     before = record["config"]
     # Through JSON, as the record went: tuples come back as lists.
     now = json.loads(json.dumps(result_fields(config)))
     # What a field that came later is by default, runs of before it did.
     before = {field.name: field.default for field in dataclasses.fields(config)} | before
-    found = [f"{n} was {before[n]!r}, is {v!r}" for n, v in now.items() if before[n] != v]
+    known = record.get("data")
+    others = _other_data(known, identity) if isinstance(known, dict) and identity is not None else None
+    paths = ("dataset", "dataset_b") if others == [] else ()
+    found = [f"{n} was {before[n]!r}, is {v!r}" for n, v in now.items() if before[n] != v and n not in paths]
     if record.get("experiment") != config.experiment:
         found.insert(0, f"experiment was {record.get('experiment')!r}, is {config.experiment!r}")
     if record.get("size", size) != size:
         found.append(f"the data set had {record['size']:,} examples, has {size:,}")
+    found += _other_classes(class_names(record), classes)
+    if others and record.get("size", size) == size:
+        found.append(f"the data set is another: {', '.join(others)} differ")
     return found
+
+
+def _other_data(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
+    return [name for name in dict.fromkeys((*now, *before)) if before.get(name) != now.get(name)]
+
+
+def _other_classes(before: Sequence[str] | None, now: Sequence[str] | None) -> list[str]:
+    if not before or not now:
+        return []
+    if len(before) != len(now):
+        return [f"the data set had {len(before)} classes, has {len(now)}"]
+    # Composed, since macOS gives the names of folders decomposed.
+    same = lambda old, new: unicodedata.normalize("NFC", old) == unicodedata.normalize("NFC", new)
+    pairs = [(number, *names) for number, names in enumerate(zip(before, now, strict=True)) if not same(*names)]
+    found = [f"class {number} was {displayed(old)!r}, is {displayed(new)!r}" for number, old, new in pairs]
+    return found if len(found) <= 3 else [*found[:3], f"and {len(found) - 3} more classes"]
 
 
 def _versions() -> dict[str, str]:

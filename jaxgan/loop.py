@@ -22,7 +22,7 @@ from jaxgan.alarm import Alarm
 from jaxgan.allocation import give_back
 from jaxgan.check import dry_run, introduce
 from jaxgan.checkpoint import Checkpoints
-from jaxgan.config import RunConfig, check_writable, run_folder, save_config
+from jaxgan.config import RunConfig, check_writable, known_data, run_folder, save_config
 from jaxgan.distributed import agree, led, own_copy
 from jaxgan.interruption import Interruption
 from jaxgan.lock import Lock
@@ -102,7 +102,8 @@ def fit(
         checkpoints = stack.enter_context(
             Checkpoints(folder / "checkpoints", keep=config.keep, best=config.best, best_mode=config.best_mode)
         )
-        found = led(lambda: starting_step(config, folder, checkpoints.latest_step(), batches.size))
+        data = known_data(batches)
+        found = led(lambda: starting_step(config, folder, checkpoints.latest_step(), data))
         start = agree(-1 if found is None else found) if leads else agree(-2)
         resumes, unfinished = start >= 0, {}
         if resumes:
@@ -140,7 +141,7 @@ def fit(
             run_files.make_folder(folder / "checkpoints", inside=folder)
             if not resumes and (aside := set_aside(folder)):
                 print(f"            what an earlier start wrote, which saved no checkpoint, is in {aside} now")
-            save_config(config, folder, whole[0], size=batches.size)
+            save_config(config, folder, whole[0], **data)
             for name, write in (files or {}).items():
                 write(folder / name)
         shown = _at_least(64, batches)

@@ -23,12 +23,14 @@ import numpy as np
 
 from jaxgan import files
 from jaxgan.alarm import Alarm
-from jaxgan.config import load_config
+from jaxgan.config import class_names, load_config
 from jaxgan.report import read_metrics
+from jaxgan.text import displayed
 
 MAX_DRAWINGS = 40  # on the page
 MAX_DRAWING_BYTES = 24 * 2**20  # of them together, as files
 MAX_POINTS = 1000  # of a curve
+MAX_CLASSES = 100  # whose names are listed
 
 _TITLES = {
     "samples": "Samples",
@@ -108,11 +110,17 @@ def _page(folder: Path) -> str:
         galleries="\n".join(_galleries(folder)),
         charts=charts,
         starts=_starts(folder, entries),
-        settings=_terms(config),
+        settings=_terms(config | _classes(record)),
         versions=_terms(record.get("versions", {}) | {"git revision": record.get("git_revision")}),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         script=script,
     )
+
+
+def _classes(record: Mapping[str, Any]) -> dict[str, str]:
+    names = class_names(record) or ()
+    shown = [f"{label} {displayed(name)}" for label, name in enumerate(names[:MAX_CLASSES])]
+    return {"classes": ", ".join(shown + ["..."] * (len(names) > MAX_CLASSES))} if names else {}
 
 
 def _galleries(folder: Path) -> Iterable[str]:

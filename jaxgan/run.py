@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import RunConfig, load_config
+from jaxgan.data.trust import check_trusted_paths
 from jaxgan.sharding import in_parts
 from jaxgan.types import GAN
 
@@ -81,6 +82,7 @@ def open_run(
     if experiment is None:
         raise ValueError(f"{folder} is a run of {record.get('experiment')!r}; known here: {', '.join(experiments)}")
     config = _config(experiment.Config, record["config"], folder)
+    check_trusted_paths(config, folder)
     with Checkpoints(folder / "checkpoints", best=config.best, best_mode=config.best_mode) as checkpoints:
         step = checkpoints.resolve(checkpoint)
         gan = experiment.build(config)

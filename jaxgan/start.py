@@ -52,14 +52,14 @@ def refuse_foreign(folder: Path) -> None:
             raise ValueError(f"{folder} holds {path.name}, but no run: give a new or an empty folder as --workdir")
 
 
-def starting_step(config: RunConfig, folder: Path, latest: int | None, size: int) -> int | None:
+def starting_step(config: RunConfig, folder: Path, latest: int | None, data: Mapping[str, Any]) -> int | None:
     """The step to resume from, None to start afresh.
 
     Args:
       config: of the run.
       folder: its folder.
       latest: the step of its last checkpoint, None where there is none.
-      size: of the data set.
+      data: what `known_data` says of it.
 
     Raises:
       ValueError: it would mix two runs in one folder, or is not what `config.resume` asks for.
@@ -73,7 +73,7 @@ def starting_step(config: RunConfig, folder: Path, latest: int | None, size: int
         where = "before its first checkpoint" if latest is None else f"at step {latest}"
         raise ValueError(f"{folder} already holds a run, {where}: give another --workdir, or --resume auto")
     record = load_config(folder)
-    if differing := differences(config, record, size=size):
+    if differing := differences(config, record, **data):
         raise ValueError(
             f"{folder} holds a run with another configuration: {'; '.join(differing)}. "
             "Give the same flags and data, or another --workdir"

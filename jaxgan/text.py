@@ -10,6 +10,7 @@ their servers along.
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import unicodedata
@@ -25,6 +26,9 @@ from jaxgan import files
 PADDING = 0
 UNKNOWN = 1
 
+MOST_BYTES = 16 * 2**20
+"""So large a file of words may be."""
+
 
 def tokenize(text: str) -> list[str]:
     """The words of a text, in order.
@@ -36,6 +40,56 @@ def tokenize(text: str) -> list[str]:
     spaced = "".join(letter if unicodedata.category(letter)[0] in "LMN" else " " for letter in folded)
     # A mark alone is what an emoji leaves behind.
     return [word for word in spaced.split() if any(unicodedata.category(letter)[0] in "LN" for letter in word)]
+
+
+def displayed(text: str, *, most: int = 40) -> str:
+    """A text from others, such as a folder's name, for one line of a message or a picture.
+
+    What has no shape of its own (control characters, marks of direction, line ends) becomes a space, and what is too
+    long is cut.
+
+    >>> displayed("two\\nlines"), displayed("x" * 9, most=4)
+    ('two lines', 'xxx…')
+    """
+    shown = "".join(letter if unicodedata.category(letter)[0] not in "CZ" else " " for letter in text[: 4 * most])
+    shown = " ".join(shown.split())
+    return (shown if len(shown) <= most else f"{shown[: most - 1]}…") or "(no name)"
+
+
+def label_names(labels: Iterable[int], classes: Sequence[str] | None) -> list[str]:
+    """What stands beside images of these labels: the names of their classes where they have any, else their numbers.
+
+    >>> label_names([2, 0], ("ant", "bee", "cow")), label_names([2, 0], None)
+    (['cow', 'ant'], ['2', '0'])
+    """
+    return [displayed(classes[label]) if classes and label < len(classes) else str(label) for label in labels]
+
+
+def find_label(name: str, classes: Sequence[str] | None, num_classes: int) -> int:
+    """The label that a class's name or a number means; where a name is a number too, the name goes first.
+
+    Raises:
+      ValueError: neither a class nor a label.
+
+    >>> find_label("bee", ("ant", "bee"), 2), find_label("1", ("ant", "bee"), 2), find_label("1", ("1", "0"), 2)
+    (1, 1, 0)
+    """
+    composed = unicodedata.normalize("NFC", name)
+    for label, known in enumerate(classes or ()):
+        if unicodedata.normalize("NFC", known) == composed:
+            return label
+    try:
+        label = int(name)
+    except ValueError:
+        if not classes:
+            raise ValueError(f"label {name!r} is no number, and the classes of this run have no names") from None
+        near = difflib.get_close_matches(name, classes, n=1)
+        some = ", ".join(map(displayed, classes[:10])) + (", ..." if len(classes) > 10 else "")
+        meant = f"; did you mean {displayed(near[0])}?" if near else ""
+        raise ValueError(f"no class is called {name!r}: there are {some}{meant}") from None
+    if not 0 <= label < num_classes:
+        raise ValueError(f"labels are in 0..{num_classes - 1}, not {label}")
+    return label
 
 
 class Reading(NamedTuple):
@@ -161,10 +215,10 @@ class Vocabulary:
         """Reads what `save` wrote.
 
         Raises:
-          ValueError: no such file, or another content; the message names it.
+          ValueError: no such file, a larger one than any vocabulary, or another content; the message names it.
         """
         try:
-            record = json.loads(files.read_text(path))
+            record = json.loads(files.read_text(path, most=MOST_BYTES))
             return cls(record["words"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{path} is not a vocabulary: {error}") from None

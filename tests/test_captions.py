@@ -129,6 +129,65 @@ def test_text_files_that_cannot_be_meant(tmp_path, content, message):
         captions(tmp_path)
 
 
+def test_images_that_share_a_text(tmp_path):
+    save(tmp_path / "A.png")
+    save(tmp_path / "A.jpg")
+    (tmp_path / "A.txt").write_text("a bird")
+    with pytest.raises(
+        ValueError, match=r"A\.jpg and A\.png in .* share the captions of one \.txt: rename one of them"
+    ):
+        captions(tmp_path)
+
+
+def test_texts_of_no_image_are_named(tmp_path):
+    save(tmp_path / "a.png")
+    for name in ("a.txt", "ghost.txt", "x/y.TXT"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a bird")
+    examples = captioned_images(f"folder:{tmp_path}")
+    notice = CaptionedBatches(examples, lambda texts: np.zeros((len(texts), 1), int), batch_size=1).notice
+    assert f"2 .txt files are of no image, the first is {tmp_path / 'ghost.txt'}" in notice
+
+
+def test_texts_of_one_name_in_two_forms(tmp_path):
+    save(tmp_path / f"{CAFE[0]}.png")
+    (tmp_path / f"{CAFE[1]}.TXT").write_text("a bird")
+    assert captions(tmp_path) == [["a bird"]]
+    (tmp_path / f"{CAFE[0]}.txt").write_text("a dog")
+    with pytest.raises(ValueError, match="both have captions of"):
+        captions(tmp_path)
+    (tmp_path / f"{CAFE[0]}.txt").unlink()
+    save(tmp_path / f"{CAFE[1]}.png")
+    with pytest.raises(ValueError, match="one name in two Unicode forms"):
+        captions(tmp_path)
+
+
+def test_lines_of_one_image_are_joined_and_a_caption_twice_counts_once(tmp_path):
+    save(tmp_path / "a.png")
+    lines = [{"file": "a.png", "caption": text} for text in ("a bird", "a red bird", "a bird")]
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert captions(tmp_path) == [["a bird", "a red bird"]]
+
+
+def test_lines_of_images_that_are_not_there_are_counted(tmp_path):
+    save(tmp_path / "in/a.png")
+    save(tmp_path / "b.png")
+    lines = [{"file": name, "caption": "a bird"} for name in ("../b.png", "a.png", "/etc/passwd", "c.png")]
+    (tmp_path / "in/captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(ValueError, match=r"line 1 has captions of '\.\./b\.png', .* in .*/in; 2 more lines are so"):
+        captions_of = captioned_images(f"folder:{tmp_path / 'in'}")
+        pytest.fail(str(captions_of))
+
+
+def test_captions_are_read_within_bounds(tmp_path, monkeypatch):
+    save(tmp_path / "a.png")
+    monkeypatch.setattr("jaxgan.data.folder_captions.MOST_BYTES", 10)
+    for name in ("a.txt", "captions.jsonl"):
+        (tmp_path / name).write_text("a bird, and more of it")
+        with pytest.raises(ValueError, match=rf"{name} has more than 10 bytes"):
+            captions(tmp_path)
+
+
 def test_meanings():
     """No caption of an image of another meaning is one of its own; against all pairs of images."""
     random = np.random.default_rng(0)

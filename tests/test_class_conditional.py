@@ -1,5 +1,6 @@
 """The experiment at width 8 for three steps, and what it is told."""
 
+import dataclasses
 import json
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from experiments import class_conditional, sample
+from jaxgan.config import differences, known_data, load_config, save_config
 from jaxgan.run import open_run
 
 
@@ -17,31 +19,48 @@ def tiny(folder, **changes):
     return class_conditional.Config(workdir=str(folder), **options | changes)
 
 
-def test_a_run_and_what_is_drawn_from_it(tmp_path, capsys):
-    config = tiny(tmp_path)
-    metrics = class_conditional.main(config)
+NAMES = ("0", "ant", "b\u00e9e", "cow", "dog", "emu", "fox", "gnu", "hen", "ibis")
+
+
+@pytest.fixture
+def data(tmp_path):
+    for name in NAMES:
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(2):
+            Image.new("RGB", (32, 32)).save(tmp_path / "data" / name / f"{number}.png")
+    return tmp_path / "data"
+
+
+def test_a_run_and_what_is_drawn_from_it(tmp_path, data, capsys):
+    """The names of classes are kept in the run, and images are drawn by them."""
+    run_folder = tmp_path / "run"
+    metrics = class_conditional.main(tiny(run_folder, dataset=f"folder:{data}"))
     assert np.isfinite(metrics["d_loss"]) and "penalty" in metrics
-    assert f"samples: {tmp_path / 'samples' / '00000003.png'}" in capsys.readouterr().out
-    assert json.loads((tmp_path / "config.json").read_text())["experiment"] == "class_conditional"
-    ten_rows_of_eight = (16 + 7 + 8 * 66 - 2, 10 * 66 - 2)
+    assert f"samples: {run_folder / 'samples' / '00000003.png'}" in capsys.readouterr().out
+    record = json.loads((run_folder / "config.json").read_text())
+    assert record["experiment"] == "class_conditional" and tuple(record["classes"]) == NAMES
+    assert "0 0, 1 ant, 2 b\u00e9e" in (run_folder / "report.html").read_text(encoding="utf-8")
+    ten_rows_of_eight = (16 + 23 + 8 * 66 - 2, 10 * 66 - 2)
     for name in ("samples", "interpolation"):
-        with Image.open(tmp_path / name / "00000003.png") as picture:
-            assert picture.size == pytest.approx(ten_rows_of_eight, abs=4)
-    assert (tmp_path / "nearest" / "00000003.png").exists()
-    run = open_run(tmp_path, {"class_conditional": class_conditional})
+        with Image.open(run_folder / name / "00000003.png") as picture:
+            assert picture.size == pytest.approx(ten_rows_of_eight, abs=6)
+    assert (run_folder / "nearest" / "00000003.png").exists()
+    run = open_run(run_folder, {"class_conditional": class_conditional})
     latents = jnp.tile(jax.random.normal(jax.random.key(0), (1, 8)), (3, 1))
     samples = run.sample({"latents": latents, "condition": np.array([3, 3, 7], np.int32)})["samples"]
     assert samples[0].tobytes() == samples[1].tobytes()
     assert np.abs(samples[0] - samples[2]).max() > 0
 
-    folder = sample.main(sample.Config(run=str(tmp_path), kind="images", label=(3, 7), count=2))
-    assert [(folder / f"{index:05d}.txt").read_text() for index in range(4)] == ["3\n", "3\n", "7\n", "7\n"]
+    options = {"run": str(run_folder), "count": 2}
+    folder = sample.main(sample.Config(kind="images", label=("be\u0301e", "7"), **options))
+    texts = [(folder / f"{index:05d}.txt").read_text(encoding="utf-8") for index in range(4)]
+    assert texts == ["b\u00e9e\n", "b\u00e9e\n", "gnu\n", "gnu\n"]
     for kind in ("grid", "interpolation", "walk"):
-        assert sample.main(sample.Config(run=str(tmp_path), kind=kind, label=(3, 7), count=2)).exists()
+        assert sample.main(sample.Config(kind=kind, label=("3", "7"), **options)).exists()
     with pytest.raises(ValueError, match=r"0\.\.9, not 10"):
-        sample.main(sample.Config(run=str(tmp_path), label=(10,)))
+        sample.main(sample.Config(label=("10",), **options))
     with pytest.raises(ValueError, match="takes no prompt"):
-        sample.main(sample.Config(run=str(tmp_path), prompt=("a bird",)))
+        sample.main(sample.Config(prompt=("a bird",), **options))
 
 
 @pytest.mark.parametrize("networks", ["dcgan", "resnet"])
@@ -64,16 +83,35 @@ def test_every_preset_is_a_configuration():
     assert (paper.g_learning_rate, paper.b1, paper.b2, paper.n_critic, paper.num_steps) == (2e-4, 0.0, 0.9, 5, 450_000)
 
 
-def test_a_folder_of_classes(tmp_path):
-    for name in ("ant", "bee", "cow"):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        for number in range(2):
-            Image.new("RGB", (32, 32)).save(tmp_path / "data" / name / f"{number}.png")
-    config = tiny(tmp_path / "run", dataset=f"folder:{tmp_path / 'data'}", num_classes=3)
-    (batch,) = class_conditional.batches(config)(0)
-    assert set(batch["condition"].tolist()) <= {0, 1, 2}
-    with pytest.raises(ValueError, match=r"has label 2, outside 0\.\.num_classes-1=1"):
-        class_conditional.batches(tiny(tmp_path / "run", dataset=config.dataset, num_classes=2))
+def test_a_folder_of_classes(tmp_path, data):
+    """A class folder that is renamed shifts the labels behind it: such a run does not go on, a moved folder does."""
+    config = tiny(tmp_path / "run", dataset=f"folder:{data}")
+    batches = class_conditional.batches(config)
+    (batch,) = batches(0)
+    assert set(batch["condition"].tolist()) <= set(range(10))
+    save_config(config, tmp_path / "run", batch, **known_data(batches))
+
+    def found(dataset):
+        again = dataclasses.replace(config, dataset=dataset)
+        return differences(again, load_config(tmp_path / "run"), **known_data(class_conditional.batches(again)))
+
+    (data / "hen").rename(data / "wren")
+    assert found(config.dataset) == [
+        "class 8 was 'hen', is 'ibis'",
+        "class 9 was 'ibis', is 'wren'",
+        "the data set is another: file names differ",
+    ]
+    (data / "wren").rename(data / "hen")
+    (data / "b\u00e9e").rename(data / "be\u0301e")  # as macOS writes it
+    data.rename(tmp_path / "moved")
+    assert found(f"folder:{tmp_path}/./moved/") == []
+    Image.new("RGB", (33, 32)).save(tmp_path / "moved/ant/0.png")
+    assert "the data set is another: file sizes differ" in found(f"folder:{tmp_path}/moved")
+    for number in (2, 100):
+        with pytest.raises(
+            ValueError, match=rf"10 classes \(0, ant, .*\) and num_classes={number}: give --num-classes 10"
+        ):
+            class_conditional.batches(tiny(tmp_path, dataset=f"folder:{tmp_path}/moved", num_classes=number))
 
 
 def test_refusals(tmp_path):

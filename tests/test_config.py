@@ -6,7 +6,17 @@ from typing import ClassVar, Literal
 import jax.numpy as jnp
 import pytest
 
-from jaxgan.config import RunConfig, differences, free, load_config, result_fields, run_folder, save_config
+from jaxgan.config import (
+    ImageConfig,
+    RunConfig,
+    class_names,
+    differences,
+    free,
+    load_config,
+    result_fields,
+    run_folder,
+    save_config,
+)
 
 BATCH = {"image": jnp.zeros((4, 8, 8, 3)), "label": jnp.zeros(4, jnp.int32)}
 
@@ -66,6 +76,38 @@ def test_the_record_comes_back_and_names_what_differs(tmp_path):
     del record["size"]  # a run of before it was written down
     assert differences(Config(), record, size=1001) == []
     assert {"num_steps", "note", "workdir"}.isdisjoint(result_fields(Config()))
+
+
+def test_what_the_data_are_decides_and_not_where_they_lie(tmp_path):
+    data = {"size": 9, "identity": {"file names": "1", "labels": "2"}}
+    save_config(ImageConfig(dataset="folder:a", data_dir="x"), tmp_path, BATCH, **data)
+    record = load_config(tmp_path)
+    moved = ImageConfig(dataset="folder:/b/", data_dir="y")
+    assert differences(moved, record, **data) == []
+    other = {"size": 9, "identity": {"file names": "1", "labels": "3", "captions": "4"}}
+    same_name = differences(ImageConfig(dataset="folder:a"), record, **other)
+    assert same_name == ["the data set is another: labels, captions differ"]
+    assert differences(moved, record, **other)[0] == "dataset was 'folder:a', is 'folder:/b/'"
+    assert differences(moved, record, size=8, identity={"file names": "5"})[1:] == [
+        "the data set had 9 examples, has 8"
+    ]
+    # Where either knows nothing of its data, the name decides, as it did before.
+    assert differences(moved, record, size=9) == ["dataset was 'folder:a', is 'folder:/b/'"]
+    save_config(ImageConfig(dataset="folder:a"), tmp_path, BATCH, size=9)
+    assert differences(moved, load_config(tmp_path), **data) == ["dataset was 'folder:a', is 'folder:/b/'"]
+
+
+def test_the_names_of_classes_are_compared_in_one_unicode_form(tmp_path):
+    """macOS gives \u00e9 as e and an accent."""
+    save_config(Config(), tmp_path, BATCH, size=9, classes=("ant", "b\u00e9e", "cow", "dog", "emu"))
+    record = load_config(tmp_path)
+    found = lambda *classes: differences(Config(), record, size=9, classes=classes)
+    assert found("ant", "be\u0301e", "cow", "dog", "emu") == []
+    assert found("ant", "b\u00e9e", "dog", "dog", "emu") == ["class 2 was 'cow', is 'dog'"]
+    assert found("emu", "dog", "cat", "b", "a")[-2:] == ["class 2 was 'cow', is 'cat'", "and 2 more classes"]
+    assert found("ant") == ["the data set had 5 classes, has 1"]
+    assert differences(Config(), record, size=9) == []  # data whose labels have no names
+    assert class_names(record)[1] == "b\u00e9e" and class_names({}) is class_names({"classes": 3}) is None
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"config": 3}', "\x00"])

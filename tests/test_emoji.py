@@ -259,5 +259,5 @@ def test_a_tarball_writes_nothing_and_only_its_pictures_are_read(tmp_path, monke
         emoji._package(path, "google")
     monkeypatch.setattr(emoji, "_LARGEST_FILE", 10)
     pack(path, files(0))
-    with pytest.raises(ValueError, match=r"package/package\.json has 21 bytes"):
+    with pytest.raises(ValueError, match=r"package/package\.json has 21 bytes, more than 10"):
         emoji._package(path, "google")

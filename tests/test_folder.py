@@ -2,12 +2,14 @@
 
 import io
 import os
+import unicodedata
 import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from jaxgan.data import folder
 from jaxgan.data.folder import SUFFIXES, image_files, read_image
 
 RANDOM = np.random.default_rng(0).integers(256, size=(12, 10, 3), dtype=np.uint8)
@@ -189,10 +191,10 @@ def test_an_image_of_too_many_pixels_is_not_decoded(tmp_path, monkeypatch):
         read_image(tmp_path / "a.png")
 
 
-def touch(folder, *names):
+def touch(place, *names):
     for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).touch()
 
 
 def test_a_folder_s_files(tmp_path):
@@ -227,3 +229,33 @@ def test_folders_that_cannot_be_meant(tmp_path):
     os.symlink(tmp_path / "gone.jpg", tmp_path / "h.jpg")
     with pytest.raises(ValueError, match=r"h\.jpg is a link to a file that is not there"):
         image_files(tmp_path)
+
+
+def test_folders_that_link_to_each_other_end_in_an_error(tmp_path, monkeypatch):
+    """Nine of them, each with links to the eight others, have a million ways through them."""
+    for own in range(9):
+        touch(tmp_path, f"{own}/a.png")
+        for other in set(range(9)) - {own}:
+            os.symlink(tmp_path / str(other), tmp_path / str(own) / f"to {other}")
+    monkeypatch.setattr(folder, "MOST_LINKS", 500)
+    with pytest.raises(ValueError, match=r"leads through more than 500 links to folders, one of them .*each other"):
+        image_files(tmp_path)
+
+
+def test_folders_in_folders_without_an_end(tmp_path):
+    deep = tmp_path
+    for _ in range(400):
+        deep = deep / "d"
+    touch(deep, "a.png")
+    assert image_files(tmp_path) == [str(deep / "a.png")]
+
+
+def test_names_are_sorted_in_one_unicode_form(tmp_path):
+    """A folder copied from macOS, whose names are decomposed, keeps its order."""
+    for form in ("NFC", "NFD"):
+        touch(tmp_path / form, *(unicodedata.normalize(form, name) for name in ("e.png", "\u00e9.png", "z.png")))
+    found = [
+        [unicodedata.normalize("NFC", os.path.basename(file)) for file in image_files(tmp_path / form)]
+        for form in ("NFC", "NFD")
+    ]
+    assert found[0] == found[1] == ["e.png", "z.png", "\u00e9.png"]

@@ -45,18 +45,18 @@ ALLOWED = {
     "start": {"checkpoint", "config", "lock", "state"},
     "report": {"output", "pixels"},
     "figures": {"report"},
-    "config": set(),
+    "config": {"text"},
     "cli": {"allocation", "cache", "config", "distributed", "output", "start"},
     "metrics": {"pixels", "networks", "data", "cache"},
     "evaluation": {"pixels", "data", "metrics", "sharding", "transport", "latents", "report", "page", "config"}
-    | {"cache"},
+    | {"cache", "text"},
     "alarm": set(),
     "tally": {"allocation", "config", "sharding", "state"},
     "check": {"config", "report", "state", "tally"},
-    "page": {"alarm", "config", "report"},
+    "page": {"alarm", "config", "report", "text"},
     "loop": {"check", "checkpoint", "report", "page", "alarm", "sharding", "metrics", "state", "config"}
     | {"allocation", "distributed", "tally", "interruption", "lock", "output", "start"},
-    "run": {"checkpoint", "config", "sharding"},
+    "run": {"checkpoint", "config", "data", "sharding"},
 }
 
 

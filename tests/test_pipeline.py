@@ -94,8 +94,30 @@ def test_floats_pass_unchanged():
 def test_pictures_that_were_standardised_are_taken():
     standardised = np.random.default_rng(0).normal(size=(8, 4, 4, 1))
     assert standardised.max() > 2
-    (batch,) = DeviceBatches(standardised, batch_size=8)(0)
-    np.testing.assert_allclose(jnp.max(batch["image"]), standardised.max(), rtol=1e-6)
+    batches = DeviceBatches(standardised, batch_size=8)
+    np.testing.assert_allclose(jnp.max(batches(0)[0]["image"]), standardised.max(), rtol=1e-6)
+    assert "reaches from -2.33 to 2" in batches.notice and "undo their standardization" in batches.notice
+
+
+def test_pictures_in_zero_to_one_are_named():
+    """They train without an error, to grey and white images; a set of bright images in [-1, 1] looks the same."""
+    values = np.random.default_rng(0).uniform(size=(8, 4, 4, 1))
+    for batches in (
+        DeviceBatches(values, batch_size=8),
+        StreamedBatches(Source(8, lambda rows: {"image": values[np.asarray(rows)]}), batch_size=8),
+    ):
+        assert "taken to be in [-1, 1], black at -1: if black is 0 in these, give images * 2 - 1" in batches.notice
+    for silent in (values * 2 - 1, values[:, 0, 0], np.zeros((8, 4, 4, 1)), 1.005 * (values * 2 - 1)):
+        assert DeviceBatches(silent, batch_size=8).notice is None
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_first_are_refused_with_the_cure(dtype, channels):
+    with pytest.raises(
+        ValueError, match=r"the channels come first, give \[N, H, W, C\]: images\.transpose\(0, 2, 3, 1\)"
+    ):
+        DeviceBatches(np.zeros((8, channels, 16, 16), dtype), batch_size=8)
 
 
 def test_every_uint8_picture_field_is_converted():

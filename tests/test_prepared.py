@@ -1,6 +1,7 @@
 """TFDS data sets that lie prepared on disk."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 import tensorflow_datasets as tfds
 from tiny_tfds import numbered, prepare
 
+from jaxgan.data.prepared import read_features
 from jaxgan.data.sources import images
+from jaxgan.data.tfds_folder import find_folder
 
 GREY = {"image": tfds.features.Image(shape=(8, 8, 1)), "label": tfds.features.ClassLabel(num_classes=20)}
 
@@ -22,6 +25,18 @@ def data_dir(tmp_path_factory):
 
 def numbers(arrays):
     return arrays["image"][:, 0, 0, 0].tolist()
+
+
+@pytest.mark.parametrize("file_format", ["array_record", "parquet"])
+def test_some_of_the_features(tmp_path, file_format):
+    features = GREY | {"mask": GREY["image"], "captions": tfds.features.Sequence(tfds.features.Text())}
+    parts = zip(numbered(3), numbered(3), strict=True)
+    examples = [one | {"mask": two["image"], "captions": ["a", str(one["label"])]} for one, two in parts]
+    prepare(tmp_path, "mine", features, {"train": examples}, file_format=file_format)
+    found = read_features("mine", names=("captions", "label", "mask", "none"), data_dir=tmp_path)
+    assert found["captions"] == [["a", str(label)] for label in found["label"]]
+    assert numbers({"image": found["mask"]}) == found["label"].tolist()
+    assert set(found) == {"captions", "label", "mask"}
 
 
 @pytest.mark.parametrize("file_format", ["array_record", "parquet"])
@@ -112,3 +127,144 @@ def test_a_data_set_that_is_not_prepared_gives_the_command(tmp_path):
     assert names["builder"].info.full_name.startswith("cycle_gan/horse2zebra/")
     assert names["builder"].info.file_format.value == "array_record"
     assert names["builder"].data_path.is_relative_to(tmp_path)
+
+
+def changed(path, change):
+    """A prepared set, with one of its JSON files changed by `change`."""
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+    return path.parent
+
+
+NAMED = {"pythonClassName": "evil_features.Evil", "jsonFeature": {"json": "{}"}}
+IN_JSON = {"type": "evil_features.Evil", "content": {}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda features, info: features["featuresDict"]["features"].update(extra=NAMED),
+        lambda features, info: features["featuresDict"]["features"].update(image=NAMED),
+        lambda features, info: features.update(pythonClassName="evil_features.Evil"),
+        lambda features, info: features["featuresDict"]["features"].update(
+            many={
+                "pythonClassName": "tensorflow_datasets.core.features.sequence_feature.Sequence",
+                "sequence": {"feature": NAMED},
+            }
+        ),
+        lambda features, info: features["featuresDict"]["features"].update(
+            inner={
+                "pythonClassName": "tensorflow_datasets.core.features.features_dict.FeaturesDict",
+                "jsonFeature": {"json": json.dumps({"a": IN_JSON})},
+            }
+        ),
+        lambda features, info: (features.clear(), features.update(IN_JSON)),
+        lambda features, info: info.update(features=NAMED),
+        lambda features, info: info.update(moduleName="evil_features"),
+    ],
+)
+def test_a_data_set_names_no_code(tmp_path, change, monkeypatch):
+    """TFDS imports the module of whatever class these files name."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/evil_features.py").write_text("raise SystemExit('code of the data set ran')")
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    prepare(tmp_path, "mine", GREY, {"train": numbered(3)})
+    folder = tmp_path / "mine/1.0.0"
+    features, info = (json.loads((folder / name).read_text()) for name in ("features.json", "dataset_info.json"))
+    change(features, info)
+    (folder / "features.json").write_text(json.dumps(features))
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    if "evil" in json.dumps(features):
+        with pytest.raises(
+            ValueError, match=r"1\.0\.0.*(evil_features\.Evil|has no features_dict|cannot be read)"
+        ) as stop:
+            images("mine", data_dir=tmp_path)
+        assert "\n" not in str(stop.value)
+    else:  # of dataset_info.json the features are not read
+        assert len(images("mine", data_dir=tmp_path)["image"]) == 3
+    assert "evil_features" not in sys.modules
+
+
+def test_tfds_decodes_no_image(tmp_path, monkeypatch):
+    """It would by OpenCV or in every format of Pillow's, with programs such as Ghostscript among them."""
+    features = GREY | {"mask": tfds.features.Image(shape=(8, 8, 1)), "more": tfds.features.Sequence(GREY["image"])}
+    parts = zip(numbered(3), numbered(3), numbered(3), strict=True)
+    examples = [one | {"mask": two["image"], "more": [three["image"]]} for one, two, three in parts]
+    prepare(tmp_path, "mine", features, {"train": examples})
+    decode = lambda self, example: pytest.fail("decoded by TFDS")
+    monkeypatch.setattr(tfds.features.Image, "decode_example_np", decode)
+    whole = images("mine", data_dir=tmp_path)["image"]
+    np.testing.assert_array_equal(read_features("mine", names=("mask",), data_dir=tmp_path)["mask"], whole)
+    with pytest.raises(ValueError, match="feature 'more' of data set mine holds images or compressed arrays inside"):
+        read_features("mine", names=("more",), data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("dataset_info.json", b"{"),
+        ("dataset_info.json", b"[]"),
+        ("dataset_info.json", b'{"splits": 3}'),
+        ("dataset_info.json", b"\xff"),
+        ("dataset_info.json", b'{"name": "mine", "version": "2.0.0"}'),
+        ("features.json", b"null"),
+        ("features.json", b'{"pythonClassName": 3}'),
+        ("features.json", b""),
+        ("mine-train.array_record-00000-of-00001", b""),
+        ("mine-train.array_record-00000-of-00001", b"\x00" * 70_000),
+        ("mine-train.array_record-00000-of-00001", None),
+        ("label.labels.txt", b"a\nb\n"),
+    ],
+)
+def test_a_damaged_folder_is_one_sentence_with_the_cure(tmp_path, file, content):
+    prepare(tmp_path, "mine", GREY, {"train": numbered(3)})
+    path = tmp_path / "mine/1.0.0" / file
+    path.unlink(missing_ok=True)
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"mine/1\.0\.0.*remove .*prepare.* again") as refused:
+        images("mine", data_dir=tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_data_set_with_another_number_of_examples_than_it_says(tmp_path):
+    prepare(tmp_path, "mine", GREY, {"train": numbered(3)})
+    path = tmp_path / "mine/1.0.0/dataset_info.json"
+    changed(path, lambda record: record["splits"][0].update(shardLengths=["9000000000000"]))
+    with pytest.raises(ValueError, match=r"mine/1\.0\.0.*remove"):
+        images("mine", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("place", ["/dev/zero", "{folder}/pipe", "/etc/passwd", "{folder}"])
+def test_shards_that_are_no_shards(tmp_path, place):
+    """A device without an end, and a pipe that would be waited for."""
+    prepare(tmp_path, "mine", GREY, {"train": numbered(3)})
+    path = tmp_path / "mine/1.0.0/dataset_info.json"
+    os.mkfifo(tmp_path / "pipe")
+    place = place.format(folder=tmp_path)
+    changed(path, lambda record: record["splits"][0].update(filepathTemplate=place))
+    with pytest.raises(ValueError, match=r"remove .*mine/1\.0\.0 and prepare the data set again"):
+        images("mine", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["mine/..", "mine/../../x", "mine/.hidden", "../mine"])
+def test_names_that_lead_elsewhere(data_dir, name):
+    with pytest.raises(ValueError, match="unknown data set"):
+        images(name, data_dir=data_dir / "mine")
+
+
+def test_the_folder_of_a_name(tmp_path):
+    for version in ("shapes/32/1.0.0", "shapes/32/1.10.0", "shapes/32/1.9.0", "shapes/64/3.0.0", "shapes/32/2.0.0"):
+        (tmp_path / version).mkdir(parents=True)
+        (tmp_path / version / "features.json").touch()
+    (tmp_path / "shapes/32/2.0.0/features.json").unlink()  # what an interrupted preparation leaves
+    metadata = tmp_path / "shapes/.config/metadata.json"
+    metadata.parent.mkdir()
+    metadata.write_text('{"default_config_name": "32"}')
+    for name, expected in (("shapes", "32/1.10.0"), ("shapes/32:1.9.*", "32/1.9.0"), ("shapes/64", "64/3.0.0")):
+        assert find_folder(name, tmp_path) == tmp_path / "shapes" / expected
+    assert find_folder("shapes/32:2.*.*", tmp_path) is None and find_folder("none", tmp_path) is None
+    metadata.write_text('{"default_config_name": "../../elsewhere"}')
+    with pytest.raises(ValueError, match="names the config"):
+        find_folder("shapes", tmp_path)

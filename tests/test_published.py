@@ -108,6 +108,32 @@ def test_a_damaged_idx_file_is_named(tmp_path):
     assert len(images("mnist", "test", data_dir=tmp_path)["label"]) == 3  # no trace of the failures
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "train-images-idx3-ubyte",
+            idx(np.zeros((12, 14, 28), np.uint8)),
+            r"shape \[12, 14, 28\], where \[N, 28, 28\]",
+        ),
+        ("train-images-idx3-ubyte", idx(np.zeros((12, 28), np.uint8)), r"shape \[12, 28\], where \[N, 28, 28\]"),
+        ("train-labels-idx1-ubyte", idx(np.zeros((12, 1), np.uint8)), r"shape \[12, 1\], where \[N\]"),
+        ("train-images-idx3-ubyte", b"\0\0\x08\3" + b"\xff" * 4 + b"\0\0\0\x1c" * 2, "N at most 100,000"),
+        (
+            "train-labels-idx1-ubyte",
+            b"\0\0\x08\1" + b"\0\0\0\2" + bytes(2**20),
+            "it holds more than the 2 bytes it says",
+        ),
+    ],
+)
+def test_an_idx_file_is_of_the_expected_shape(tmp_path, name, content, message):
+    """So no more is unpacked than that, whatever a small file would unpack to."""
+    write_idx(tmp_path, "mnist")
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content))
+    with pytest.raises(ValueError, match=rf"{name}\.gz is damaged: .*{message}"):
+        images("mnist", data_dir=tmp_path)
+
+
 def test_a_missing_file_gives_the_places_and_the_command(tmp_path):
     write_idx(tmp_path, "mnist")
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
@@ -173,6 +199,18 @@ def test_a_damaged_tar_is_named(tmp_path):
         images("cifar10", data_dir=tmp_path)
     path.write_bytes(b"junk")
     with pytest.raises(ValueError, match=r"tar\.gz is damaged"):
+        images("cifar10", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_tar_file_that_unpacks_without_an_end(tmp_path, kind, monkeypatch):
+    """A member that nobody asked for, or the header of one, may be as large as it likes."""
+    monkeypatch.setattr(published, "MOST_UNPACKED", 10**6)
+    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as tar:
+        member = tarfile.TarInfo("cifar-10-batches-bin/more")
+        member.type, member.size = kind, 2 * 10**6
+        tar.addfile(member, io.BytesIO(bytes(member.size)))
+    with pytest.raises(ValueError, match=r"tar\.gz is damaged: .*more than 1,000,000"):
         images("cifar10", data_dir=tmp_path)
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxgan.text import Reading, Vocabulary, tokenize
+from jaxgan.text import Reading, Vocabulary, displayed, find_label, tokenize
 
 
 @pytest.mark.parametrize(
@@ -97,3 +97,45 @@ def test_refusals():
         Vocabulary(["red"]).decode([[2, -1]])
     with pytest.raises(ValueError, match="integers, not float64"):
         Vocabulary(["red"]).check([0.5])
+
+
+def test_a_label_is_found_by_its_name_and_else_by_its_number():
+    classes = ("7", "ant", "b\u00e9e")
+    assert [find_label(name, classes, 3) for name in ("7", "ant", "be\u0301e", "1")] == [0, 1, 2, 1]
+    for name, message in (
+        ("anx", r"no class is called 'anx': there are 7, ant, b\u00e9e; did you mean ant\?"),
+        ("3", "not 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            find_label(name, classes, 3)
+    assert find_label("2", None, 3) == 2
+    with pytest.raises(ValueError, match="the classes of this run have no names"):
+        find_label("ant", None, 3)
+    with pytest.raises(ValueError, match="not -1"):
+        find_label("-1", None, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("cat\x1b[31m\x00", "cat [31m"),
+        ("a\u202egpj.exe\u2066", "a gpj.exe"),  # marks of direction
+        ("two\nlines\u2028more", "two lines more"),
+        ("\udcff", "(no name)"),  # a byte of a file's name that is no UTF-8
+        ("", "(no name)"),
+        ("x" * 10**6, "x" * 39 + "\u2026"),
+        ("<b>&", "<b>&"),  # a page escapes it
+    ],
+)
+def test_a_name_from_others_is_one_short_line(name, shown):
+    assert displayed(name) == shown
+
+
+def test_a_vocabulary_is_read_within_bounds(tmp_path, monkeypatch):
+    Vocabulary(["a", "bird"]).save(tmp_path / "words.json")
+    monkeypatch.setattr("jaxgan.text.MOST_BYTES", 10)
+    with pytest.raises(ValueError, match=r"words\.json is not a vocabulary: .* more than 10 bytes"):
+        Vocabulary.load(tmp_path / "words.json")
+    (tmp_path / "deep.json").write_text("[" * 10)
+    with pytest.raises(ValueError, match=r"deep\.json is not a vocabulary"):
+        Vocabulary.load(tmp_path / "deep.json")

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-import posixpath
-import re
-import unicodedata
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,9 +13,11 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
+from jaxgan.data.folder_captions import checked, folder_captions
+from jaxgan.data.identity import Identity, digest
 from jaxgan.data.order import batch_draws
 from jaxgan.data.pipeline import DeviceBatches
-from jaxgan.data.sources import Source, images, open_images, read_all, split_rows, stored_folder
+from jaxgan.data.sources import Source, open_images, read_all, split_rows
 from jaxgan.text import tokenize
 from jaxgan.types import Batch
 
@@ -64,8 +61,9 @@ def captioned_images(
         `train` and `test` have the others.
       - `folder:PATH`: the image files in a folder as `images` finds them, and their captions, in UTF-8: lines such as
         `{"file": "a.png", "captions": ["a red bird", "a bird"]}`, or `"caption"` for one, in a `captions.jsonl` in the
-        folder or in its sub-folders, files named from where it lies; if there is none, a .txt beside each image, every
-        line of it a caption. Empty lines are passed over, and so are images of other splits.
+        folder or in its sub-folders, files named from where it lies, several lines to one if need be; if there is none,
+        a .txt beside each image, every line of it a caption. A caption given twice counts once. Empty lines are passed
+        over, and so are images of other splits.
 
     Args:
       name: one of the above.
@@ -74,22 +72,41 @@ def captioned_images(
     Returns:
       `image`: uint8 `[N, H, W, C]`; `captions`: N lists of str, in Unicode's composed form; `meaning`: int32 `[N]`, the
       data set's own, else as `meanings` finds it. A caption of an image is wrong for another of another meaning.
+      `identity`: a function, as of a `Source`; `notice`: what a user should know of them, None if nothing.
 
     Raises:
-      ValueError: as `images`; or no captions, a caption without a word, captions of a file that is not there, an image
-        without a caption, a file that is not UTF-8 or not JSON; says which file and line.
+      ValueError: as `images`; or no captions, a caption without a word, captions of a file that is not there, a .txt
+        of two images, an image without a caption, a file that is not UTF-8, not JSON or too large;
+        says which file and line.
     """
     options: dict[str, Any] = {"data_dir": data_dir, "image_size": image_size, "channels": channels}
+    meaning, notice = None, None
     if name == "fashion_mnist":
         return _tinted_clothes(split, **options)
     if name.startswith("folder:"):
-        captions, meaning = _folder_captions(name, split), None
+        captions, notice = folder_captions(name, split)
     elif name == "noise" or name.endswith((".npy", ".npz")):
         raise ValueError(f"data set {name} has no captions")
     else:
         captions, meaning = _prepared_captions(name, split, data_dir)
-    pixels = images(name, split, **options)["image"]
-    return {"image": pixels, "captions": captions, "meaning": meanings(captions) if meaning is None else meaning}
+    source = open_images(name, split, **options)
+    meaning = meanings(captions) if meaning is None else meaning
+    return {
+        "image": read_all(source)["image"],
+        "captions": captions,
+        "meaning": meaning,
+        "identity": _identity(source, captions, meaning),
+        "notice": notice,
+    }
+
+
+def _identity(source: Source, captions: Sequence[Sequence[str]], meaning: np.ndarray) -> Callable[[], Identity]:
+    def identity() -> Identity:
+        found = source.identity() if source.identity else {}
+        texts = digest(text for some in captions for text in (str(len(some)), *some))
+        return found | {"captions": texts, "meanings": digest([meaning])}
+
+    return identity
 
 
 def meanings(captions: Sequence[Sequence[str]]) -> np.ndarray:
@@ -163,9 +180,11 @@ class CaptionedBatches:
             "count": np.array([len(some) for some in captions]),
             "texts": np.array([[numbers[some[i % len(some)]] for i in range(most)] for some in captions]),
         }
-        self._examples = DeviceBatches(fields, batch_size=batch_size, seed=seed, d_steps=d_steps)
+        options: dict[str, Any] = {"identity": examples.get("identity")}
+        self._examples = DeviceBatches(fields, batch_size=batch_size, seed=seed, d_steps=d_steps, **options)
         self._seed, self._d_steps = seed, d_steps
-        self.size, self.batch_size, self.notice = self._examples.size, batch_size, self._examples.notice
+        self.size, self.batch_size = self._examples.size, batch_size
+        self.notice = "; ".join(filter(None, (examples.get("notice"), self._examples.notice))) or None
 
     def __call__(self, step: int, /) -> tuple[Batch, ...]:
         """The `d_steps` batches of a step.
@@ -178,6 +197,11 @@ class CaptionedBatches:
         updates = range(step * self._d_steps, (step + 1) * self._d_steps)
         draws = np.stack([batch_draws(self._seed, update, self.batch_size)[:, 0] for update in updates])
         return _with_text(self._table, batches, draws)
+
+    @property
+    def identity(self) -> Identity:
+        """What tells these data from others, see `jaxgan.data.identity`."""
+        return self._examples.identity
 
 
 @jax.jit
@@ -213,7 +237,13 @@ def _tinted_clothes(split: str, *, channels: int | None, image_size: int | None,
     pixels = tinted(grey, colour)
     words = [[_clothes_captions(tint, *thing) for tint in TINTS] for thing in CLOTHES]
     captions = [list(words[one][tint]) for one, tint in zip(label.tolist(), colour.tolist(), strict=True)]
-    return {"image": pixels, "captions": captions, "meaning": (label * len(TINTS) + colour).astype(np.int32)}
+    meaning = (label * len(TINTS) + colour).astype(np.int32)
+    return {
+        "image": pixels,
+        "captions": captions,
+        "meaning": meaning,
+        "identity": _identity(whole, captions, meaning),
+    }
 
 
 def tinted(grey: np.ndarray, colour: np.ndarray) -> np.ndarray:
@@ -246,77 +276,7 @@ def _prepared_captions(name: str, split: str, data_dir: Any) -> tuple[list[list[
         raise ValueError(f"data set {name} has no feature 'caption' or 'captions'")
     where = f"{name} {split}, example"
     listed = [[one] if isinstance(one, str) else one for one in captions]
-    checked = [[_checked(text, f"{where} {row}") for text in some] for row, some in enumerate(listed)]
-    if bare := [row for row, some in enumerate(checked) if not some]:
+    texts = [[checked(text, f"{where} {row}") for text in some] for row, some in enumerate(listed)]
+    if bare := [row for row, some in enumerate(texts) if not some]:
         raise ValueError(f"{where} {bare[0]} has no caption")
-    return checked, found["meaning"].astype(np.int32) if "meaning" in found else None
-
-
-def _folder_captions(name: str, split: str) -> list[list[str]]:
-    from jaxgan.data.folder import image_files
-
-    stored = stored_folder(name, split)
-    root = Path(name.removeprefix("folder:")).expanduser()
-    paths: Any = stored.fetch(np.arange(stored.size))[0]
-    files = [Path(file).relative_to(root) for file in paths]
-    if lists := [*root.glob("captions.jsonl"), *sorted(root.glob("*/captions.jsonl"))]:
-        known = {_key(Path(file).relative_to(root)) for file in image_files(root)}
-        found: dict[str, list[str]] = {}
-        for path in lists:
-            for where, file, captions in _json_lines(path):
-                key = _key(path.parent.relative_to(root) / file)
-                if key not in known:
-                    raise ValueError(f"{where} has captions of {file!r}, and there is no such image")
-                found.setdefault(key, []).extend(captions)
-        captions = [found.get(_key(file), []) for file in files]
-        expected = f"a line in {lists[0]}"
-    else:
-        texts = [(root / file).with_suffix(".txt") for file in files]
-        captions = [[_checked(line, where) for where, line in _lines(text)] if text.is_file() else [] for text in texts]
-        expected = f"a line in a .txt beside it, or in {root / 'captions.jsonl'}"
-    if bare := [file for file, some in zip(files, captions, strict=True) if not some]:
-        raise ValueError(f"{len(bare)} images of {name} have no caption, the first is {bare[0]}: expected {expected}")
-    return captions
-
-
-def _json_lines(path: Path) -> Iterator[tuple[str, str, list[str]]]:
-    """Where it stands, the file and its captions, of each line of a captions.jsonl."""
-    for where, line in _lines(path):
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError) as error:  # the latter from thousands of brackets
-            raise ValueError(f"{where} is not JSON: {error}") from None
-        captions = None
-        if isinstance(entry, dict):
-            captions = entry.get("captions", [entry["caption"]] if "caption" in entry else None)
-        strings = isinstance(captions, list) and all(isinstance(text, str) for text in captions)
-        if not (isinstance(entry, dict) and isinstance(entry.get("file"), str) and strings):
-            raise ValueError(f'{where} is not of the form {{"file": "a.png", "captions": ["a red bird"]}}')
-        yield where, entry["file"], [_checked(text, where) for text in captions or ()]
-
-
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Where it stands, and the text, of each line that is not empty."""
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise ValueError(f"{path}, line {line} is not UTF-8: byte {data[error.start]:#04x}; save it as UTF-8") from None
-    # Not splitlines, which also splits at characters that JSON allows inside a text.
-    for number, line in enumerate(re.split("\r\n|\r|\n", text), start=1):
-        if line.strip():
-            yield f"{path}, line {number}", line
-
-
-def _checked(caption: str, where: str) -> str:
-    if not any(letter.isalnum() for letter in caption):
-        raise ValueError(f"{where} has the caption {caption[:80]!r}, which has no word")
-    if any(unicodedata.category(letter) == "Cs" for letter in caption):
-        raise ValueError(f"{where} has the caption {caption[:80]!r}, which holds half a character")
-    return unicodedata.normalize("NFC", caption).strip()
-
-
-def _key(file: Path) -> str:
-    """A file's name from the folder, the same however its accents are encoded."""
-    return unicodedata.normalize("NFC", posixpath.normpath(file.as_posix()))
+    return texts, found["meaning"].astype(np.int32) if "meaning" in found else None

@@ -62,6 +62,12 @@ class TwoDomains:
             batch[name] = one["image"]
         return (batch,)
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """What tells these data from others, of both domains."""
+        known = {name: domain.identity or {} for name, domain in self._domains.items()}
+        return {f"{part} of domain {name}": value for name, found in known.items() for part, value in found.items()}
+
     def _step_of(self, domain: ImageBatches, step: int) -> int:
         """The domain's own step: at the start of an epoch it begins a new pass, however far it was in the last."""
         epoch, row = divmod(step, self.size // self.batch_size)

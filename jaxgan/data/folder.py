@@ -22,6 +22,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from jaxgan.data.identity import composed
+
 try:
     from PIL import Image, ImageOps, UnidentifiedImageError
 except ModuleNotFoundError:
@@ -30,46 +32,70 @@ except ModuleNotFoundError:
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
+MOST_LINKS = 10_000
+"""So many links to folders, at most, are followed: among folders that hold links to each other the ways are endless."""
+
 
 def image_files(folder: str | os.PathLike[str]) -> list[str]:
     """The image files in a folder and its sub-folders.
 
     An image is what ends in one of `SUFFIXES`, in capitals or not. Other files, hidden ones and `__MACOSX` are passed
-    over. Links are followed, except back to a folder that they lie in.
+    over. Links are followed, except back to a folder that they lie in, and at most `MOST_LINKS` of them to folders.
 
     Args:
       folder: the folder.
 
     Returns:
-      Their paths, sorted, each once: the same list at every call.
+      Their paths, sorted by their names in Unicode's composed form, each once: the same list at every call.
 
     Raises:
-      ValueError: no such folder, no image in it, or what has an image's name and is no file.
+      ValueError: no such folder, no image in it, what has an image's name and is no file, or too many links.
     """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is {'a file' if folder.exists() else 'not there'}, where a folder was expected")
-    files = sorted(_walk(str(folder), frozenset()))
+    files = files_in(folder, SUFFIXES)
     if not files:
-        raise ValueError(f"{folder} holds 0 images: no file ends in {', '.join(SUFFIXES)}")
+        raise ValueError(f"{Path(folder).expanduser()} holds 0 images: no file ends in {', '.join(SUFFIXES)}")
     return files
 
 
-def _walk(folder: str, above: frozenset[str]) -> Iterator[str]:
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
-                continue
-            if entry.is_dir():
-                yield from _walk(entry.path, above | {real})
-            elif entry.name.lower().endswith(SUFFIXES):
-                if not entry.is_file():
-                    found = "a link to a file that is not there" if entry.is_symlink() else "not a file"
-                    raise ValueError(f"{entry.path} is {found}")
-                yield entry.path
+def files_in(folder: str | os.PathLike[str], suffixes: tuple[str, ...]) -> list[str]:
+    """The files in a folder and its sub-folders that end in one of these, as `image_files` finds them."""
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is {'a file' if folder.exists() else 'not there'}, where a folder was expected")
+    return sorted(sorted(_walk(str(folder), suffixes)), key=composed)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is passed over."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _walk(folder: str, suffixes: tuple[str, ...]) -> Iterator[str]:
+    waiting: list[tuple[str, str, frozenset[str]]] = [(folder, os.path.realpath(folder), frozenset())]
+    followed = 0
+    while waiting:
+        inner, real, above = waiting.pop()
+        if real in above:
+            continue
+        with os.scandir(inner) as entries:
+            for entry in entries:
+                if is_hidden(entry.name):
+                    continue
+                if entry.is_dir():
+                    if not entry.is_symlink():
+                        waiting.append((entry.path, os.path.join(real, entry.name), above | {real}))
+                        continue
+                    if (followed := followed + 1) > MOST_LINKS:
+                        raise ValueError(
+                            f"{folder} leads through more than {MOST_LINKS:,} links to folders, one of them "
+                            f"{entry.path}: do they lead to each other?"
+                        )
+                    waiting.append((entry.path, os.path.realpath(entry.path), above | {real}))
+                elif entry.name.lower().endswith(suffixes):
+                    if not entry.is_file():
+                        found = "a link to a file that is not there" if entry.is_symlink() else "not a file"
+                        raise ValueError(f"{entry.path} is {found}")
+                    yield entry.path
 
 
 def read_image(

@@ -8,7 +8,7 @@ import operator
 import os
 import sys
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,9 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from jaxgan.data.classes import check_classes
+from jaxgan.data.fields import as_field, doubtful
+from jaxgan.data.identity import Identity, of_arrays
 from jaxgan.data.order import batch_draws, batch_indices, check_order
 from jaxgan.data.sources import Source, open_images, read_all
 from jaxgan.pixels import from_uint8
@@ -56,7 +59,8 @@ def image_batches(
         default nothing is cut off but what makes an image square.
       flip: whether half of the images, others each time, are mirrored left to right.
       labels: name of the field for the labels (`"label"`, `"condition"`); by default they are left out.
-      num_classes: how many classes there may be; a label outside 0..num_classes-1 is refused when it is read.
+      num_classes: how many classes there are. Another number in the data set is refused, and so is a class without an
+        example, as far as both are known before images are read; a label outside 0..num_classes-1 always is.
       data_dir: where TFDS keeps its data sets.
       resident_mib: the largest set that is kept on the device, in MiB: 1,024 hold 87,000 RGB images of 64x64.
 
@@ -77,7 +81,7 @@ def image_batches(
 
     def chosen(fields: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if labels is not None and "label" not in fields:
-            raise ValueError(f"data set {name} has no labels")
+            raise ValueError(f"data set {name} has no labels{source.unlabelled and f': {source.unlabelled}'}")
         if labels is not None and num_classes is not None:
             found = fields["label"]
             if (wrong := found[(found < 0) | (found >= num_classes)]).size:
@@ -85,12 +89,17 @@ def image_batches(
         return {"image": fields["image"]} | ({} if labels is None else {labels: fields["label"]})
 
     source = open_images(name, split, data_dir=data_dir, image_size=load_size or image_size, channels=channels)
+    if labels is not None and num_classes is not None:
+        check_classes(name, source, num_classes)
     if source.size < batch_size:
         raise ValueError(f"data set {name} has {source.size} examples, fewer than one batch of {batch_size}")
     one = chosen(source.read([0]))
     if source.size * sum(field.nbytes for field in one.values()) <= resident_mib * 2**20:
-        return DeviceBatches(chosen(read_all(source)), **options)
-    return StreamedBatches(Source(source.size, lambda rows: chosen(source.read(rows))), **options)
+        fields = chosen(read_all(source))
+        if labels is not None and num_classes is not None:
+            check_classes(name, source._replace(labels=fields[labels]), num_classes)
+        return DeviceBatches(fields, classes=source.classes, identity=source.identity, **options)
+    return StreamedBatches(source._replace(read=lambda rows: chosen(source.read(rows))), **options)
 
 
 def configured_batches(
@@ -124,6 +133,8 @@ class DeviceBatches:
       size: number of examples.
       batch_size: number of examples in a batch.
       notice: what a user should know before training, None if nothing.
+      classes: names of the labels 0, 1, 2, ..., None where they have none.
+      identity: what tells these data from others, see `jaxgan.data.identity`.
 
     >>> batches = DeviceBatches({"image": np.zeros((10, 8, 8, 1), np.uint8), "label": np.arange(10)}, batch_size=4)
     >>> (batch,) = batches(0)
@@ -140,6 +151,8 @@ class DeviceBatches:
         d_steps: int = 1,
         crop_size: int | None = None,
         flip: bool = False,
+        classes: Sequence[str] | None = None,
+        identity: Callable[[], Identity] | None = None,
     ):
         """Copies the arrays to the device.
 
@@ -151,15 +164,17 @@ class DeviceBatches:
           crop_size: side of the square that is cut out of each picture, elsewhere each time, at one place in all the
             pictures of an example. None leaves them whole.
           flip: whether the pictures of half of the examples, others each time, are mirrored left to right.
+          classes: names of the labels 0, 1, 2, ...
+          identity: of a data set whose arrays these are; by default that of the arrays.
 
         Raises:
           ValueError: fields of unequal length, fewer examples than a batch, pictures smaller than crop_size, or values
-            that cannot be meant: pictures without their channel axis, bytes held as floats, NaN, integers beyond 32
-            bits.
+            that cannot be meant: pictures without their channel axis or with it first, bytes held as floats, NaN,
+            integers beyond 32 bits. Floats in [0, 1] or beyond [-1, 1] may be meant, and `notice` says so.
           TypeError: a field of another type (booleans, strings, objects, integers as pictures).
         """
         fields = arrays if isinstance(arrays, Mapping) else {"image": arrays}
-        values = {name: _as_field(name, np.asarray(field)) for name, field in fields.items()}
+        values = {name: as_field(name, np.asarray(field)) for name, field in fields.items()}
         sizes = {name: len(value) for name, value in values.items()}
         if len(set(sizes.values())) != 1:
             found = ", ".join(f"{name} has {size}" for name, size in sizes.items()) or "there are none"
@@ -168,7 +183,9 @@ class DeviceBatches:
         self.batch_size = batch_size
         self._plan = _Plan(self.size, batch_size, seed, d_steps, crop_size, flip)
         self._plan.check_pictures(values)
-        self.notice = self._plan.notice
+        self.notice = _joined(self._plan.notice, None if identity else doubtful(values))
+        self.classes = None if classes is None else tuple(classes)
+        self._identity = identity
         # A copy: on the CPU a device array may otherwise share the caller's memory, who may change it.
         self._fields = {name: jnp.array(value) for name, value in values.items()}
 
@@ -177,6 +194,12 @@ class DeviceBatches:
         updates = self._plan.updates(step)
         rows = np.stack([self._plan.rows(update) for update in updates]).astype(np.int32)
         return _gather(self._fields, rows, self._plan.draws(updates), self._plan.crop_size)
+
+    @property
+    def identity(self) -> Identity:
+        if self._identity is not None:
+            return self._identity()
+        return of_arrays({name: np.asarray(field) for name, field in self._fields.items()})
 
 
 class StreamedBatches:
@@ -189,6 +212,8 @@ class StreamedBatches:
       size: number of examples.
       batch_size: number of examples in a batch.
       notice: what a user should know before training.
+      classes: names of the labels 0, 1, 2, ..., None where they have none.
+      identity: what tells these data from others, None where that is unknown.
 
     >>> batches = StreamedBatches(open_images("noise", image_size=8), batch_size=4)
     >>> batches(1000)[0]["image"].shape
@@ -224,10 +249,11 @@ class StreamedBatches:
         self.size = source.size
         self.batch_size = batch_size
         self._plan = plan = _Plan(self.size, batch_size, seed, d_steps, crop_size, flip)
-        plan.check_pictures(_read(source, np.array([0])))
-        self.notice = "images are read and decoded while the run goes on"
-        if plan.notice:
-            self.notice += f"; {plan.notice}"
+        first = _read(source, np.array([0]))
+        plan.check_pictures(first)
+        doubt = None if source.identity else doubtful(first)
+        self.notice = _joined("images are read and decoded while the run goes on", plan.notice, doubt)
+        self.classes, self._identity = source.classes, source.identity
 
         count, number = jax.process_count(), jax.process_index()
         if batch_size % count:
@@ -256,6 +282,10 @@ class StreamedBatches:
         self._next = updates.stop
         draws = self._plan.draws(updates)
         return _finish(read, None if draws is None else draws[:, self._part], self._plan.crop_size)
+
+    @property
+    def identity(self) -> Identity | None:
+        return self._identity() if self._identity else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -343,32 +373,8 @@ def _mirrored(pictures: Array, draws: Array) -> Array:
 
 
 def _read(source: Source, rows: np.ndarray) -> dict[str, np.ndarray]:
-    return {name: _as_field(name, np.asarray(field)) for name, field in source.read(rows).items()}
+    return {name: as_field(name, np.asarray(field)) for name, field in source.read(rows).items()}
 
 
-def _as_field(name: str, values: np.ndarray) -> np.ndarray:
-    """The array as it is kept: uint8 for pictures, else float32 or int32."""
-    described = f"field {name!r}, {values.dtype} of shape {list(values.shape)},"
-    if values.ndim == 0:
-        raise ValueError(f"{described} has no axis of examples")
-    if jnp.issubdtype(values.dtype, jnp.floating):
-        values = values.astype(np.float32, copy=False)
-        if not np.isfinite(values).all():
-            raise ValueError(f"{described} holds values that are not finite float32 numbers")
-        if values.ndim == 4 and values.size and values.min() >= 0 and values.max() > 2:
-            raise ValueError(
-                f"{described} reaches from {values.min():g} to {values.max():g}: give pictures as uint8 in 0..255, "
-                "or as floats in [-1, 1]"
-            )
-        return values
-    if not jnp.issubdtype(values.dtype, jnp.integer):
-        raise TypeError(f"{described} is neither of floats nor of integers")
-    if name == "image" or values.ndim >= 3:
-        if values.dtype != np.uint8:
-            raise TypeError(f"{described} is taken for pictures, and those are uint8 in 0..255 or floats in [-1, 1]")
-        if values.ndim != 4:
-            raise ValueError(f"{described} is taken for pictures, and those are [N, H, W, C]")
-        return values
-    if values.size and (values.min() < -(2**31) or values.max() >= 2**31):
-        raise ValueError(f"{described} holds integers beyond 32 bits")
-    return values.astype(np.int32)
+def _joined(*notices: str | None) -> str | None:
+    return "; ".join(filter(None, notices)) or None

@@ -12,13 +12,30 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core import constants, read_only_builder
+from tensorflow_datasets.core import constants
 
+from jaxgan.data.arrays import as_labels
 from jaxgan.data.builders import published
+from jaxgan.data.folder import read_image
+from jaxgan.data.identity import MOST_EXAMPLES, Identity, digest, spread
 from jaxgan.data.sources import Stored, unknown_name, unknown_split
+from jaxgan.data.tfds_folder import (
+    Folder,
+    class_names,
+    damaged,
+    find_folder,
+    is_image,
+    is_plain,
+    read_folder,
+    shard_files,
+)
 
 # array_record is the format that can be written, and read at random, without TensorFlow.
 _FORMAT = "array_record"
+READABLE = (_FORMAT, "parquet")
+
+MADE_HERE = ("mnist_5k", "shapes", "shapes_styles", "emoji", *published.BUILDERS)
+"""Data sets that are prepared by this package, from the same source everywhere."""
 
 
 def open_split(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> Stored:
@@ -34,21 +51,42 @@ def open_split(name: str, split: str, data_dir: str | os.PathLike[str] | None) -
 
     Raises:
       ValueError: no such data set or split, nothing prepared and nothing to prepare it from, a data set without the
-        feature `image`, or one in a format that only TensorFlow reads.
+        feature `image`, damaged, with features of other classes than TFDS's own, or in a format that only TensorFlow
+        reads.
     """
-    features, source = _open(name, split, data_dir)
-    if "image" not in features:
-        raise ValueError(f"data set {name} has no feature 'image': there are {', '.join(sorted(features))}")
-    encoded = isinstance(features["image"], tfds.features.Image)
-    labelled = "label" in features and features["label"].shape == ()
-    labelled = labelled and np.issubdtype(features["label"].np_dtype, np.integer)
+    folder = _folder(name, data_dir)
+    if "image" not in folder.features:
+        raise ValueError(f"data set {name} has no feature 'image': there are {', '.join(sorted(folder.features))}")
+    label = folder.features.get("label")
+    labelled = label is not None and (label.HasField("class_label") or _is_integer(label))
+    builder, source = _open(folder, name, split, ("image", "label") if labelled else ("image",))
+    encoded = is_image(folder.features["image"])
 
     def fetch(rows):
-        examples = source.__getitems__([int(row) for row in rows])
+        with damaged(folder.path):
+            examples = source.__getitems__([int(row) for row in rows])
         pictures = [io.BytesIO(one["image"]) if encoded else one["image"] for one in examples]
-        return pictures, np.array([one["label"] for one in examples], np.int32) if labelled else None
+        labels = np.array([one["label"] for one in examples], np.int64) if labelled else None
+        return pictures, None if labels is None else as_labels(labels, f"{name} {split}", least=-1)
 
-    return Stored(f"{name} {split}", len(source), fetch)
+    def identity() -> Identity:
+        rows = spread(len(source), MOST_EXAMPLES)
+        pictures, labels = fetch(rows)
+        if encoded and folder.info.name in MADE_HERE:
+            # On another machine these are other files of the same pixels.
+            pixels = [read_image(one) for one in pictures]
+        else:
+            pixels = [one.getvalue() if isinstance(one, io.BytesIO) else one for one in pictures]
+            pixels.append(np.array([path.stat().st_size for path in shard_files(builder, split)], np.int64))
+        found = {"data set": folder.full_name, "images": digest(pixels)}
+        return found if labels is None else found | {"labels": digest([labels])}
+
+    classes = class_names(folder, "label") if labelled else None
+    return Stored(f"{name} {split}", len(source), fetch, classes=classes, identity=identity)
+
+
+def _is_integer(feature: Any) -> bool:
+    return feature.HasField("tensor") and not feature.tensor.shape.dimensions and "int" in feature.tensor.dtype
 
 
 def read_features(
@@ -67,12 +105,20 @@ def read_features(
     Raises:
       ValueError: as `open_split`.
     """
-    features, source = _open(name, split, data_dir)
-    columns = {key: [] for key in names if key in features}
+    folder = _folder(name, data_dir)
+    columns: dict[str, list] = {key: [] for key in names if key in folder.features}
+    if not columns:
+        return {}
+    _, source = _open(folder, name, split, tuple(columns))
     for first in range(0, len(source), 1024):
-        for example in source.__getitems__(list(range(first, min(first + 1024, len(source))))):
+        with damaged(folder.path):
+            examples = source.__getitems__(list(range(first, min(first + 1024, len(source)))))
+        for example in examples:
             for key, column in columns.items():
-                column.append(_as_text(example[key]))
+                if is_image(folder.features[key]):
+                    column.append(read_image(io.BytesIO(example[key])))
+                else:
+                    column.append(_as_text(example[key]))
     return {key: _stacked(column) for key, column in columns.items()}
 
 
@@ -90,14 +136,23 @@ def _stacked(column: list) -> Any:
     return np.stack(column) if alike else column
 
 
-def _open(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> tuple[Any, Any]:
-    """The features of a data set, and the examples of a split, each image of them as it is stored."""
-    if not re.fullmatch(r"\w+(/[\w.-]+)?(:[\d.*]+)?", name):
+def _folder(name: str, data_dir: str | os.PathLike[str] | None) -> Folder:
+    if not re.fullmatch(r"\w+(/\w[\w.+-]*)?(:[\d.*]+)?", name):
         raise unknown_name(name)
-    builder = _builder(name, Path(data_dir or constants.DATA_DIR).expanduser())
-    features, splits = builder.info.features, builder.info.splits
+    # TFDS finds a default config by a builder's code, which is not loaded here.
+    name = re.sub(r"^(shapes|shapes_styles)(?=:|$)", r"\1/32", name)
+    place = Path(data_dir or constants.DATA_DIR).expanduser()
+    return read_folder(find_folder(name, place) or _prepare(name, place))
+
+
+def _open(folder: Folder, name: str, split: str, wanted: tuple[str, ...]) -> tuple[Any, Any]:
+    """A builder of these features, and the examples of a split, each image of them as it is stored."""
+    if hidden := [key for key in wanted if not is_image(folder.features[key]) and not is_plain(folder.features[key])]:
+        raise ValueError(f"feature {hidden[0]!r} of data set {name} holds images or compressed arrays inside of it")
+    builder = folder.builder(wanted)
+    splits = builder.info.splits
     if not splits:
-        raise ValueError(f"{builder.data_dir} is not a whole data set: remove it, and it will be prepared again")
+        raise ValueError(f"{folder.path} is not a whole data set: remove it, and it will be prepared again")
     try:
         size = splits[split].num_examples
     except (AttributeError, KeyError, ValueError):
@@ -105,28 +160,22 @@ def _open(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> tup
     if size < 1:
         raise ValueError(f"split {split!r} of {name} is empty")
 
-    # Images are decoded by us, because TFDS converts neither their mode nor their size.
-    encoded = "image" in features and isinstance(features["image"], tfds.features.Image)
-    try:
-        source = builder.as_data_source(
-            split=split, decoders={"image": tfds.decode.SkipDecoding()} if encoded else None
-        )
-    except NotImplementedError:  # what TFDS raises for a format without random access, such as tfrecord
+    if (written := builder.info.file_format.value) not in READABLE:
         raise ValueError(
-            f"{builder.data_dir} is prepared as {builder.info.file_format.value}, which only TensorFlow reads: remove "
-            f"it or give another data_dir, then {_how_to_prepare(name, builder.data_path.parents[1])}"
-        ) from None
-    return features, source
+            f"{folder.path} is prepared as {written}, which only TensorFlow reads: remove it or give another data_dir, "
+            f"then {_how_to_prepare(name, builder.data_path.parents[1])}"
+        )
+    shard_files(builder, split)
+    # Images are decoded by us: TFDS converts neither their mode nor their size, and takes every format of Pillow's.
+    decoders: Any = {key: tfds.decode.SkipDecoding() for key in wanted if is_image(folder.features[key])}
+    with damaged(folder.path):
+        source = builder.as_data_source(split=split, decoders=decoders or None)
+        source.__getitems__([size - 1])  # there are as many as it says
+    return builder, source
 
 
-def _builder(name: str, data_dir: Path) -> Any:
-    """A builder whose data set lies in `data_dir`, prepared now if it did not and can be."""
-    # TFDS finds a default config by a builder's code, which is not loaded here.
-    name = re.sub(r"^(shapes|shapes_styles)(?=:|$)", r"\1/32", name)
-    try:
-        return read_only_builder.builder_from_files(name, data_dir=data_dir)
-    except tfds.core.DatasetNotFoundError:
-        pass
+def _prepare(name: str, data_dir: Path) -> Path:
+    """Prepares a data set in `data_dir` if it can be prepared here."""
     if name == "mnist_5k":
         from jaxgan.data.builders.mnist_5k import Mnist5k
 
@@ -151,7 +200,7 @@ def _builder(name: str, data_dir: Path) -> Any:
     raise _not_prepared(name, data_dir)
 
 
-def _prepared(builder_class: Callable[..., Any], data_dir: Path) -> Any:
+def _prepared(builder_class: Callable[..., Any], data_dir: Path) -> Path:
     create = lambda: builder_class(data_dir=data_dir, file_format=_FORMAT)
     builder = create()
     if not builder.data_path.exists():
@@ -162,8 +211,9 @@ def _prepared(builder_class: Callable[..., Any], data_dir: Path) -> Any:
             # the same, was first. Its data set is as good as ours.
             if not builder.data_path.exists():
                 raise
-        builder = create()  # anew: this one has not read what another process prepared meanwhile
-    return builder
+    if not (builder.data_path / "features.json").exists():
+        raise ValueError(f"{builder.data_path} is not a whole data set: remove it, and it will be prepared again")
+    return Path(builder.data_path)
 
 
 def _not_prepared(name: str, data_dir: Path) -> ValueError:

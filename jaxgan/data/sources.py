@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxgan.data.classes import why_unlabelled
+from jaxgan.data.identity import Identity, composed, digest, of_arrays, of_files
 from jaxgan.pixels import from_uint8, to_uint8
 
 NAMES = ("mnist_5k", "noise", "fashion_mnist", "mnist", "cifar10", "cifar100", "emoji", "shapes", "shapes_styles")
@@ -27,10 +27,18 @@ class Source(NamedTuple):
     Attributes:
       size: how many there are.
       read: rows `[n]` to fields by name, `[n, ...]`; several threads may call it at once.
+      classes: names of the labels 0, 1, 2, ..., None where they have none.
+      labels: of all examples, int32 `[N]`, None where there are none or images would have to be read for them.
+      unlabelled: why there are no labels, in a data set that might have some.
+      identity: what tells these data from others, see `jaxgan.data.identity`; None where nothing is known.
     """
 
     size: int
     read: Callable[[Rows], dict[str, np.ndarray]]
+    classes: tuple[str, ...] | None = None
+    labels: np.ndarray | None = None
+    unlabelled: str = ""
+    identity: Callable[[], Identity] | None = None
 
 
 class Stored(NamedTuple):
@@ -40,11 +48,16 @@ class Stored(NamedTuple):
       name: what a message calls the data set.
       size: how many there are.
       fetch: rows `[n]` to n images (anything `read_image` takes), and labels `[n]` int32 or None.
+      classes, labels, unlabelled, identity: as of a `Source`.
     """
 
     name: str
     size: int
     fetch: Callable[[Rows], tuple[Sequence[Any] | np.ndarray, np.ndarray | None]]
+    classes: tuple[str, ...] | None = None
+    labels: np.ndarray | None = None
+    unlabelled: str = ""
+    identity: Callable[[], Identity] | None = None
 
 
 def images(
@@ -75,10 +88,12 @@ def images(
       - any other of TFDS, `name/config:version`, that is prepared as array_record or parquet: its feature `image`, and
         `label` where that is an integer.
       - `folder:PATH`: the image files in a folder and below it, see `jaxgan.data.folder`. If every file lies in a
-        sub-folder, these are the classes, in alphabetical order. A folder with a sub-folder `train`, `trainA` or
-        `trainB` has its sub-folders for splits; any other is all `train`.
+        sub-folder and there are two of these or more, they are the classes, in alphabetical order; one without an image
+        keeps its number. A folder with a sub-folder `train`, `trainA` or `trainB` has its sub-folders for splits; any
+        other is all `train`.
       - `PATH.npy`, `PATH.npz`: uint8 `[N, H, W]` or `[N, H, W, C]`, 2 and 4 channels ending in alpha; in an npz under
-        `image`, with integers `[N]` under `label` where there are any. All `train`.
+        `image`, with integers `[N]` from 0 under `label` where there are any, and the classes' names, texts, under
+        `names`. All `train`.
 
     Images become grey or RGB by the rules in `jaxgan.data.folder`. What is left open here the first image of a split
     decides for all of it: their size, their channels, and whether they have 8 bits or 16.
@@ -186,7 +201,7 @@ def _decoded(stored: Stored, image_size: int | None, channels: int | None) -> So
         pixels = np.stack([decode_alike(image, row) for image, row in zip(encoded, rows, strict=True)])
         return {"image": pixels} if labels is None else {"image": pixels, "label": labels}
 
-    return Source(stored.size, read)
+    return Source(stored.size, read, *stored[3:])
 
 
 def _is_decoded(pixels: np.ndarray, image_size: int | None, channels: int | None) -> bool:
@@ -201,72 +216,83 @@ def _noise(split: str, side: int, channels: int) -> Stored:
     count = NOISE_SPLITS[split]
     random = np.random.default_rng(count)
     pixels = random.integers(256, size=(count, side, side, channels), dtype=np.uint8)
-    return _in_memory("noise", pixels, random.integers(10, size=count, dtype=np.int32), np.arange(count))
+    labels = random.integers(10, size=count, dtype=np.int32)
+    return _in_memory("noise", pixels, labels, np.arange(count), identity=lambda: {"data set": f"noise {split}"})
 
 
 def _file(name: str, split: str) -> Stored:
-    path = Path(name).expanduser()
-    try:
-        pixels, labels = _load(path)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or (pixels.ndim == 4 and not 1 <= pixels.shape[3] <= 4):
-        raise ValueError(
-            f"{path} holds {pixels.dtype} of shape {list(pixels.shape)}, where images were expected: uint8 [N, H, W] "
-            "or [N, H, W, C] with 1 to 4 channels"
-        )
-    if labels is not None:
-        if labels.shape != pixels.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
-            raise ValueError(
-                f"{path} holds labels of type {labels.dtype} and shape {list(labels.shape)}, where integers "
-                f"{list(pixels.shape[:1])} were expected"
-            )
-        labels = labels.astype(np.int32)
-    return _in_memory(name, pixels, labels, split_rows(name, split, {"train": len(pixels)}))
+    from jaxgan.data.arrays import read_arrays
+
+    pixels, labels, classes = read_arrays(Path(name).expanduser())
+    rows = split_rows(name, split, {"train": len(pixels)})
+    if classes is not None and labels is not None and labels.max() >= len(classes):
+        raise ValueError(f"{name} has the label {labels.max()} and names for {len(classes)} classes")
+
+    def identity() -> Identity:
+        return of_arrays({"images": pixels} | ({} if labels is None else {"labels": labels[rows]}))
+
+    return _in_memory(name, pixels, labels, rows, classes=classes, identity=identity)
 
 
-def _load(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    if path.suffix == ".npy":
-        return np.lib.format.open_memmap(path, mode="r"), None  # read row by row
-    with path.open("rb") as file, np.lib.npyio.NpzFile(file) as arrays:
-        if "image" not in arrays:
-            raise ValueError(f"it holds no array 'image': there are {', '.join(arrays) or 'none'}")
-        return arrays["image"], arrays.get("label")
-
-
-def _in_memory(name: str, pixels: np.ndarray, labels: np.ndarray | None, rows: np.ndarray) -> Stored:
+def _in_memory(name: str, pixels: np.ndarray, labels: np.ndarray | None, rows: np.ndarray, **known: Any) -> Stored:
     def fetch(wanted: Rows):
         taken = rows[np.asarray(wanted)]
         return pixels[taken], None if labels is None else labels[taken]
 
-    return Stored(name, len(rows), fetch)
+    return Stored(name, len(rows), fetch, labels=None if labels is None else labels[rows], **known)
 
 
 def stored_folder(name: str, split: str) -> Stored:
-    """The image files of `folder:PATH`; what `fetch` gives are their paths."""
+    """The image files of `folder:PATH`; what `fetch` gives are their paths.
+
+    The classes are the sub-folders of the data set's folder, or of its splits, as torchvision has them: all that lies
+    in one, however deep, is of its class. One class alone is none: it says nothing of an image.
+    """
     from jaxgan.data.folder import image_files
 
-    root = Path(name.removeprefix("folder:")).expanduser()
+    root = folder_of(name)
     files = image_files(root)
-    inside = [Path(file).relative_to(root).parts for file in files]
-    sizes, below = {"train": len(files)}, 0
+    start = len(os.path.join(root, ""))
+    inside = [tuple(file[start:].split(os.sep)) for file in files]  # Path.relative_to takes 30 times as long
+    sizes, places = {"train": len(files)}, [root]
     if any((root / train).is_dir() for train in ("train", "trainA", "trainB")):
-        splits = sorted(one.name for one in root.iterdir() if one.is_dir() and not one.name.startswith("."))
-        sizes = {one: sum(parts[0] == one for parts in inside) for one in splits}
+        places = _folders(root)
+        sizes = {place.name: sum(parts[0] == place.name for parts in inside) for place in places}
         files = [file for file, parts in zip(files, inside, strict=True) if len(parts) > 1]
-        inside = [parts for parts in inside if len(parts) > 1]
-        below = 1
+        inside = [parts[1:] for parts in inside if len(parts) > 1]
     rows = split_rows(name, split, sizes)
+    # Over all splits, so that a class has one number in each of them.
+    classes = {composed(folder.name): None for place in places for folder in _folders(place)}
+    classes = {name: number for number, name in enumerate(sorted(classes))}
+    unlabelled = why_unlabelled(list(classes), files, inside)
     labels = None
-    if all(len(parts) > below + 1 for parts in inside):
-        # Over all splits, so that a class has one number in each of them.
-        labels = np.unique([parts[below] for parts in inside], return_inverse=True)[1].astype(np.int32)
+    if not unlabelled:
+        labels = np.array([classes[composed(parts[0])] for parts in inside], np.int32)[rows]
 
     def fetch(wanted: Rows):
-        taken = rows[np.asarray(wanted)]
-        return [files[row] for row in taken], None if labels is None else labels[taken]
+        wanted = np.asarray(wanted)
+        return [files[row] for row in rows[wanted]], None if labels is None else labels[wanted]
 
-    return Stored(name, len(rows), fetch)
+    def identity() -> Identity:
+        taken = [files[row] for row in rows]
+        names = ["/".join(inside[row]) for row in rows]
+        return of_files(names, taken) | ({} if labels is None else {"labels": digest([labels])})
+
+    return Stored(name, len(rows), fetch, None if unlabelled else tuple(classes), labels, unlabelled, identity)
+
+
+def folder_of(name: str) -> Path:
+    """The folder that `folder:PATH` names."""
+    path = name.removeprefix("folder:")
+    if not path.strip():
+        raise ValueError(f"{name!r} names no folder: give folder:PATH, folder:. for the current one")
+    return Path(path).expanduser()
+
+
+def _folders(folder: Path) -> list[Path]:
+    from jaxgan.data.folder import is_hidden
+
+    return sorted(one for one in folder.iterdir() if one.is_dir() and not is_hidden(one.name))
 
 
 def split_rows(name: str, split: str, sizes: Mapping[str, int]) -> np.ndarray:

@@ -10,6 +10,7 @@ import os
 
 import numpy as np
 
+from jaxgan.data.identity import digest
 from jaxgan.data.sources import Rows, Source, open_images, read_all, split_rows
 from jaxgan.pixels import to_uint8
 
@@ -53,11 +54,14 @@ def open_stacked(
     ends = np.cumsum([0, *SPLITS.values()])
     triples = np.zeros((ends[-1], 3), int)
     pixels, labels, count = [], [], 0
+    parts = []
     for seed, part in enumerate(SPLITS):
         here = slice(ends[seed], ends[seed + 1])
         if ((rows < here.start) | (rows >= here.stop)).all():
             continue
-        data = read_all(open_images(base, part, data_dir=data_dir, image_size=image_size, channels=1))
+        source = open_images(base, part, data_dir=data_dir, image_size=image_size, channels=1)
+        data = read_all(source)
+        parts.append((part, source))
         if "label" not in data:
             raise ValueError(f"data set {base} has no labels, so that images stacked of it have no modes to count")
         low, high = data["label"].min(), data["label"].max()
@@ -71,8 +75,15 @@ def open_stacked(
     grey, digits = np.concatenate(pixels)[..., 0], np.concatenate(labels)
 
     def read(wanted: Rows) -> dict[str, np.ndarray]:
-        taken = triples[rows[np.asarray(wanted)]]
-        modes = digits[taken] @ np.array([100, 10, 1], np.int32)
-        return {"image": np.ascontiguousarray(np.moveaxis(grey[taken], 1, -1)), "label": modes.astype(np.int32)}
+        wanted = np.asarray(wanted)
+        taken = triples[rows[wanted]]
+        return {"image": np.ascontiguousarray(np.moveaxis(grey[taken], 1, -1)), "label": modes[wanted]}
 
-    return Source(len(rows), read)
+    def identity() -> dict[str, str]:
+        known = [(part, source.identity()) for part, source in parts if source.identity is not None]
+        return {f"{name} of {part}": value for part, found in known for name, value in found.items()} | {
+            "stacked": digest([rows])
+        }
+
+    modes = (digits[triples[rows]] @ np.array([100, 10, 1], np.int32)).astype(np.int32)
+    return Source(len(rows), read, labels=modes, identity=identity)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ from jaxgan.latents import slerp
 from jaxgan.metrics.arrays import random_subset
 from jaxgan.metrics.neighbours import nearest_neighbours
 from jaxgan.pixels import NonFiniteSamplesError, check_finite, to_uint8
+from jaxgan.text import label_names
 from jaxgan.types import GAN
 
 ROWS, COLUMNS = 8, 8  # as many pictures as a preview has, whose compiled program then draws these too
@@ -33,12 +34,15 @@ MOST_BYTES = 2**28
 """So large they are together, at most."""
 
 
-def image_panels(gan: GAN, config: Any) -> Callable[[Any], dict[str, np.ndarray]]:
+def image_panels(
+    gan: GAN, config: Any, *, classes: Sequence[str] | None = None
+) -> Callable[[Any], dict[str, np.ndarray]]:
     """The `panels` of `fit` for a run on images: the same latents at every call, and the same training images.
 
     Args:
       gan: what is trained.
       config: of the run: an `ImageConfig` with `latent_dim`, and `num_classes` where images are drawn of labels.
+      classes: names of these labels, if they have any.
 
     Returns:
       A state to drawings:
@@ -77,7 +81,7 @@ def image_panels(gan: GAN, config: Any) -> Callable[[Any], dict[str, np.ndarray]
             return {}
         table = samples.reshape(rows, COLUMNS, *samples.shape[1:])
         if number:
-            interpolation = report.labelled_rows(samples, [str(label) for label in range(rows)])
+            interpolation = report.labelled_rows(samples, label_names(range(rows), classes))
         else:
             interpolation = report.image_grid({str(column): table[:, column] for column in range(COLUMNS)})
         left = to_uint8(table[:, 0])

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxgan.data.builders.published import folders
+from jaxgan import files
+from jaxgan.data.builders.published import folders, tar_members
 from jaxgan.data.folder import Image, read_image
 
 VENDORS = ("google", "twitter")
@@ -282,15 +283,15 @@ def _inside(folder: Path) -> Path | None:
 
 def _package(path: Path, vendor: str) -> _Package:
     try:
-        files = dict(_wanted(path, re.compile(rf"package\.json|emoji\.json|img/{vendor}/64/[0-9a-f-]+\.png")))
-        entries = json.loads(files["emoji.json"])
-        images = {name.rpartition("/")[2]: data for name, data in files.items() if name.endswith(".png")}
+        found = dict(_wanted(path, re.compile(rf"package\.json|emoji\.json|img/{vendor}/64/[0-9a-f-]+\.png")))
+        entries = json.loads(found["emoji.json"])
+        images = {name.rpartition("/")[2]: data for name, data in found.items() if name.endswith(".png")}
         if not images:
             raise ValueError(f"it holds no pictures img/{vendor}/64/*.png")
         unknown = {entry["category"] for entry in entries} - set(CATEGORIES)
         if unknown:
             raise ValueError(f"its emoji have categories this reader does not know: {', '.join(sorted(unknown))}")
-        return _Package(json.loads(files["package.json"])["version"], entries, images)
+        return _Package(json.loads(found["package.json"])["version"], entries, images)
     except KeyError as missing:
         raise ValueError(f"{path} is damaged: it holds no {missing.args[0]}") from None
     except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError, TypeError) as error:
@@ -303,13 +304,8 @@ def _wanted(path: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, bytes]]
         for file in sorted(folder.rglob("*")):
             name = file.relative_to(folder).as_posix()
             if pattern.fullmatch(name) and file.is_file():
-                yield name, file.read_bytes()
+                yield name, files.read(file, most=_LARGEST_FILE)
         return
-    with tarfile.open(path) as tar:
-        for member in tar:
-            name = member.name.removeprefix("package/")
-            if pattern.fullmatch(name) and member.isfile():
-                if member.size > _LARGEST_FILE:
-                    raise ValueError(f"{member.name} has {member.size:,} bytes")
-                if file := tar.extractfile(member):
-                    yield name, file.read()
+    wanted = lambda name: pattern.fullmatch(name.removeprefix("package/"))
+    for name, data in tar_members(path, wanted, most=_LARGEST_FILE):
+        yield name.removeprefix("package/"), data

@@ -8,16 +8,23 @@ publish, and encoding the images, for which TFDS takes TensorFlow, are done here
 from __future__ import annotations
 
 import gzip
+import math
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from tensorflow_datasets.image_classification import cifar, mnist
 
 from jaxgan.data.folder import Image  # Pillow's, or the word how to install it
+
+MOST_ROWS = 100_000
+"""Images or labels of one file."""
+
+MOST_UNPACKED = 2**29
+"""Bytes that a tar.gz unpacks to."""
 
 
 class _Published:
@@ -41,7 +48,10 @@ class MNIST(_Published, mnist.MNIST, skip_registration=True):
     FIRST_LABELS = bytes((5, 0, 4, 1, 9, 2, 1, 3, 1, 4))  # other data sets come in files of the same names
 
     def _split_generators(self, dl_manager):
-        train_images, train_labels, test_images, test_labels = (_read_idx(self._files[name]) for name in self.FILES)
+        shapes = ((28, 28), ()) * 2
+        train_images, train_labels, test_images, test_labels = (
+            _read_idx(self._files[name], shape) for name, shape in zip(self.FILES, shapes, strict=True)
+        )
         folder = self._files[self.FILES[0]].parent
         if train_labels[:10].tobytes() != self.FIRST_LABELS:
             raise ValueError(f"the files in {folder} are of another data set than {self.name}: the labels differ")
@@ -71,7 +81,8 @@ class Cifar10(_Published, cifar.Cifar10, skip_registration=True):
         features: Any = self.info.features
         described = self._cifar_info
         (path,) = self._files.values()
-        files = _read_tar(path)
+        names = (*described.label_files, *described.train_files, *described.test_files)
+        files = _read_tar(path, {described.prefix + name for name in names})
         try:
             for key, name in zip(described.label_keys, described.label_files, strict=True):
                 features[key].names = files[described.prefix + name].decode().split()
@@ -85,6 +96,8 @@ class Cifar10(_Published, cifar.Cifar10, skip_registration=True):
 
     def _generate_examples(self, prefix, data):
         keys = self._cifar_info.label_keys
+        if (rest := len(data) % (len(keys) + 3 * 32 * 32)) or not data:
+            raise ValueError(f"the files of {self.name} are damaged: {rest} bytes are left of {len(data):,}")
         for row, record in enumerate(np.frombuffer(data, np.uint8).reshape(-1, len(keys) + 3 * 32 * 32)):
             labels = dict(zip(keys, record.tolist(), strict=False))
             pixels = record[len(keys) :].reshape(3, 32, 32).transpose(1, 2, 0)
@@ -118,28 +131,60 @@ def find_files(name: str, data_dir: Path) -> dict[str, Path] | None:
     return None
 
 
-def _read_idx(path: Path) -> np.ndarray:
+def _read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """An array in the IDX format: two zeros, the type (8 for uint8), the rank, the sizes as big-endian integers."""
     try:
         with gzip.open(path) as file:
-            data = file.read()
-        if data[:3] != b"\x00\x00\x08":
-            raise ValueError("it does not begin as an IDX file of bytes does")
-        shape = np.frombuffer(data, ">i4", data[3], offset=4)
-        return np.frombuffer(data, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
+            start = file.read(4)
+            if start[:3] != b"\x00\x00\x08":
+                raise ValueError("it does not begin as an IDX file of bytes does")
+            found = np.frombuffer(file.read(4 * start[3]), ">u4").tolist()
+            if tuple(found[1:]) != shape or not found or found[0] > MOST_ROWS:
+                raise ValueError(
+                    f"it holds bytes of shape {found}, where [{', '.join(map(str, ('N', *shape)))}] was expected, N at "
+                    f"most {MOST_ROWS:,}"
+                )
+            size = math.prod(found)
+            data = file.read(size + 1)  # a small file may unpack to one without an end
+        if len(data) != size:
+            raise ValueError(f"it holds {'more' if len(data) > size else 'fewer'} than the {size:,} bytes it says")
+        return np.frombuffer(data, np.uint8).reshape(found)
     except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
 
 
-def _read_tar(path: Path) -> dict[str, bytes]:
+def _read_tar(path: Path, wanted: Container[str]) -> dict[str, bytes]:
     try:
-        with tarfile.open(path) as tar:
-            return dict(_contents(tar))
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        return dict(tar_members(path, wanted.__contains__, most=MOST_UNPACKED))
+    except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
 
 
-def _contents(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
-    for member in tar:
-        if file := tar.extractfile(member):
-            yield member.name, file.read()
+def tar_members(path: Path, wanted: Callable[[str], Any], *, most: int) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the files in a tar.gz that are wanted, read one after another and never unpacked to the disk.
+
+    Raises:
+      ValueError: one of them has more than `most` bytes, or all of the archive more than `MOST_UNPACKED`.
+    """
+    with gzip.open(path) as file, tarfile.open(fileobj=_Bounded(file), mode="r|") as tar:  # pyright: ignore
+        for member in tar:
+            if member.isfile() and wanted(member.name):
+                if member.size > most:
+                    raise ValueError(f"{member.name} has {member.size:,} bytes, more than {most:,}")
+                if content := tar.extractfile(member):
+                    yield member.name, content.read()
+            tar.members = []  # which it would keep
+
+
+class _Bounded:
+    """A file that ends in an error after `MOST_UNPACKED` bytes."""
+
+    def __init__(self, file: BinaryIO):
+        self._file, self._left = file, MOST_UNPACKED
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise ValueError(f"it unpacks to more than {MOST_UNPACKED:,} bytes")
+        return data

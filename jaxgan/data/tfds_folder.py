@@ -1,0 +1,199 @@
+"""The folder of a prepared TFDS data set: what it says of itself is checked before TFDS opens it.
+
+TFDS imports whatever class `features.json` and `dataset_info.json` name, and so would run code of whoever made the
+folder. Here a feature's class is one of `CLASSES` or the data set is refused; TFDS is given the features that are asked
+for, and none of its own decoders sees an image.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from google.protobuf import json_format
+from tensorflow_datasets.core import read_only_builder
+from tensorflow_datasets.core.proto import dataset_info_pb2, feature_pb2
+
+from jaxgan import files
+
+CLASSES = {
+    "features_dict.FeaturesDict": "features_dict",
+    "image_feature.Image": "image",
+    "labeled_image.LabeledImage": "image",
+    "class_label_feature.ClassLabel": "class_label",
+    "text_feature.Text": "text",
+    "tensor_feature.Tensor": "tensor",
+    "scalar.Scalar": "tensor",
+    "sequence_feature.Sequence": "sequence",
+    "bounding_boxes.BBoxFeature": "bounding_box",
+}
+"""The features that are read, by their class in `tensorflow_datasets.core.features`, and where each keeps its own."""
+
+MOST_CLASSES = 100_000
+
+_MODULE = "tensorflow_datasets.core.features."
+_MOST = 16 * 2**20  # bytes of each of these files
+
+
+class Folder(NamedTuple):
+    """A data set as its files describe it.
+
+    Attributes:
+      path: the folder, with its version.
+      info: `dataset_info.json`, without the features that stand there too.
+      features: `features.json` by name, every class of them one of `CLASSES`.
+    """
+
+    path: Path
+    info: Any
+    features: dict[str, Any]
+
+    @property
+    def full_name(self) -> str:
+        """Name, config and version: `shapes/32/1.0.0`."""
+        return "/".join(filter(None, (self.info.name, self.info.config_name, self.info.version)))
+
+    def builder(self, names: Collection[str]) -> Any:
+        """A TFDS builder that reads these of the features and no other."""
+        info = dataset_info_pb2.DatasetInfo()
+        info.CopyFrom(self.info)
+        info.features.python_class_name = f"{_MODULE}features_dict.FeaturesDict"
+        for name in names:
+            info.features.features_dict.features[name].CopyFrom(self.features[name])
+        with damaged(self.path):
+            return read_only_builder.builder_from_metadata(self.path, info)
+
+
+def find_folder(name: str, data_dir: Path) -> Path | None:
+    """Where a data set lies prepared: the highest version of `name`, `name/config` or `name:1.*.*`, None if nowhere."""
+    base, _, version = name.partition(":")
+    places = [data_dir / base]
+    if "/" not in base and (config := _default_config(data_dir / base)):
+        places.append(data_dir / base / config)
+    pattern = re.escape(version or "*.*.*").replace(r"\*", r"\d+")
+    for place in places:
+        if place.is_dir():
+            found = [one for one in place.iterdir() if re.fullmatch(r"\d+\.\d+\.\d+", one.name)]
+            found = [one for one in found if re.fullmatch(pattern, one.name) and (one / "features.json").exists()]
+            if found:
+                return max(found, key=lambda one: tuple(map(int, one.name.split("."))))
+    return None
+
+
+def _default_config(folder: Path) -> str | None:
+    path = folder / ".config/metadata.json"
+    if not path.is_file():
+        return None
+    with damaged(folder):
+        config = json.loads(files.read_text(path, most=_MOST))["default_config_name"]
+        if config is not None and not re.fullmatch(r"\w[\w.+-]*", config):
+            raise ValueError(f"{path} names the config {config!r}")
+        return config
+
+
+def read_folder(path: Path) -> Folder:
+    """Reads and checks `dataset_info.json` and `features.json`.
+
+    Raises:
+      ValueError: they are damaged, or name a class that is not one of `CLASSES`.
+    """
+    with damaged(path):
+        info = json_format.Parse(
+            files.read_text(path / "dataset_info.json", most=_MOST), dataset_info_pb2.DatasetInfo()
+        )
+        features = json_format.Parse(files.read_text(path / "features.json", most=_MOST), feature_pb2.Feature())
+        if info.version != path.name:
+            raise ValueError(f"dataset_info.json is of version {info.version!r}")
+        for file in path.glob("*.labels.txt"):
+            files.read_text(file, most=_MOST)  # TFDS reads them without a bound
+    _check(features, path)
+    if not features.HasField("features_dict"):
+        raise ValueError(f"{path / 'features.json'} describes no features by name")
+    for name in ("features", "module_name"):
+        info.ClearField(name)
+    return Folder(path, info, dict(features.features_dict.features))
+
+
+def _check(feature: Any, path: Path) -> None:
+    name = feature.python_class_name
+    kind = CLASSES.get(name.removeprefix(_MODULE)) if name.startswith(_MODULE) else None
+    if kind is None:
+        known = ", ".join(one.rpartition(".")[2] for one in CLASSES)
+        raise ValueError(
+            f"{path / 'features.json'} names the class {name[:200]!r}, which is not loaded: the features read here are "
+            f"TFDS's {known}"
+        )
+    if feature.WhichOneof("content") != kind:
+        raise ValueError(f"{path / 'features.json'} is damaged: {name} has no {kind}")
+    for inner in inside(feature):
+        _check(inner, path)
+
+
+def inside(feature: Any) -> Iterator[Any]:
+    """The features that one is made of."""
+    if feature.HasField("features_dict"):
+        yield from feature.features_dict.features.values()
+    if feature.HasField("sequence"):
+        yield feature.sequence.feature
+
+
+def is_image(feature: Any) -> bool:
+    return feature.HasField("image")
+
+
+def is_plain(feature: Any) -> bool:
+    """Whether TFDS gets no image and no compressed array to decode in it."""
+    if is_image(feature) or (feature.HasField("tensor") and feature.tensor.encoding == "zlib"):
+        return False
+    return all(map(is_plain, inside(feature)))
+
+
+def class_names(folder: Folder, name: str) -> tuple[str, ...] | None:
+    """The names of a feature's classes: those in a file beside it, else their numbers; None where it has no classes."""
+    feature = folder.features[name]
+    if not feature.HasField("class_label") or not 0 < feature.class_label.num_classes <= MOST_CLASSES:
+        return None
+    count = feature.class_label.num_classes
+    path = folder.path / f"{name}.labels.txt"
+    if path.is_file():
+        names = tuple(line.strip() for line in files.read_text(path, most=_MOST).split("\n") if line.strip())
+        if len(names) != count:
+            raise ValueError(f"{path} holds {len(names)} names, features.json {count} classes: {again(folder.path)}")
+        return names
+    return tuple(map(str, range(count)))
+
+
+def again(path: Path) -> str:
+    return f"remove {path} and prepare the data set again"
+
+
+class damaged:
+    """A context in which what goes wrong is a damaged data set, and one sentence."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        # TFDS and the readers below it have a dozen ways to say so.
+        if isinstance(error, Exception):
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise ValueError(f"{self._path} cannot be read ({reason}): {again(self._path)}") from None
+
+
+def shard_files(builder: Any, split: str) -> Sequence[Path]:
+    """The files of a split, or of a slice or sum of some.
+
+    Raises:
+      ValueError: one is not there.
+    """
+    names = dict.fromkeys(str(part.filename) for part in builder.info.splits[split].file_instructions)
+    for name in names:
+        if not Path(name).is_file():
+            raise ValueError(f"{name} is not there or no file: {again(builder.data_path)}")
+    return [Path(name) for name in names]

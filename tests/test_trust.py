@@ -1,0 +1,70 @@
+"""The README's "What is read, and what is trusted", attacked."""
+
+import dataclasses
+import json
+
+import pytest
+
+from experiments import gan
+from jaxgan.data.trust import check_trusted_paths
+from jaxgan.run import open_run
+
+
+@dataclasses.dataclass
+class Config:
+    dataset: str = "mnist_5k"
+    dataset_b: str | None = None
+    data_dir: str | None = None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"data_dir": "{run}/data"},
+        {"data_dir": "{run}"},
+        {"data_dir": "{run}/../run/data"},
+        {"dataset": "folder:{run}/data"},
+        {"dataset": "folder:{link}/data"},
+        {"dataset": "folder:{out}/back"},
+        {"dataset": "stacked:folder:{run}/data"},
+        {"dataset": "{run}/data/a.npy"},
+        {"dataset": "stacked:{run}/a.npz"},
+        {"dataset": "folder:{run}/leads out"},
+        {"dataset_b": "folder:{run}/data"},
+    ],
+)
+def test_a_run_s_data_do_not_lie_inside_of_it(tmp_path, fields):
+    run, out, link = tmp_path / "run", tmp_path / "out", tmp_path / "link"
+    (run / "data").mkdir(parents=True)
+    out.mkdir()
+    link.symlink_to(run)
+    (out / "back").symlink_to(run / "data")
+    (run / "leads out").symlink_to(out)
+    given = {name: value.format(run=run, out=out, link=link) for name, value in fields.items()}
+    for folder in (run, link):
+        with pytest.raises(ValueError, match=r"takes its data from within itself .*move the data out of it"):
+            check_trusted_paths(Config(**given), folder)
+
+
+def test_a_user_s_own_data_are_read_without_a_flag(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for fields in (
+        {},
+        {"data_dir": str(tmp_path / "data")},
+        {"data_dir": ".."},
+        {"dataset": "folder:data", "dataset_b": f"folder:{tmp_path}"},
+        {"dataset": "stacked:mnist"},
+        {"dataset": "running.npy"},
+    ):
+        check_trusted_paths(Config(**fields), "run")
+    check_trusted_paths(object(), "run")
+
+
+def test_a_received_run_is_not_opened_where_it_brings_its_data(tmp_path):
+    config = gan.Config(dataset="noise", channels=3, width=2, data_dir=str(tmp_path / "tfds"))
+    record = {"experiment": "gan", "config": dataclasses.asdict(config)}
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="takes its data from within itself"):
+        open_run(tmp_path, {"gan": gan})
