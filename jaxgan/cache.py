@@ -10,8 +10,15 @@ import jax
 
 
 def cache_folder() -> Path:
-    """`JAXGAN_CACHE`, or `~/.cache/jaxgan`; it need not exist."""
-    return Path(os.environ.get("JAXGAN_CACHE", "~/.cache/jaxgan")).expanduser()
+    """`JAXGAN_CACHE`, or `~/.cache/jaxgan`; it need not exist.
+
+    Raises:
+      ValueError: there is no home folder and no `JAXGAN_CACHE`.
+    """
+    folder = os.path.expanduser(os.environ.get("JAXGAN_CACHE") or "~/.cache/jaxgan")
+    if folder.startswith("~"):
+        raise ValueError(f"there is no home folder for {folder}: name a folder for what is kept in JAXGAN_CACHE")
+    return Path(folder)
 
 
 def keep_compiled_programs() -> Path | None:
@@ -21,11 +28,15 @@ def keep_compiled_programs() -> Path | None:
     and a file of it that is damaged is compiled anew. It may be deleted at any time, and nothing else does.
 
     Returns:
-      The folder; None where the user has said where, by `JAX_COMPILATION_CACHE_DIR` or `jax.config`.
+      The folder; None where the user has said where, by `JAX_COMPILATION_CACHE_DIR` or `jax.config`, or where there is
+      no home folder, so that nothing is kept.
     """
     config: Any = jax.config  # which type checkers do not know the settings of
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or config.jax_compilation_cache_dir is not None:
         return None
-    folder = cache_folder() / "compiled"
+    try:
+        folder = cache_folder() / "compiled"
+    except ValueError:
+        return None
     config.update("jax_compilation_cache_dir", str(folder))
     return folder

@@ -16,13 +16,14 @@ import textwrap
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Annotated, Any, TextIO, cast
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxgan import pixels
+from jaxgan import files, pixels, records
+from jaxgan.flags import Range, check
 
 MAX_TILES = 100
 MAX_ROWS = 10
@@ -165,15 +166,19 @@ class MetricsFile:
         self._file.flush()
 
 
-def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+def read_metrics(path: str | os.PathLike[str], *, values: Any = float) -> list[dict[str, Any]]:
     """Reads a `metrics.jsonl`: a dict with "step" and the metrics for each line, in order.
 
     A last line that a kill cut short is left out.
 
+    Args:
+      path: the file.
+      values: the type of all but the step, see `jaxgan.flags.check`.
+
     Raises:
       ValueError: if another line is not such an object; the message names file and line.
     """
-    return [entry for _, entry in _read_lines(Path(path))]
+    return [entry for _, entry in _read_lines(Path(path), values)]
 
 
 class TensorBoard:
@@ -403,14 +408,21 @@ def _tiles(images: np.ndarray, channels: int) -> np.ndarray:
     return np.broadcast_to(images, (*images.shape[:-1], channels))
 
 
-def _read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    *lines, _ = path.read_text(encoding="utf-8").split("\n")  # what follows the last newline was cut short
+def _read_lines(path: Path, values: Any = float) -> Iterator[tuple[str, dict[str, Any]]]:
+    *lines, _ = files.read_text(path).split("\n")  # what follows the last newline was cut short
     for number, line in enumerate(lines, 1):
         try:
-            entry = json.loads(line)
-            yield line, {"step": int(entry["step"])} | {name: _NOT_FINITE.get(x, x) for name, x in entry.items()}
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise ValueError(f'{path}, line {number}: expected an object with a "step", found {line[:80]!r}') from None
+            entry = check("the line", records.parse(line), dict[str, Any])
+            yield line, {name: _entry(name, value, values) for name, value in ({"step": None} | entry).items()}
+        except ValueError as error:
+            found = f"found {line[:80]!r} ({error})"
+            raise ValueError(f'{path}, line {number}: expected an object with a "step", {found}') from None
+
+
+def _entry(name: str, value: Any, kind: Any) -> Any:
+    if name == "step":
+        return check(name, value, Annotated[int, Range(0, 2**31 - 1)])
+    return _NOT_FINITE[value] if isinstance(value, str) and value in _NOT_FINITE else check(name, value, kind)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -81,25 +81,34 @@ def open_run(
     if experiment is None:
         raise ValueError(f"{folder} is a run of {record.get('experiment')!r}; known here: {', '.join(experiments)}")
     config = _config(experiment.Config, record["config"], folder)
+    gan, batch, abstract = _built(experiment, config, record, folder)
     with Checkpoints(folder / "checkpoints", best=config.best, best_mode=config.best_mode) as checkpoints:
         step = checkpoints.resolve(checkpoint)
-        gan = experiment.build(config)
-        batch = _batch(record, experiment, config)
-        abstract = jax.eval_shape(gan.init, jax.random.key(0), batch)
         # The last one is the last that is not damaged.
         state = checkpoints.restore(None if checkpoint == "last" else step, abstract)
         step = (checkpoints.latest_step() or step) if checkpoint == "last" else step
     return Run(folder, experiment, config, gan, batch, state, step)
 
 
-def _batch(record: Mapping[str, Any], experiment: ModuleType, config: Any) -> Mapping[str, jax.ShapeDtypeStruct]:
+def _built(experiment: ModuleType, config: Any, record: Mapping[str, Any], folder: Path) -> tuple[GAN, Any, Any]:
+    """The GAN, a batch and a state, the latter two abstract."""
+    gan = experiment.build(config)
     if "batch" not in record:
-        return jax.eval_shape(lambda batch: batch, experiment.batches(config)(0)[0])
-    return {name: jax.ShapeDtypeStruct(field["shape"], field["dtype"]) for name, field in record["batch"].items()}
+        batch = jax.eval_shape(lambda batch: batch, experiment.batches(config)(0)[0])
+    else:
+        batch = {name: jax.ShapeDtypeStruct(field["shape"], field["dtype"]) for name, field in record["batch"].items()}
+    try:
+        return gan, batch, jax.eval_shape(gan.init, jax.random.key(0), batch)
+    except Exception as error:  # whatever a network raises at a shape that it was not made for
+        shapes = ", ".join(f"{name} {list(field.shape)}" for name, field in batch.items())
+        raise ValueError(f"{folder / 'config.json'}: a batch of {shapes} does not fit its networks ({error})") from None
 
 
 def _config(config_class: Any, values: Mapping[str, Any], folder: Path) -> RunConfig:
     known = {field.name for field in dataclasses.fields(config_class)}
     if unknown := sorted(set(values) - known):
         raise ValueError(f"{folder / 'config.json'} has fields this version does not know: {', '.join(unknown)}")
-    return config_class(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    try:
+        return config_class(**values)
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'}: {error}") from None
