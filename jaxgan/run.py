@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
+from jaxgan import pixels
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import RunConfig, load_config
 from jaxgan.sharding import in_parts
@@ -53,6 +55,17 @@ class Run(NamedTuple):
         """
         state = self.state.replace(ema_params=None, ema_model_state=None) if live else self.state
         return in_parts(partial(self.gan.sample, state), at_once=at_once)(inputs)
+
+    def to_uint8(self, images: ArrayLike) -> np.ndarray:
+        """`pixels.to_uint8` of what this run drew.
+
+        Raises:
+          ValueError: they are not finite; the message names the checkpoint.
+        """
+        try:
+            return pixels.to_uint8(images)
+        except ValueError as error:
+            raise ValueError(f"{self.folder} at step {self.step}: {error}") from None
 
 
 def open_run(
