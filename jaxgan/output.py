@@ -72,9 +72,8 @@ def earlier(folder: Path, command: str, *, known: Callable[[str], bool]) -> list
         picture = path.with_suffix(".png") if path.suffix == ".txt" else path
         ours = known(path.relative_to(folder).as_posix()) and not path.is_symlink() and picture.exists()
         if not (ours and is_by(picture, command)):
-            raise ValueError(
-                f"output {folder} holds {path.relative_to(folder)}, which this command did not write: give a new folder"
-            )
+            name = path.relative_to(folder)
+            raise ValueError(f"output {folder} holds {name}, which is not of this command: give a new or empty folder")
     return found
 
 
