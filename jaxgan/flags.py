@@ -31,10 +31,13 @@ class PathRule:
 
 Steps = Annotated[int, Range(1, 10**9)]  # a network counts its updates in 32 bits
 StepsOrNone = Annotated[int, Range(0, 10**9)]
-Updates = Annotated[int, Range(1, 1000)]  # of one player to one of the other
+Few = Annotated[int, Range(1, 1000)]
 BatchSize = Annotated[int, Range(1, 2**20)]
 Count = Annotated[int, Range(1, 10**6)]
+CountOrNone = Annotated[int, Range(0, 10**6)]
+Many = Annotated[int, Range(1, 10**9)]
 Seed = Annotated[int, Range(0, 2**32 - 2)]  # one more is a seed, too
+Classes = Annotated[int, Range(1, 10**5)]
 Pixels = Annotated[int, Range(1, 4096)]
 Channels = Annotated[int, Range(1, 4096)]
 Layers = Annotated[int, Range(1, 64)]
