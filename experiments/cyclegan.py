@@ -63,9 +63,8 @@ class Config(DomainsConfig):
     blocks: Layers = 3  # residual blocks of the generators
     upsampling: Literal["transposed", "resize"] = "transposed"  # resize leaves no checkerboard pattern
     d_width: Channels = 24  # channels of the discriminators' first layer
-    patch_layers: Layers = (
-        2  # of the discriminators' layers that halve the size; 1: patches of 16 pixels, 34, 70, 142, 286
-    )
+    # of the discriminators' layers that halve the size; 1: patches of 16 pixels, 34, 70, 142, 286
+    patch_layers: Layers = 2
     ema_decay: Decay = 0.995  # of the generators' moving average, 0 for none
 
     image_size: Pixels = 32  # pixels, square; images are cut square and resized to it

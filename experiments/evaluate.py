@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from experiments import sample, translate
 from jaxgan import cli
@@ -26,6 +26,7 @@ from jaxgan.evaluation.captions import caption_evaluation
 from jaxgan.evaluation.images import image_evaluation
 from jaxgan.evaluation.pictures import compare_pictures
 from jaxgan.evaluation.translation import translation_evaluation
+from jaxgan.flags import Flags, PathName, Pixels, Range, Seed
 from jaxgan.metrics.frechet import bias_warning
 from jaxgan.metrics.protocol import Stamp, check_comparable
 from jaxgan.run import Run, open_run
@@ -34,31 +35,33 @@ EXPERIMENTS = sample.EXPERIMENTS | translate.EXPERIMENTS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    run: str | None = None  # run folder
-    pictures: str | None = None  # folder of pictures to score instead
-    reference: str | None = None  # folder of the pictures that they should look like
+class Config(Flags):
+    run: PathName | None = None  # run folder
+    pictures: PathName | None = None  # folder of pictures to score instead
+    reference: PathName | None = None  # folder of the pictures that they should look like
     checkpoint: str = "last"  # best, last or a step
     # samples, captions or pictures to translate, of each kind, by default 1,000; of two folders' pictures, all
-    num_samples: int | None = None
-    seed: int = 0  # of the samples
+    num_samples: Annotated[int, Range(2, 10**7)] | None = None
+    seed: Seed = 0  # of the samples
     train_split: str = "train"  # images to train the classifier on, whatever the run was trained on
     test_split: str = "test"  # images to compare the samples with
     # what looks at images: a classifier trained on the data set's labels (the default for a run), the FID Inception
     # network (the default for pictures), or nothing: their pixels alone (of pictures only)
     features: Literal["classifier", "inception", "pixels"] | None = None
     resizer: Literal["antialiased", "legacy"] = "antialiased"  # to Inception's size: as clean-fid, or as FID in 2017
-    inception_weights: str | None = None  # pt_inception-2015-12-05-6726825d.pth, by default cached or downloaded
-    image_size: int | None = None  # pixels that pictures are cut square to, by default as the first reference picture
-    against: str | None = None  # another run, or a file of scores, made in the same way, to print its scores beside
-    output: str | None = None  # file to add the scores to, by default scores.jsonl in the run folder
+    inception_weights: PathName | None = None  # pt_inception-2015-12-05-6726825d.pth, by default cached or downloaded
+    image_size: Pixels | None = (
+        None  # pixels that pictures are cut square to, by default as the first reference picture
+    )
+    against: PathName | None = (
+        None  # another run, or a file of scores, made in the same way, to print its scores beside
+    )
+    output: PathName | None = None  # file to add the scores to, by default scores.jsonl in the run folder
 
 
 def main(config: Config) -> dict[str, float]:
     if (config.run is None) == (config.pictures is None) or (config.pictures is None) != (config.reference is None):
         raise ValueError("give --run FOLDER, or --pictures FOLDER and --reference FOLDER")
-    if config.num_samples is not None and config.num_samples < 2:
-        raise ValueError(f"num_samples={config.num_samples} must be at least 2")
     if config.pictures is not None and config.reference is not None:
         return _score_pictures(config, config.pictures, config.reference)
     run = open_run(config.run or "", EXPERIMENTS, checkpoint=config.checkpoint)

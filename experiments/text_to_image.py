@@ -59,9 +59,8 @@ class Config(ImageConfig):
     }
 
     preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
-    vocabulary_size: Annotated[int, Range(3, 10**6)] = (
-        64  # rows of the table of words, two of them for padding and unknown words
-    )
+    # rows of the table of words, two of them for padding and unknown words
+    vocabulary_size: Annotated[int, Range(3, 10**6)] = 64
     max_words: Annotated[int, Range(1, 1024)] = 16  # of a caption; what is longer is cut
     encoder: Literal["attentive", "recurrent", "slots"] = "attentive"  # see jaxgan.networks.text_to_image
     conditioning: Conditioning = "projection"  # how the discriminator is told the text
