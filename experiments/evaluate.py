@@ -50,12 +50,9 @@ class Config(Flags):
     features: Literal["classifier", "inception", "pixels"] | None = None
     resizer: Literal["antialiased", "legacy"] = "antialiased"  # to Inception's size: as clean-fid, or as FID in 2017
     inception_weights: PathName | None = None  # pt_inception-2015-12-05-6726825d.pth, by default cached or downloaded
-    image_size: Pixels | None = (
-        None  # pixels that pictures are cut square to, by default as the first reference picture
-    )
-    against: PathName | None = (
-        None  # another run, or a file of scores, made in the same way, to print its scores beside
-    )
+    image_size: Pixels | None = None  # pixels that pictures are cut square to, by default as the first reference
+    # another run, or a file of scores, made in the same way, to print its scores beside
+    against: PathName | None = None
     output: PathName | None = None  # file to add the scores to, by default scores.jsonl in the run folder
 
 
