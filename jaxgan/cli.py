@@ -43,7 +43,7 @@ def parse(config_class: type[Config], argv: Sequence[str] | None = None) -> Conf
         from_preset: Any = getattr(config_class, "from_preset")  # noqa: B009 (known by its presets)
         options["default"] = from_preset(preset if preset in presets else "default")
     try:
-        return tyro.cli(config_class, registry=_with_ranges(tyro, config_class), **options)
+        return config_class(**tyro.cli(config_class, registry=_with_ranges(tyro, config_class), **options))
     except ValueError as error:
         return leave(str(error))
 
@@ -111,7 +111,7 @@ def _find_devices() -> None:
 
 
 def _with_ranges(tyro: Any, config_class: type) -> Any:
-    """Has tyro show the range of a flag beside its default."""
+    """Has tyro show the range of a flag beside its default, and give a dict, of which we make the configuration."""
     registry = tyro.constructors.ConstructorRegistry()
 
     def hint(shown: str, default: str) -> str:
@@ -135,7 +135,7 @@ def _with_ranges(tyro: Any, config_class: type) -> Any:
             spec = tyro.constructors.ConstructorRegistry.get_struct_spec(info)
         finally:
             busy = False
-        return dataclasses.replace(spec, fields=tuple(map(with_range, spec.fields)))
+        return dataclasses.replace(spec, instantiate=dict, fields=tuple(map(with_range, spec.fields)))
 
     busy = False
     return registry

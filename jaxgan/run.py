@@ -94,9 +94,9 @@ def open_run(
     if experiment is None:
         raise ValueError(f"{folder} is a run of {record.get('experiment')!r}; known here: {', '.join(experiments)}")
     config = _config(experiment.Config, record["config"], folder)
-    gan, batch, abstract = _built(experiment, config, record, folder)
     with Checkpoints(folder / "checkpoints", best=config.best, best_mode=config.best_mode) as checkpoints:
         step = checkpoints.resolve(checkpoint)
+        gan, batch, abstract = _built(experiment, config, record, folder)
         # The last one is the last that is not damaged.
         state = checkpoints.restore(None if checkpoint == "last" else step, abstract)
         step = (checkpoints.latest_step() or step) if checkpoint == "last" else step

@@ -90,7 +90,10 @@ def test_what_is_taken(field, value, kept):
 
 
 def test_what_was_expected_is_said():
-    for value, expected in ((0, "width=0: expected an integer from 1 to 4096"), ("x", "width='x': expected an integer")):
+    for value, expected in (
+        (0, "width=0: expected an integer from 1 to 4096"),
+        ("x", "width='x': expected an integer"),
+    ):
         with pytest.raises(ValueError, match=expected):
             Config(width=value)
     with pytest.raises(ValueError, match=r"width=\(int\): expected"):
