@@ -86,7 +86,8 @@ def program(run: Run, inputs: tuple[str, ...] = ()) -> export.Exported:
     inputs_of_run = _inputs(run, inputs)
     texts = {name: field.shape[1] for name, field in inputs_of_run.items() if name == "text" and field.ndim == 2}
     limits = [f"tokens <= {length}" for length in texts.values()]
-    batch, tokens = export.symbolic_shape("batch, tokens", constraints=limits)
+    runs = getattr(run.config, "num_seeds", 1)  # which share the rows
+    batch, tokens = export.symbolic_shape(f"{runs}*batch, tokens", constraints=limits)
     shapes = {
         name: jax.ShapeDtypeStruct((batch, *((tokens,) if name in texts else field.shape[1:])), field.dtype)
         for name, field in inputs_of_run.items()
