@@ -47,7 +47,7 @@ from experiments import gaussians_2d, sample, translate
 from jaxgan import cli, files
 from jaxgan.config import load_config
 from jaxgan.flags import Flags, PathName
-from jaxgan.output import check_file, mark
+from jaxgan.results import check_file, mark
 from jaxgan.run import Run, open_run
 
 EXPERIMENTS = {**sample.EXPERIMENTS, **translate.EXPERIMENTS, gaussians_2d.Config.experiment: gaussians_2d}

@@ -23,7 +23,7 @@ from jaxgan import cli, files, report
 from jaxgan.flags import Count, Flags, PathName, Range, Seed
 from jaxgan.latents import slerp, truncated_normal, walk
 from jaxgan.networks.conditional import check_labels
-from jaxgan.output import check_file, earlier, write_animation, write_image
+from jaxgan.results import check_file, earlier, write_animation, write_image
 from jaxgan.run import Run, open_run
 from jaxgan.text import Vocabulary
 

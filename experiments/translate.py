@@ -31,8 +31,8 @@ from experiments import cyclegan
 from jaxgan import cli
 from jaxgan.data.folder import image_files, read_image
 from jaxgan.flags import Flags, PathName, Pixels, Range
-from jaxgan.output import earlier, write_image
 from jaxgan.pixels import from_uint8, to_uint8
+from jaxgan.results import earlier, write_image
 from jaxgan.run import open_run
 
 EXPERIMENTS = {module.Config.experiment: module for module in (cyclegan,)}

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import jax
 
 
-def cache_folder() -> Path:
-    """`JAXGAN_CACHE`, or `~/.cache/jaxgan`; it need not exist.
+def cache_folder() -> Path | None:
+    """`JAXGAN_CACHE`, or `~/.cache/jaxgan`; it need not exist. None where the user has no home folder."""
+    try:
+        return Path(os.environ.get("JAXGAN_CACHE") or "~/.cache/jaxgan").expanduser()
+    except RuntimeError:  # no HOME, and a user that the system does not know, as in a container
+        return None
 
-    Raises:
-      ValueError: there is no home folder and no `JAXGAN_CACHE`.
-    """
-    folder = os.path.expanduser(os.environ.get("JAXGAN_CACHE") or "~/.cache/jaxgan")
-    if folder.startswith("~"):
-        raise ValueError(f"there is no home folder for {folder}: name a folder for what is kept in JAXGAN_CACHE")
-    return Path(folder)
+
+def note(sentence: str) -> None:
+    """Tells the user what the cache did otherwise than it should; nothing depends on its being read."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"note: {sentence}", file=sys.stderr)
 
 
 def keep_compiled_programs() -> Path | None:
@@ -28,15 +32,14 @@ def keep_compiled_programs() -> Path | None:
     and a file of it that is damaged is compiled anew. It may be deleted at any time, and nothing else does.
 
     Returns:
-      The folder; None where the user has said where, by `JAX_COMPILATION_CACHE_DIR` or `jax.config`, or where there is
-      no home folder, so that nothing is kept.
+      The folder; None where the user has said where, by `JAX_COMPILATION_CACHE_DIR` or `jax.config`, or has no home
+      folder.
     """
     config: Any = jax.config  # which type checkers do not know the settings of
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or config.jax_compilation_cache_dir is not None:
         return None
-    try:
-        folder = cache_folder() / "compiled"
-    except ValueError:
+    if (cache := cache_folder()) is None:
         return None
+    folder = cache / "compiled"
     config.update("jax_compilation_cache_dir", str(folder))
     return folder

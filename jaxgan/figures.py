@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jaxgan import files
-from jaxgan.output import check_file, write_image
+from jaxgan.results import check_file, write_image
 
 COMMAND = "figures"
 Row = Mapping[str, str | float]

@@ -1,9 +1,11 @@
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import jax
 
+from jaxgan import cache
 from jaxgan.cache import cache_folder, keep_compiled_programs
 
 ROOT = Path(__file__).parent.parent
@@ -12,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 PROGRAM = """
 import os
 import jax, numpy as np
+from jaxgan import cache
 from jaxgan.cache import keep_compiled_programs
 
 print(keep_compiled_programs(), end=" ")
@@ -46,6 +49,19 @@ def test_a_folder_that_cannot_be_does_no_harm(tmp_path):
     (tmp_path / "file").write_text("no folder")
     expected = run(tmp_path)[1]
     assert run(tmp_path, JAXGAN_CACHE=str(tmp_path / "file"))[1:] == [expected, "False"]
+
+
+def test_without_a_home_folder_nothing_is_kept(monkeypatch):
+    def no_home(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("JAXGAN_CACHE")
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setattr(
+        cache, "jax", types.SimpleNamespace(config=types.SimpleNamespace(jax_compilation_cache_dir=None))
+    )
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    assert cache_folder() is None and keep_compiled_programs() is None
 
 
 def test_what_the_user_has_said_stands(tmp_path, monkeypatch):
