@@ -48,15 +48,13 @@ class Config(Flags):
     # images (by default 64, or 8 of each label or prompt), rows of an interpolation (10, or one of each), or corners of
     # a walk (8)
     count: Count | None = None
-    label: tuple[
-        Annotated[int, Range(0, 10**6)], ...
-    ] = ()  # what to draw, where a run was trained on labels; by default the first ten
+    # what to draw, where a run was trained on labels; by default the first ten
+    label: tuple[Annotated[int, Range(0, 10**6)], ...] = ()
     prompt: tuple[str, ...] = ()  # what to draw, where a run was trained on captions
     prompts: PathName | None = None  # file with a prompt a line
     same_latents: bool = False  # whether all labels or prompts get the same latents, which shows what these change
-    truncation: Annotated[float, Range(1e-6, 100.0)] | None = (
-        None  # largest absolute value in a latent, such as 0.7 for typical samples only
-    )
+    # largest absolute value in a latent, such as 0.7 for typical samples only
+    truncation: Annotated[float, Range(1e-6, 100.0)] | None = None
     weights: Literal["averaged", "live"] = "averaged"  # the moving average, where the run has one, or the last
     seed: Seed = 0  # of the latents
     output: PathName | None = None  # file, or folder for images; by default in the run folder, under `generated`
