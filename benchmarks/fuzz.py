@@ -18,11 +18,12 @@ import resource
 import struct
 import tempfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -35,6 +36,7 @@ SECONDS = 30  # for one file
 SIDE = 16  # of the images that come out
 
 Reader = Callable[[Path, str], None]
+Maker = Callable[[int, int], tuple[str, str, bytes]]
 
 
 @dataclass
@@ -272,50 +274,74 @@ def verdict(reader: Reader, name: str, content: bytes) -> str:
         (Path(folder) / name).write_bytes(content)
         try:
             reader(Path(folder), name)
-        except ValueError as error:
-            return "refused" if folder in str(error) else f"a ValueError that names no file: {error!r}"
+        except (ValueError, OSError) as error:
+            kind = "a ValueError" if isinstance(error, ValueError) else "an OSError"
+            return "refused" if folder in str(error) else f"{kind} that names no file: {error!r}"
         except Exception as error:
             return f"{type(error).__name__}: {error}"
     return "image"
 
 
-def _work(pipe: Connection, reader: Reader, numbers: range, seed: int) -> None:
+def _work(pipe: Connection, reader: Reader, make: Maker, mebibytes: int, numbers: range, seed: int) -> None:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    most = used + MEBIBYTES * 2**20
+    most = used + mebibytes * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for number in numbers:
-        _, name, content = mutated(number, seed)
+        _, name, content = make(number, seed)
         what = verdict(reader, name, content)
         pipe.send((name, what, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) // 1024))
     os._exit(0)  # whatever threads a decoder has left behind
 
 
-def fuzz(count: int, *, seed: int = 0, seconds: float = SECONDS, reader: Reader = read) -> dict[str, Count]:
+def fuzz(
+    count: int,
+    *,
+    seed: int = 0,
+    seconds: float = SECONDS,
+    mebibytes: int = MEBIBYTES,
+    reader: Reader = read,
+    make: Maker = mutated,
+    kinds: Iterable[str] = CHANGES,
+) -> dict[str, Count]:
     """Reads `count` files, each kind in turn, and prints what went wrong with which.
 
     Args:
       count: how many.
       seed: of the changes.
       seconds: after which a process that reads one file hangs.
+      mebibytes: of address space that a process may take besides what it has to begin with.
       reader: `(folder, name) -> None`, importable by another process.
+      make: `(number, seed) -> kind, name, content`, likewise.
+      kinds: of the files that it makes, in turn.
 
     Returns:
       What became of them, by kind.
     """
-    table = {kind: Count() for kind in CHANGES}
+    table = {kind: Count() for kind in kinds}
     processes = multiprocessing.get_context("spawn")
+    before = os.environ.get("TMPDIR")
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            os.environ["TMPDIR"] = scratch  # a process that is killed leaves its files behind
+            _fuzz(table, processes, (reader, make, mebibytes), count, seed, seconds)
+    finally:
+        os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
+    return table
+
+
+def _fuzz(table: dict[str, Count], processes: Any, work: tuple, count: int, seed: int, seconds: float) -> None:
     number = 0
     while number < count:
         ours, theirs = processes.Pipe(duplex=False)
-        process = processes.Process(target=_work, args=(theirs, reader, range(number, count), seed))
+        process = processes.Process(target=_work, args=(theirs, *work, range(number, count), seed))
         process.start()
         theirs.close()
-        patience = seconds + 60  # the first has to load all that reads
+        patience = seconds + 200  # the first has to load all that reads
         died = False
         while number < count and not died:
-            kind, name, peak = list(CHANGES)[number % len(CHANGES)], "", 0
+            kind, name, peak = list(table)[number % len(table)], "", 0
             try:
                 name, what, peak = ours.recv() if ours.poll(patience) else ("", "takes too long", 0)
             except EOFError:
@@ -333,16 +359,16 @@ def fuzz(count: int, *, seed: int = 0, seconds: float = SECONDS, reader: Reader 
             number += 1
         process.kill()
         process.join()
-    return table
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=3000, help="files in all")
+def command(what: str | None, count: int, **options: Any) -> None:
+    """The command line of a benchmark that counts what became of files; `options` as `fuzz` has them."""
+    parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=count, help="files in all")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    table = fuzz(arguments.count, seed=arguments.seed)
-    print("| kind | files | images | refused by name | crashes |\n|---|---|---|---|---|")
+    table = fuzz(arguments.count, seed=arguments.seed, **options)
+    print("| kind | files | read | refused by name | crashes |\n|---|---|---|---|---|")
     for kind, row in table.items():
         files = row.images + row.refused + row.crashes
         print(f"| {kind} | {files} | {row.images} | {row.refused} | {row.crashes} |")
@@ -350,4 +376,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, 3000)

@@ -30,6 +30,7 @@ from jaxgan.data.pipeline import DeviceBatches, StreamedBatches, configured_batc
 from jaxgan.evaluation.base import while_training
 from jaxgan.evaluation.images import image_evaluation
 from jaxgan.evaluation.panels import image_panels
+from jaxgan.flags import BatchSize, Channels, Classes, Decay, Few, LatentDim, LearningRate, Share, Steps, Weight
 from jaxgan.gan import make_gan
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES, LossName
@@ -73,32 +74,30 @@ class Config(ImageConfig):
     }
 
     preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
-    num_classes: int = 10  # how many classes the data set has; a folder's classes are its sub-folders, in order
+    num_classes: Classes = 10  # how many classes the data set has; a folder's classes are its sub-folders, in order
     conditioning: Conditioning = "projection"  # how the discriminator is told the label
     networks: Literal["dcgan", "resnet"] = "dcgan"  # resnet: with spectral normalization in the discriminator
     loss: LossName = "non_saturating"  # the two players' losses
     g_norm: Literal["batch", "layer", "none"] = "layer"  # in the generator, with a scale and an offset a class
     d_norm: Literal["batch", "layer", "none"] = "layer"  # in the discriminator of dcgan; resnet has none
-    r1: float = 0.5  # gamma of the slope penalty at real images, 0 for none; needs --d-norm layer or none
-    n_critic: int = 1  # discriminator updates to one of the generator
-    g_batch_multiple: int = 1  # images that a generator update draws to each of the batch
-    g_learning_rate: float = 2e-3  # Adam's, of the generator
-    d_learning_rate: float = 2e-3  # Adam's, of the discriminator
+    r1: Weight = 0.5  # gamma of the slope penalty at real images, 0 for none; needs --d-norm layer or none
+    n_critic: Few = 1  # discriminator updates to one of the generator
+    g_batch_multiple: Few = 1  # images that a generator update draws to each of the batch
+    g_learning_rate: LearningRate = 2e-3  # Adam's, of the generator
+    d_learning_rate: LearningRate = 2e-3  # Adam's, of the discriminator
     decay: bool = True  # whether these rates fall linearly to zero over the run
-    constant: float = 0.0  # share of the run before they start to fall, in [0, 1]
-    b1: float = 0.0  # Adam's decay of the first moment, of both
-    b2: float = 0.99  # Adam's decay of the second moment, of both
-    width: int = 32  # channels next to the image; doubled at each halving of its size
-    latent_dim: int = 8  # size of a latent vector
-    ema_decay: float = 0.998  # of the generator's moving average, 0 for none
+    constant: Share = 0.0  # share of the run before they start to fall
+    b1: Decay = 0.0  # Adam's decay of the first moment, of both
+    b2: Decay = 0.99  # Adam's decay of the second moment, of both
+    width: Channels = 32  # channels next to the image; doubled at each halving of its size
+    latent_dim: LatentDim = 8  # size of a latent vector
+    ema_decay: Decay = 0.998  # of the generator's moving average, 0 for none
 
-    num_steps: int = free(3500)  # generator updates
-    batch_size: int = 32  # images to an update, over all devices
+    num_steps: Steps = free(3500)  # generator updates
+    batch_size: BatchSize = 32  # images to an update, over all devices
 
 
 def rate(config: Config, learning_rate: float, updates_per_step: int = 1) -> optax.Schedule:
-    if not 0 <= config.constant <= 1:
-        raise ValueError(f"constant={config.constant} is a share of the run, from 0 to 1")
     constant = round((config.constant if config.decay else 1) * config.num_steps)
     return optim.linear_decay(
         learning_rate, config.num_steps, constant_steps=constant, updates_per_step=updates_per_step

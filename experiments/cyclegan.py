@@ -20,6 +20,7 @@ from jaxgan.cyclegan import make_cyclegan
 from jaxgan.data.domains import configured_domains
 from jaxgan.evaluation.base import while_training
 from jaxgan.evaluation.translation import translation_evaluation
+from jaxgan.flags import BatchSize, Channels, CountOrNone, Decay, Layers, LearningRate, Pixels, Steps, Weight
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES
 from jaxgan.networks.image_to_image import residual_generator
@@ -55,27 +56,26 @@ class Config(DomainsConfig):
     loss: Literal["minimax", "non_saturating", "least_squares", "hinge", "relativistic", "wasserstein"] = (
         "least_squares"  # the adversarial one; wasserstein with a gradient penalty only
     )
-    gradient_penalty: float = 0.0  # weight of the gradient penalty on both discriminators, 10 for wasserstein
-    cycle_weight: float = 10.0  # of the cycle loss
+    gradient_penalty: Weight = 0.0  # weight of the gradient penalty on both discriminators, 10 for wasserstein
+    cycle_weight: Weight = 10.0  # of the cycle loss
     # of the identity loss, as a multiple of cycle_weight: the authors' 0.5 lets colours trade places, which nothing but
     # their frequencies forbids
-    identity_weight: float = 5.0
-    pool_size: int = 50  # translations of each domain that are kept to be shown to the discriminators again
-    learning_rate: float = 4e-4  # Adam's, of all networks, in the first half of the run
-    width: int = 16  # channels of the generators at the full size
-    blocks: int = 3  # residual blocks of the generators
+    identity_weight: Weight = 5.0
+    pool_size: CountOrNone = 50  # translations of each domain that are kept to be shown to the discriminators again
+    learning_rate: LearningRate = 4e-4  # Adam's, of all networks, in the first half of the run
+    width: Channels = 16  # channels of the generators at the full size
+    blocks: Layers = 3  # residual blocks of the generators
     upsampling: Literal["transposed", "resize"] = "transposed"  # resize leaves no checkerboard pattern
-    d_width: int = 24  # channels of the discriminators' first layer
-    patch_layers: int = (
-        2  # of the discriminators' layers that halve the size; 1: patches of 16 pixels, 34, 70, 142, 286
-    )
-    ema_decay: float = 0.995  # of the generators' moving average, 0 for none
+    d_width: Channels = 24  # channels of the discriminators' first layer
+    # of the discriminators' layers that halve the size; 1: patches of 16 pixels, 34, 70, 142, 286
+    patch_layers: Layers = 2
+    ema_decay: Decay = 0.995  # of the generators' moving average, 0 for none
 
-    image_size: int = 32  # pixels, square; images are cut square and resized to it
-    load_size: int | None = None  # pixels to resize to first; image_size is then cut out, elsewhere each time
+    image_size: Pixels = 32  # pixels, square; images are cut square and resized to it
+    load_size: Pixels | None = None  # pixels to resize to first; image_size is then cut out, elsewhere each time
     flip: bool = False  # mirror half of the images left to right, others each time
-    num_steps: int = free(10_000)  # updates of each player
-    batch_size: int = 4  # images of each domain to an update, over all devices
+    num_steps: Steps = free(10_000)  # updates of each player
+    batch_size: BatchSize = 4  # images of each domain to an update, over all devices
 
     def __post_init__(self):
         super().__post_init__()

@@ -16,7 +16,7 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from experiments import sample, translate
 from jaxgan import cli, files
@@ -25,6 +25,7 @@ from jaxgan.evaluation.captions import caption_evaluation
 from jaxgan.evaluation.images import image_evaluation
 from jaxgan.evaluation.pictures import compare_pictures
 from jaxgan.evaluation.translation import translation_evaluation
+from jaxgan.flags import Flags, PathName, Pixels, Range, Seed
 from jaxgan.metrics.frechet import bias_warning
 from jaxgan.metrics.kernel import subset_warning
 from jaxgan.metrics.protocol import Stamp, check_comparable, read_stamp
@@ -35,44 +36,38 @@ EXPERIMENTS = sample.EXPERIMENTS | translate.EXPERIMENTS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    run: str | None = None  # run folder
-    pictures: str | None = None  # folder of pictures to score instead
-    reference: str | None = None  # folder of the pictures that they should look like
+class Config(Flags):
+    run: PathName | None = None  # run folder
+    pictures: PathName | None = None  # folder of pictures to score instead
+    reference: PathName | None = None  # folder of the pictures that they should look like
     checkpoint: str = "last"  # best, last or a step
-    # samples, captions or pictures to translate, of each kind, 2 to 1,000,000, by default 1,000 (6 and more where
-    # neighbours are looked for among them); of two folders' pictures, by default all
-    num_samples: int | None = None
-    seed: int = 0  # of the samples, 0 to 2^32 - 1
+    # samples, captions or pictures to translate, of each kind, by default 1,000 (6 and more where neighbours are looked
+    # for among them); of two folders' pictures, by default all
+    num_samples: Annotated[int, Range(2, 10**6)] | None = None
+    seed: Seed = 0  # of the samples
     train_split: str = "train"  # images to train the classifier on, whatever the run was trained on
     test_split: str = "test"  # images to compare the samples with
     # what looks at images: a classifier trained on the data set's labels (the default for a run), the FID Inception
     # network (the default for pictures), or nothing: their pixels alone (of pictures only)
     features: Literal["classifier", "inception", "pixels"] | None = None
     resizer: Literal["antialiased", "legacy"] = "antialiased"  # to Inception's size: as clean-fid, or as FID in 2017
-    inception_weights: str | None = None  # pt_inception-2015-12-05-6726825d.pth, by default cached or downloaded
-    # pixels that pictures are cut square to, 1 to 4,096, by default as the first reference picture
-    image_size: int | None = None
-    against: str | None = None  # another run, or a file of scores, made in the same way, to print its scores beside
-    output: str | None = None  # file to add the scores to, by default scores.jsonl in the run folder
-
-
-RANGES = {"num_samples": (2, 1_000_000), "seed": (0, 2**32 - 1), "image_size": (1, 4096)}
+    inception_weights: PathName | None = None  # pt_inception-2015-12-05-6726825d.pth, by default cached or downloaded
+    image_size: Pixels | None = None  # pixels that pictures are cut square to, by default as the first reference
+    # another run, or a file of scores, made in the same way, to print its scores beside
+    against: PathName | None = None
+    output: PathName | None = None  # file to add the scores to, by default scores.jsonl in the run folder
 
 
 def main(config: Config) -> dict[str, float]:
     if (config.run is None) == (config.pictures is None) or (config.pictures is None) != (config.reference is None):
         raise ValueError("give --run FOLDER, or --pictures FOLDER and --reference FOLDER")
-    for name, (least, most) in RANGES.items():
-        if (value := getattr(config, name)) is not None and not least <= value <= most:
-            raise ValueError(f"{name}={value} must be at least {least} and at most {most:,}")
     if config.output is not None:
-        _check_writable(Path(config.output).expanduser())
-    against = None if config.against is None else _read_scores(Path(config.against).expanduser())
+        _check_writable(Path(config.output))
+    against = None if config.against is None else _read_scores(Path(config.against))
     if config.pictures is not None and config.reference is not None:
         return _score_pictures(config, config.pictures, config.reference, against)
     run = open_run(config.run or "", EXPERIMENTS, checkpoint=config.checkpoint)
-    file = Path(config.output).expanduser() if config.output else Path(run.folder) / "scores.jsonl"
+    file = Path(config.output) if config.output else Path(run.folder) / "scores.jsonl"
     inside = None if config.output else Path(run.folder)
     _check_writable(file, inside)
     evaluation = _evaluation(run, config)
@@ -105,7 +100,7 @@ def _score_pictures(config: Config, pictures: str, reference: str, against: "_Re
         f"pictures    {pictures}",
         scores,
         stamp,
-        file=Path(config.output).expanduser() if config.output else None,
+        file=Path(config.output) if config.output else None,
         against=against,
         num_features=2048 if features == "inception" else 0,
     )

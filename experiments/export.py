@@ -15,6 +15,7 @@ ways and the platform picks its own when the program is compiled. It is run with
     (latents,) = program.in_avals                                   # float32[batch, 6]
     inputs = {"latents": jax.random.normal(jax.random.key(0), (16, latents.shape[1]))}
     images = jax.jit(program.call)(inputs)["samples"]               # float32[16, 32, 32, 1] in [-1, 1]
+    assert jax.numpy.isfinite(images).all()                         # NaN has no byte, and would become one
     pixels = ((images + 1) * 127.5).round().astype("uint8")
 
 `safetensors` is the weights alone, by their path in the state, and the run's configuration:
@@ -24,6 +25,10 @@ ways and the platform picks its own when the program is compiled. It is run with
     with safetensors.safe_open("generator-3500.safetensors", framework="numpy") as file:
         run = json.loads(file.metadata()["run"])                    # run["config"]["latent_dim"] is 6
         kernel = file.get_tensor("ema_params/layer_0/kernel")
+
+A run told by texts takes tokens, `vocabulary.json` in its folder has their words: any number, up to the run's own.
+
+A file that `export` wrote before is replaced; an --output that is there and is something else is refused.
 """
 
 import importlib.util
@@ -39,22 +44,25 @@ import numpy as np
 from jax import export
 
 from experiments import gaussians_2d, sample, translate
-from jaxgan import cli
+from jaxgan import cli, files
 from jaxgan.config import load_config
+from jaxgan.flags import Flags, PathName
+from jaxgan.results import check_file, mark
 from jaxgan.run import Run, open_run
 
 EXPERIMENTS = {**sample.EXPERIMENTS, **translate.EXPERIMENTS, gaussians_2d.Config.experiment: gaussians_2d}
 PLATFORMS = ("cpu", "cuda", "tpu")
+COMMAND = "export"
 NEEDS = {"stablehlo": "flatbuffers", "safetensors": "safetensors"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    run: str  # run folder
+class Config(Flags):
+    run: PathName  # run folder
     checkpoint: str = "last"  # best, last or a step
     to: Literal["stablehlo", "safetensors"] = "stablehlo"  # a program with its weights, or the weights alone
     inputs: tuple[str, ...] = ()  # what to draw from, where some will do, as a CycleGAN needs a or b; by default all
-    output: str | None = None  # file; by default in the run folder, under `exported`
+    output: PathName | None = None  # file; by default in the run folder, under `exported`
 
 
 def program(run: Run, inputs: tuple[str, ...] = ()) -> export.Exported:
@@ -75,12 +83,24 @@ def program(run: Run, inputs: tuple[str, ...] = ()) -> export.Exported:
     # The others are arguments of the program too, though it does not look at them: zeros take no room.
     leaves = [leaf if index in used else jnp.zeros_like(leaf) for index, leaf in enumerate(leaves)]
     state = jax.tree.unflatten(structure, leaves)
-    (batch,) = export.symbolic_shape("batch")
+    inputs_of_run = _inputs(run, inputs)
+    texts = {name: field.shape[1] for name, field in inputs_of_run.items() if name == "text" and field.ndim == 2}
+    limits = [f"tokens <= {length}" for length in texts.values()]
+    runs = getattr(run.config, "num_seeds", 1)  # which share the rows
+    batch, tokens = export.symbolic_shape(f"{runs}*batch, tokens", constraints=limits)
     shapes = {
-        name: jax.ShapeDtypeStruct((batch, *field.shape[1:]), field.dtype)
-        for name, field in _inputs(run, inputs).items()
+        name: jax.ShapeDtypeStruct((batch, *((tokens,) if name in texts else field.shape[1:])), field.dtype)
+        for name, field in inputs_of_run.items()
     }
-    return export.export(jax.jit(lambda inputs: run.gan.sample(state, inputs)), platforms=PLATFORMS)(shapes)
+
+    def sample(inputs: dict[str, Any]) -> dict[str, Any]:
+        # Padding is zeros, and the run's networks were made for texts of one length.
+        whole = {name: jnp.zeros((batch, length), inputs[name].dtype) for name, length in texts.items()}
+        padded = {name: jax.lax.dynamic_update_slice(zeros, inputs[name], (0, 0)) for name, zeros in whole.items()}
+        return run.gan.sample(state, {**inputs, **padded})
+
+    sample.__name__ = mark(COMMAND)
+    return export.export(jax.jit(sample), platforms=PLATFORMS)(shapes)
 
 
 def weights(run: Run, inputs: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
@@ -113,8 +133,7 @@ def main(config: Config) -> Path:
         raise ModuleNotFoundError(f"{NEEDS[config.to]} is missing: pip install -e '.[experiments]'")
     run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
     output = Path(config.output or run.folder / "exported" / f"generator-{run.step}.{config.to}")
-    if output.is_dir():
-        raise ValueError(f"output {output} is a folder, where a file was expected")
+    check_file(output, COMMAND)
     if config.to == "stablehlo":
         exported = program(run, config.inputs)
         content = exported.serialize()
@@ -126,15 +145,10 @@ def main(config: Config) -> Path:
 
         arrays = weights(run, config.inputs)
         # Text, as the format wants it: what config.json says, and the step.
-        content = save(arrays, {"run": json.dumps(load_config(run.folder)), "step": str(run.step)})
+        about = {"run": json.dumps(load_config(run.folder)), "step": str(run.step), "software": mark(COMMAND)}
+        content = save(arrays, about)
         summary = f"{len(arrays)} arrays, {sum(array.size for array in arrays.values()):,} numbers"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    draft = output.with_name(f".{output.name}.tmp")
-    try:
-        draft.write_bytes(content)
-        draft.replace(output)
-    finally:
-        draft.unlink(missing_ok=True)  # where the disk was full
+    files.write(output, bytes(content), inside=None if config.output else run.folder)
     print(f"step {run.step}: {summary}, {len(content) / 1e6:.1f} MB: {output}")
     return output
 

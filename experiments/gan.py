@@ -23,6 +23,7 @@ from jaxgan.divergences import DivergenceName, f_gan_loss
 from jaxgan.evaluation.base import while_training
 from jaxgan.evaluation.images import image_evaluation
 from jaxgan.evaluation.panels import image_panels
+from jaxgan.flags import BatchSize, Channels, Decay, Few, LatentDim, LearningRate, Steps, Weight
 from jaxgan.gan import make_gan
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES, LossName
@@ -64,19 +65,19 @@ class Config(ImageConfig):
     divergence: DivergenceName = "gan"  # that f_gan estimates and the generator lowers
     g_norm: Literal["batch", "layer", "none"] = "layer"  # in the generator
     d_norm: Literal["batch", "layer", "none"] = "layer"  # in the discriminator
-    r1: float = 1.0  # gamma of the slope penalty at real images, 0 for none; needs --d-norm layer or none
-    n_critic: int = 1  # discriminator updates to one of the generator
-    g_learning_rate: float = 2e-3  # Adam's, of the generator
-    d_learning_rate: float = 2e-3  # Adam's, of the discriminator
+    r1: Weight = 1.0  # gamma of the slope penalty at real images, 0 for none; needs --d-norm layer or none
+    n_critic: Few = 1  # discriminator updates to one of the generator
+    g_learning_rate: LearningRate = 2e-3  # Adam's, of the generator
+    d_learning_rate: LearningRate = 2e-3  # Adam's, of the discriminator
     decay: bool = True  # whether these rates fall linearly to zero over the run
-    b1: float = 0.0  # Adam's decay of the first moment, of both
-    b2: float = 0.99  # Adam's decay of the second moment, of both
-    width: int = 32  # channels next to the image; doubled at each halving of its size
-    latent_dim: int = 6  # size of a latent vector
-    ema_decay: float = 0.998  # of the generator's moving average, 0 for none
+    b1: Decay = 0.0  # Adam's decay of the first moment, of both
+    b2: Decay = 0.99  # Adam's decay of the second moment, of both
+    width: Channels = 32  # channels next to the image; doubled at each halving of its size
+    latent_dim: LatentDim = 6  # size of a latent vector
+    ema_decay: Decay = 0.998  # of the generator's moving average, 0 for none
 
-    num_steps: int = free(3500)  # generator updates
-    batch_size: int = 32  # images to an update, over all devices
+    num_steps: Steps = free(3500)  # generator updates
+    batch_size: BatchSize = 32  # images to an update, over all devices
 
 
 def build(config: Config) -> GAN:

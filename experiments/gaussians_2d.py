@@ -21,6 +21,7 @@ import numpy as np
 from jaxgan import cli, optim, report
 from jaxgan.config import RunConfig, free
 from jaxgan.data.pipeline import DeviceBatches
+from jaxgan.flags import BatchSize, Channels, Decay, Few, LatentDim, LearningRate, Steps, Weight
 from jaxgan.gan import make_gan
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES, LossName
@@ -51,24 +52,24 @@ class Config(RunConfig):
     preset: Literal["default", "wgan_gp"] = free("default")  # named settings; further flags change them
     data: Literal["ring", "grid", "swiss_roll"] = "ring"  # 8 Gaussians on a circle, 25 on a grid, or a spiral
     loss: LossName = "relativistic"  # the two players' losses
-    gradient_penalty: float = 0.0  # weight of the two-sided penalty of WGAN-GP
-    r1: float = 0.1  # gamma of the penalty on the slope at real points
-    r2: float = 0.1  # gamma of the penalty on the slope at generated points
-    n_critic: int = 1  # discriminator updates to one of the generator
-    g_learning_rate: float = 1e-3  # Adam's, of the generator
-    d_learning_rate: float = 1e-3  # Adam's, of the discriminator
-    b1: float = 0.0  # Adam's decay of the first moment, of both
-    b2: float = 0.9  # Adam's decay of the second moment, of both
-    width: int = 128  # units in each of the three hidden layers
-    latent_dim: int = 2  # size of a latent vector
-    ema_decay: float = 0.999  # of the generator's moving average
-    num_seeds: int = 1  # runs that train at once; what is logged are their means and, as <name>_std, their deviations
+    gradient_penalty: Weight = 0.0  # weight of the two-sided penalty of WGAN-GP
+    r1: Weight = 0.1  # gamma of the penalty on the slope at real points
+    r2: Weight = 0.1  # gamma of the penalty on the slope at generated points
+    n_critic: Few = 1  # discriminator updates to one of the generator
+    g_learning_rate: LearningRate = 1e-3  # Adam's, of the generator
+    d_learning_rate: LearningRate = 1e-3  # Adam's, of the discriminator
+    b1: Decay = 0.0  # Adam's decay of the first moment, of both
+    b2: Decay = 0.9  # Adam's decay of the second moment, of both
+    width: Channels = 128  # units in each of the three hidden layers
+    latent_dim: LatentDim = 2  # size of a latent vector
+    ema_decay: Decay = 0.999  # of the generator's moving average
+    num_seeds: Few = 1  # runs that train at once; what is logged are their means and, as <name>_std, their deviations
 
-    num_steps: int = free(6000)  # generator updates
-    batch_size: int = 256  # points to an update of one run
-    log_every: int = free(250)  # steps between log lines
-    sample_every: int = free(1000)  # steps between pictures
-    checkpoint_every: int = free(2000)  # steps between checkpoints
+    num_steps: Steps = free(6000)  # generator updates
+    batch_size: BatchSize = 256  # points to an update of one run
+    log_every: Steps = free(250)  # steps between log lines
+    sample_every: Steps = free(1000)  # steps between pictures
+    checkpoint_every: Steps = free(2000)  # steps between checkpoints
 
 
 def build(config: Config) -> GAN:

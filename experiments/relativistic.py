@@ -25,6 +25,7 @@ from jaxgan.data.pipeline import configured_batches
 from jaxgan.evaluation.base import while_training
 from jaxgan.evaluation.images import image_evaluation
 from jaxgan.evaluation.panels import image_panels
+from jaxgan.flags import BatchSize, Channels, Decay, LatentDim, Layers, LearningRate, Many, Share, Steps, Weight
 from jaxgan.gan import make_gan
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES
@@ -60,22 +61,22 @@ class Config(ImageConfig):
     }
 
     preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
-    gamma: float = 1.0  # of R1 and R2, at the start
-    last_gamma: float = 0.1  # and from `anneal` on
-    learning_rate: float = 2e-3  # Adam's, of both, at the start
-    last_learning_rate: float = 1e-4  # and from `anneal` on
-    b2: float = 0.9  # Adam's decay of the second moment, of both, at the start; that of the first is 0
-    last_b2: float = 0.99  # and from `anneal` on
-    average: int = 10_000  # images after which half of the generator's moving average is new, from `anneal` on
-    anneal: float = 1.0  # share of the run in which the five schedules go from first to last
-    widths: tuple[int, ...] = (128, 64, 32, 16)  # channels at 4x4, 8x8, ... and the full size
-    blocks: int = 1  # residual blocks at every size
-    expansion: int = 1  # how many times more channels there are inside a block
-    group_size: int = 16  # channels of a group in the 3x3 convolutions, a divisor of expansion times each width
-    latent_dim: int = 8  # size of a latent vector
+    gamma: Weight = 1.0  # of R1 and R2, at the start
+    last_gamma: Weight = 0.1  # and from `anneal` on
+    learning_rate: LearningRate = 2e-3  # Adam's, of both, at the start
+    last_learning_rate: LearningRate = 1e-4  # and from `anneal` on
+    b2: Decay = 0.9  # Adam's decay of the second moment, of both, at the start; that of the first is 0
+    last_b2: Decay = 0.99  # and from `anneal` on
+    average: Many = 10_000  # images after which half of the generator's moving average is new, from `anneal` on
+    anneal: Share = 1.0  # share of the run in which the five schedules go from first to last
+    widths: tuple[Channels, ...] = (128, 64, 32, 16)  # channels at 4x4, 8x8, ... and the full size
+    blocks: Layers = 1  # residual blocks at every size
+    expansion: Layers = 1  # how many times more channels there are inside a block
+    group_size: Channels = 16  # channels of a group in the 3x3 convolutions, a divisor of expansion times each width
+    latent_dim: LatentDim = 8  # size of a latent vector
 
-    num_steps: int = free(4000)  # generator updates
-    batch_size: int = 32  # images to an update, over all devices
+    num_steps: Steps = free(4000)  # generator updates
+    batch_size: BatchSize = 32  # images to an update, over all devices
 
     def __post_init__(self):
         super().__post_init__()

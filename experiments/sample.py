@@ -5,21 +5,27 @@ python -m experiments.sample --run runs/gan --kind walk --count 8
 python -m experiments.sample --run runs/class_conditional --label 3 7
 python -m experiments.sample --run runs/class_conditional-dataset=fashion_mnist --label Sneaker 9
 python -m experiments.sample --run runs/text_to_image --prompt "a small red circle above a large blue square"
+
+What `sample` wrote before is replaced, a folder of images as a whole. An --output that is there and holds anything else
+is refused.
 """
 
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
 
 from experiments import class_conditional, gan, relativistic, sngan, text_to_image, wgan, wgan_gp
-from jaxgan import cli, report
+from jaxgan import cli, files, report
 from jaxgan.config import class_names, load_config
+from jaxgan.flags import Count, Flags, PathName, Range, Seed
 from jaxgan.latents import slerp, truncated_normal, walk
 from jaxgan.networks.conditional import check_labels
-from jaxgan.pixels import to_uint8
+from jaxgan.results import check_file, earlier, write_animation, write_image
 from jaxgan.run import Run, open_run
 from jaxgan.text import Vocabulary, find_label, label_names
 
@@ -30,54 +36,74 @@ WITH_PROMPTS = (text_to_image,)
 STEPS = 10  # from one end of an interpolation to the other
 FRAMES = 20  # of a walk, from one corner to the next
 COUNTS = {"grid": 64, "images": 64, "interpolation": 10, "walk": 8}
-MOST = {"grid": report.MAX_TILES, "interpolation": report.MAX_ROWS}  # that fit a picture
+MOST = {"grid": report.MAX_TILES, "interpolation": report.MAX_ROWS, "walk": 50}  # that fit a picture
+MOST_IMAGES = 10**6
+AT_ONCE = 1000  # images in memory, where each goes to a file of its own
+COMMAND = "sample"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    run: str  # run folder
+class Config(Flags):
+    run: PathName  # run folder
     checkpoint: str = "last"  # best, last or a step
     kind: Literal["grid", "images", "interpolation", "walk"] = "grid"  # one picture; many; rows of ten; an animation
     # images (by default 64, or 8 of each label or prompt), rows of an interpolation (10, or one of each), or corners of
     # a walk (8)
-    count: int | None = None
+    count: Count | None = None
     # what to draw, where a run was trained on labels: names of classes or their numbers; by default the first ten
     label: tuple[str, ...] = ()
     prompt: tuple[str, ...] = ()  # what to draw, where a run was trained on captions
-    prompts: str | None = None  # file with a prompt a line
+    prompts: PathName | None = None  # file with a prompt a line
     same_latents: bool = False  # whether all labels or prompts get the same latents, which shows what these change
-    truncation: float | None = None  # largest absolute value in a latent, such as 0.7 for typical samples only
+    # largest absolute value in a latent, such as 0.7 for typical samples only
+    truncation: Annotated[float, Range(1e-6, 100.0)] | None = None
     weights: Literal["averaged", "live"] = "averaged"  # the moving average, where the run has one, or the last
-    seed: int = 0  # of the latents
-    output: str | None = None  # file, or folder for images; by default in the run folder, under `generated`
+    seed: Seed = 0  # of the latents
+    output: PathName | None = None  # file, or folder for images; by default in the run folder, under `generated`
 
 
 def main(config: Config) -> Path:
     run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
     names, conditions = _conditions(run, config)
-    count = (
-        config.count if config.count is not None else (COUNTS[config.kind] if not names or config.kind == "walk" else 8)
-    )
-    fitting = MOST[config.kind] // (len(names) or 1) if config.kind in MOST else count
-    if not 1 <= count <= fitting:
-        raise ValueError(f"count={config.count}: at least 1 expected, and at most {fitting} of each in one picture")
-    if len(names) > report.MAX_ROWS and config.kind in MOST:
-        raise ValueError(f"{len(names)} prompts or labels do not fit one picture: at most {report.MAX_ROWS}")
-
+    count = _count(config, len(names))
     latents = _latents(config, run.config.latent_dim, len(names), count)
     rows, columns, _ = latents.shape
     inputs = {"latents": latents.reshape(rows * columns, -1)}
     inputs |= {name: np.repeat(values, columns, axis=0) for name, values in conditions.items()}
-    images = to_uint8(run.sample(inputs, live=config.weights == "live")["samples"])
-    images = images.reshape(rows, columns, *images.shape[1:])
+    parts = _drawn(run, inputs, live=config.weights == "live")
 
     endings = {"grid": ".png", "images": "", "interpolation": ".png", "walk": ".gif"}
     name = f"{config.kind}-{run.step}{endings[config.kind]}"
-    output = Path(config.output) if config.output else run.folder / "generated" / name
-    _write(output, config.kind, images, names)
+    output = Path(config.output or run.folder / "generated" / name)
+    inside = None if config.output else run.folder
+    if config.kind == "images":
+        _write_images(output, parts, [name for name in names for _ in range(columns)], inside)
+    else:
+        check_file(output, COMMAND)
+        images = np.concatenate(list(parts))
+        _write_picture(output, config.kind, images.reshape(rows, columns, *images.shape[1:]), names, inside)
     averaged = config.weights == "averaged" and run.state.ema_params is not None
     print(f"{rows * columns} images at step {run.step}, {'averaged' if averaged else 'live'} weights: {output}")
     return output
+
+
+def _count(config: Config, conditions: int) -> int:
+    """How many of each condition, or in all where there are none."""
+    if conditions > report.MAX_ROWS and config.kind in MOST:
+        raise ValueError(f"{conditions} prompts or labels do not fit one picture: at most {report.MAX_ROWS}")
+    if conditions and config.kind == "interpolation":
+        return 1
+    count = config.count or (8 if conditions and config.kind != "walk" else COUNTS[config.kind])
+    most = MOST.get(config.kind, MOST_IMAGES) // (conditions if conditions and config.kind != "walk" else 1)
+    if count > most:
+        raise ValueError(f"count={count}: at most {most:,}{' of each' if conditions else ''} with --kind {config.kind}")
+    return count
+
+
+def _drawn(run: Run, inputs: Mapping[str, np.ndarray], *, live: bool) -> Iterator[np.ndarray]:
+    for start in range(0, len(inputs["latents"]), AT_ONCE):
+        part = {name: rows[start : start + AT_ONCE] for name, rows in inputs.items()}
+        yield run.to_uint8(run.sample(part, live=live)["samples"])
 
 
 def vocabulary(run: Run) -> Vocabulary:
@@ -90,8 +116,8 @@ def _conditions(run: Run, config: Config) -> tuple[list[str], dict[str, Any]]:
     prompts = list(config.prompt)
     if config.prompts is not None:
         try:
-            lines = Path(config.prompts).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            lines = files.read_text(config.prompts, most=2**24).splitlines()
+        except (OSError, ValueError) as error:
             raise ValueError(f"prompts {config.prompts} cannot be read: {error}") from None
         prompts += [line.strip() for line in lines if line.strip()]
     if prompts and run.experiment not in WITH_PROMPTS:
@@ -132,22 +158,34 @@ def _latents(config: Config, size: int, conditions: int, count: int) -> np.ndarr
     return np.broadcast_to(found, (rows, *found.shape[1:]))
 
 
-def _write(output: Path, kind: str, images: np.ndarray, names: list[str]) -> None:
+def _write_images(folder: Path, parts: Iterable[np.ndarray], names: list[str], inside: Path | None) -> None:
+    old = earlier(folder, COMMAND, known=lambda name: re.fullmatch(r"\d{5,}\.(png|txt)", name) is not None)
+    index = 0
+    for images in parts:
+        while old:
+            old.pop().unlink()
+        for image in images:
+            write_image(folder / f"{index:05d}.png", image, COMMAND, inside=inside)
+            if names:
+                files.write(folder / f"{index:05d}.txt", names[index] + "\n", inside=inside)
+            index += 1
+
+
+def _write_picture(path: Path, kind: str, images: np.ndarray, names: list[str], inside: Path | None) -> None:
+    """Writes a table of images `[rows, columns, H, W, C]`, a row for each name where there are any."""
     rows, columns = images.shape[:2]
     flat = images.reshape(rows * columns, *images.shape[2:])
-    if kind == "images":
-        for index, image in enumerate(flat):
-            report.save_image(output / f"{index:05d}.png", image)
-            if names:
-                (output / f"{index:05d}.txt").write_text(names[index // columns] + "\n", encoding="utf-8")
-    elif kind == "walk":
-        report.save_animation(output, (report.image_grid({"samples": images[:, frame]}) for frame in range(columns)))
-    elif names:
-        report.save_image(output, report.labelled_rows(flat, names))
+    if kind == "walk":
+        frames = (report.image_grid({"samples": images[:, frame]}) for frame in range(columns))
+        write_animation(path, frames, COMMAND, inside=inside)
+        return
+    if names:
+        picture = report.labelled_rows(flat, names)
     elif kind == "grid":
-        report.save_image(output, report.image_grid({"samples": flat}))
+        picture = report.image_grid({"samples": flat})
     else:
-        report.save_image(output, report.image_grid({str(step): images[:, step] for step in range(columns)}))
+        picture = report.image_grid({str(step): images[:, step] for step in range(columns)})
+    write_image(path, picture, COMMAND, inside=inside)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from jaxgan.data.pipeline import configured_batches
 from jaxgan.evaluation.base import while_training
 from jaxgan.evaluation.images import image_evaluation
 from jaxgan.evaluation.panels import image_panels
+from jaxgan.flags import BatchSize, Channels, Decay, Few, LatentDim, LearningRate, Steps
 from jaxgan.gan import make_gan
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES
@@ -50,19 +51,19 @@ class Config(ImageConfig):
     }
 
     preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
-    n_critic: int = 2  # discriminator updates to one of the generator
-    g_batch_multiple: int = 1  # images that a generator update draws to each of the batch
-    g_learning_rate: float = 1e-3  # Adam's, of the generator
-    d_learning_rate: float = 1e-3  # Adam's, of the discriminator
-    b1: float = 0.0  # Adam's decay of the first moment, of both
-    b2: float = 0.9  # Adam's decay of the second moment, of both
-    g_width: int = 24  # channels of the generator; at 64 and 128 pixels those next to the image
-    d_width: int = 24  # channels of the discriminator, likewise
-    latent_dim: int = 16  # size of a latent vector
-    ema_decay: float = 0.998  # of the generator's moving average, 0 for none
+    n_critic: Few = 2  # discriminator updates to one of the generator
+    g_batch_multiple: Few = 1  # images that a generator update draws to each of the batch
+    g_learning_rate: LearningRate = 1e-3  # Adam's, of the generator
+    d_learning_rate: LearningRate = 1e-3  # Adam's, of the discriminator
+    b1: Decay = 0.0  # Adam's decay of the first moment, of both
+    b2: Decay = 0.9  # Adam's decay of the second moment, of both
+    g_width: Channels = 24  # channels of the generator; at 64 and 128 pixels those next to the image
+    d_width: Channels = 24  # channels of the discriminator, likewise
+    latent_dim: LatentDim = 16  # size of a latent vector
+    ema_decay: Decay = 0.998  # of the generator's moving average, 0 for none
 
-    num_steps: int = free(3000)  # generator updates
-    batch_size: int = 32  # images to an update, over all devices
+    num_steps: Steps = free(3000)  # generator updates
+    batch_size: BatchSize = 32  # images to an update, over all devices
 
 
 def build(config: Config) -> GAN:

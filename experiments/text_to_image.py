@@ -19,7 +19,7 @@ texts halfway between two weigh 1, as in the paper's equation 5, where the code 
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import jax.numpy as jnp
 import optax
@@ -30,6 +30,7 @@ from jaxgan.config import ImageConfig, free, run_folder
 from jaxgan.data.captions import CaptionedBatches, captioned_images
 from jaxgan.evaluation.base import while_training
 from jaxgan.evaluation.captions import caption_evaluation
+from jaxgan.flags import BatchSize, Channels, Decay, LatentDim, LearningRate, Range, Share, Steps, Weight
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES, LossName
 from jaxgan.networks.conditional import Conditioning, conditional_dcgan_generator
@@ -71,30 +72,31 @@ class Config(ImageConfig):
     }
 
     preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
-    vocabulary_size: int = 64  # rows of the table of words, two of them for padding and unknown words
-    max_words: int = 16  # of a caption; what is longer is cut
+    # rows of the table of words, two of them for padding and unknown words
+    vocabulary_size: Annotated[int, Range(3, 10**6)] = 64
+    max_words: Annotated[int, Range(1, 1024)] = 16  # of a caption; what is longer is cut
     encoder: Literal["attentive", "recurrent", "slots"] = "attentive"  # see jaxgan.networks.text_to_image
     conditioning: Conditioning = "projection"  # how the discriminator is told the text
     loss: LossName = "non_saturating"  # the two players' losses
-    mismatch_weight: float = 0.5  # of right images with wrong texts against generated ones, 0 for none
+    mismatch_weight: Share = 0.5  # of right images with wrong texts against generated ones, 0 for none
     swap: Literal["image", "text"] = "image"  # which of the two is the wrong one
-    interpolation_weight: float = 0.0  # of the generator's loss on embeddings between two texts
-    mode_seeking_weight: float = 0.01  # of the generator's loss for ignoring its latents
-    r1: float = 0.5  # gamma of the slope penalty at real images, 0 for none
-    learning_rate: float = 1e-3  # Adam's, of both
+    interpolation_weight: Weight = 0.0  # of the generator's loss on embeddings between two texts
+    mode_seeking_weight: Weight = 0.01  # of the generator's loss for ignoring its latents
+    r1: Weight = 0.5  # gamma of the slope penalty at real images, 0 for none
+    learning_rate: LearningRate = 1e-3  # Adam's, of both
     decay: bool = True  # whether it falls linearly to zero in the second half of the run
-    halvings: int = 0  # how often it is halved, evenly over the run
-    b1: float = 0.5  # Adam's decay of the first moment, of both
-    b2: float = 0.99  # Adam's decay of the second moment, of both
-    width: int = 24  # channels next to the image; doubled at each halving of its size
-    g_width: int | None = None  # those of the generator, by default the same
-    latent_dim: int = 32  # size of a latent vector
-    ema_decay: float = 0.995  # of the moving average of generator and encoder, 0 for none
+    halvings: Annotated[int, Range(0, 20)] = 0  # how often it is halved, evenly over the run
+    b1: Decay = 0.5  # Adam's decay of the first moment, of both
+    b2: Decay = 0.99  # Adam's decay of the second moment, of both
+    width: Channels = 24  # channels next to the image; doubled at each halving of its size
+    g_width: Channels | None = None  # those of the generator, by default the same
+    latent_dim: LatentDim = 32  # size of a latent vector
+    ema_decay: Decay = 0.995  # of the moving average of generator and encoder, 0 for none
 
     dataset: str = "shapes"  # with captions: shapes, emoji, fashion_mnist, folder:PATH; see jaxgan.data.captions
     channels: Literal[1, 3] = 3  # 1 for grey, 3 for colour; images of the other kind are converted
-    num_steps: int = free(8000)  # generator updates
-    batch_size: int = 32  # images to an update, over all devices
+    num_steps: Steps = free(8000)  # generator updates
+    batch_size: BatchSize = 32  # images to an update, over all devices
 
     def __post_init__(self):
         super().__post_init__()

@@ -9,52 +9,57 @@ becomes `paintings/x/1.png`; where two would become the same file, as `1.jpg` an
 
 A picture is brought to the size that the networks were trained at, by its shorter side (the longer one is rounded to
 sixteenths of it, so that a few sizes serve all pictures), translated whole, and brought back to its own size.
-`--size native` translates its own pixels; each new size then costs a compilation.
+`--size native` translates its own pixels; each new size then costs a compilation. What cannot be translated, as a file
+that is no image or one that is too long and thin, is named at the end, with exit status 2; the others are done.
+
+The output folder may hold nothing but what `translate` wrote there for pictures of these names, which is replaced. It
+and the input do not overlap, by links neither.
 """
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import numpy as np
 from PIL import Image
 
 from experiments import cyclegan
-from jaxgan import cli, report
+from jaxgan import cli
 from jaxgan.data.folder import image_files, read_image
+from jaxgan.flags import Flags, PathName, Pixels, Range
 from jaxgan.pixels import from_uint8, to_uint8
+from jaxgan.results import earlier, write_image
 from jaxgan.run import open_run
 
 EXPERIMENTS = {module.Config.experiment: module for module in (cyclegan,)}
 SIXTEENTHS = 16  # steps in which the longer side may exceed the shorter one
+MOST_LONGER = 16  # times the shorter side
+MOST_PIXELS = 2**24  # to be translated together: networks take 200 bytes and more for each
+COMMAND = "translate"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    run: str  # run folder
-    input: str  # folder of pictures; those in its sub-folders are translated too
-    output: str  # folder to write them to, under the same names
+class Config(Flags):
+    run: PathName  # run folder
+    input: PathName  # folder of pictures; those in its sub-folders are translated too
+    output: PathName  # folder to write them to, under the same names
     direction: Literal["a_to_b", "b_to_a"] = "a_to_b"  # which of the run's two translations
     checkpoint: str = "last"  # best, last or a step
-    batch_size: int = 1  # pictures of one size to translate together
+    batch_size: Annotated[int, Range(1, 1024)] = 1  # pictures of one size to translate together
     # pixels of a picture's shorter side while it is translated, by default as in training; native for its own size
-    size: int | Literal["native"] | None = None
+    size: Pixels | Literal["native"] | None = None
 
 
 def main(config: Config) -> Path:
-    if config.batch_size < 1:
-        raise ValueError(f"batch_size={config.batch_size} must be at least 1")
-    if isinstance(config.size, int) and config.size < 1:
-        raise ValueError(f"size={config.size} must be at least 1")
-    source, target = Path(config.input).expanduser(), Path(config.output).expanduser()
+    source, target = Path(config.input), Path(config.output)
     files = image_files(source)
-    if target.resolve().is_relative_to(source.resolve()):
-        raise ValueError(f"output {target} lies in input {source}: it would be translated itself the next time")
+    check_apart(source, target, files)
     names = output_names([Path(file).relative_to(source).as_posix() for file in files])
-    check_inside(target, names)
+    old = earlier(target, COMMAND, known=set(names).__contains__)
 
     run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
     domain = config.direction[0]
@@ -65,24 +70,39 @@ def main(config: Config) -> Path:
     def write(pictures: list[tuple[str, tuple[int, int], np.ndarray]]) -> None:
         images = np.stack([image for *_, image in pictures])
         filled = np.concatenate([images, images[-1:].repeat(config.batch_size - len(images), axis=0)])
-        translated = to_uint8(translate(run.state, filled))
+        translated = run.to_uint8(translate(run.state, filled))
+        while old:
+            old.pop().unlink()
         for (name, size, _), image in zip(pictures, translated, strict=False):
-            report.save_image(target / name, resized(image, *size))
+            write_image(target / name, resized(image, *size), COMMAND, inside=target)
 
     print(f"run         {run.folder} at step {run.step}")
     print(f"direction   {config.direction}", flush=True)
-    waiting = defaultdict(list)
+    waiting, failed, fitting = defaultdict(list), [], set()
     for file, name in zip(files, names, strict=True):
-        pixels = read_image(file, channels=channels)
-        pixels = pixels if pixels.dtype == np.uint8 else to_uint8(pixels)
-        size = pixels.shape[0], pixels.shape[1]
-        shown = size if config.size == "native" else working_size(*size, shorter=config.size or side)
+        try:
+            pixels = read_image(file, channels=channels)
+            pixels = pixels if pixels.dtype == np.uint8 else to_uint8(pixels)
+            size = pixels.shape[0], pixels.shape[1]
+            shown = size if config.size == "native" else working_size(*size, shorter=config.size or side)
+            check_shape(shown, config.batch_size)
+            if shown not in fitting:  # a network may refuse it, too
+                jax.eval_shape(translate, run.state, np.empty((config.batch_size, *shown, channels), np.uint8))
+                fitting.add(shown)
+        except ValueError as error:
+            failed.append(str(error) if file in str(error) else f"{file}: {error}")
+            continue
         waiting[shown].append((name, size, resized(pixels, *shown)))
         if len(waiting[shown]) == config.batch_size:
             write(waiting.pop(shown))
+        elif sum(len(rest) * height * width for (height, width), rest in waiting.items()) > MOST_PIXELS:
+            write(waiting.pop(max(waiting, key=lambda shape: len(waiting[shape]) * shape[0] * shape[1])))
     for rest in waiting.values():
         write(rest)
-    print(f"translated  {len(files)} pictures of {source} into {target}")
+    print(f"translated  {len(files) - len(failed)} pictures of {source} into {target}")
+    if failed:
+        shown = "".join(f"\n  {line}" for line in failed[:20]) + ("\n  ..." if len(failed) > 20 else "")
+        raise ValueError(f"{len(failed)} of {len(files)} pictures were not translated:{shown}")
     return target
 
 
@@ -103,24 +123,42 @@ def output_names(names: Iterable[str]) -> list[str]:
         kept |= clashing
 
 
-def check_inside(folder: Path, names: Iterable[str]) -> None:
-    """Refuses to write through a link that leads out of the folder, as one could lie in a sub-folder of its name.
+def check_apart(source: Path, target: Path, files: Iterable[str]) -> None:
+    """Refuses an output that would be translated itself the next time, or be written over what is translated.
 
     Raises:
-      ValueError: with the sub-folder and where it leads.
+      ValueError: the output lies in the input, or a picture of the input, by a link perhaps, in the output.
     """
-    root = folder.resolve()
-    for parent in sorted({(folder / name).parent for name in names}):
-        if not (real := parent.resolve()).is_relative_to(root):
-            raise ValueError(f"{parent} leads out of output {folder}, to {real}")
+    real = os.path.realpath(target)
+    if Path(real).is_relative_to(os.path.realpath(source)):
+        raise ValueError(f"output {target} lies in input {source}: it would be translated itself the next time")
+    for file in files:
+        if Path(os.path.realpath(file)).is_relative_to(real):
+            raise ValueError(f"{file} lies in output {target}: give an output of its own")
+
+
+def check_shape(size: tuple[int, int], batch_size: int) -> None:
+    """Refuses what would take gigabytes.
+
+    Raises:
+      ValueError: the height and width at which a picture would be translated are too large.
+    """
+    if batch_size * size[0] * size[1] > MOST_PIXELS:
+        shape = f"{size[0]} x {size[1]} pixels" + (f", {batch_size} times" if batch_size > 1 else "")
+        raise ValueError(f"{shape} would be translated together, at most {MOST_PIXELS:,} are: give a smaller --size")
 
 
 def working_size(height: int, width: int, *, shorter: int) -> tuple[int, int]:
     """Height and width at which a picture is translated.
 
+    Raises:
+      ValueError: it is longer than 16 times its shorter side.
+
     >>> working_size(600, 1000, shorter=64)
     (64, 108)
     """
+    if max(height, width) > MOST_LONGER * min(height, width):
+        raise ValueError(f"{height} x {width} pixels, but one side may be at most {MOST_LONGER} times the other")
     step = max(1, shorter // SIXTEENTHS)
     longer = max(shorter, step * round(shorter * max(height, width) / (min(height, width) * step)))
     return (shorter, longer) if height <= width else (longer, shorter)

@@ -14,7 +14,7 @@ next.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import jax.numpy as jnp
 import optax
@@ -28,6 +28,7 @@ from jaxgan.data.pipeline import configured_batches
 from jaxgan.evaluation.base import while_training
 from jaxgan.evaluation.images import image_evaluation
 from jaxgan.evaluation.panels import image_panels
+from jaxgan.flags import BatchSize, Channels, Decay, Few, LatentDim, LearningRate, Range, Steps, StepsOrNone
 from jaxgan.gan import make_gan
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES
@@ -60,20 +61,22 @@ class Config(ImageConfig):
     }
 
     preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
-    clip: float = 0.01  # no weight of the critic is larger
+    clip: Annotated[float, Range(1e-6, 1e3)] = 0.01  # no weight of the critic is larger
     g_norm: Literal["batch", "layer", "none"] = "layer"  # in the generator
     d_norm: Literal["batch", "layer", "none"] = "batch"  # in the critic
-    n_critic: int = 3  # critic updates to one of the generator
-    head_start: int = 0  # steps at the start in which the generator is updated only after every 100 critic updates
-    refresh_every: int = 0  # generator updates from one that waits for 100 critic updates to the next, 0 for none
-    g_learning_rate: float = 5e-4  # RMSprop's, of the generator
-    d_learning_rate: float = 5e-4  # RMSprop's, of the critic
-    width: int = 32  # channels next to the image; doubled at each halving of its size
-    latent_dim: int = 8  # size of a latent vector
-    ema_decay: float = 0.998  # of the generator's moving average, 0 for none
+    n_critic: Few = 3  # critic updates to one of the generator
+    # steps at the start in which the generator is updated only after every 100 critic updates
+    head_start: StepsOrNone = 0
+    # generator updates from one that waits for 100 critic updates to the next, 0 for none
+    refresh_every: StepsOrNone = 0
+    g_learning_rate: LearningRate = 5e-4  # RMSprop's, of the generator
+    d_learning_rate: LearningRate = 5e-4  # RMSprop's, of the critic
+    width: Channels = 32  # channels next to the image; doubled at each halving of its size
+    latent_dim: LatentDim = 8  # size of a latent vector
+    ema_decay: Decay = 0.998  # of the generator's moving average, 0 for none
 
-    num_steps: int = free(3500)  # generator updates
-    batch_size: int = 32  # images to an update, over all devices
+    num_steps: Steps = free(3500)  # generator updates
+    batch_size: BatchSize = 32  # images to an update, over all devices
 
 
 LONG = 100  # critic updates

@@ -20,6 +20,7 @@ from jaxgan.data.pipeline import configured_batches
 from jaxgan.evaluation.base import while_training
 from jaxgan.evaluation.images import image_evaluation
 from jaxgan.evaluation.panels import image_panels
+from jaxgan.flags import BatchSize, Channels, Decay, Few, LatentDim, LearningRate, Steps, Weight
 from jaxgan.gan import make_gan
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES
@@ -51,21 +52,21 @@ class Config(ImageConfig):
     }
 
     preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
-    penalty_weight: float = 10.0  # lambda
+    penalty_weight: Weight = 10.0  # lambda
     g_norm: Literal["batch", "layer", "none"] = "layer"  # in the generator
     d_norm: Literal["layer", "none"] = "layer"  # in the critic
-    n_critic: int = 3  # critic updates to one of the generator
-    g_learning_rate: float = 1e-3  # Adam's, of the generator
-    d_learning_rate: float = 1e-3  # Adam's, of the critic
+    n_critic: Few = 3  # critic updates to one of the generator
+    g_learning_rate: LearningRate = 1e-3  # Adam's, of the generator
+    d_learning_rate: LearningRate = 1e-3  # Adam's, of the critic
     decay: bool = True  # whether these rates fall linearly to zero over the run
-    b1: float = 0.0  # Adam's decay of the first moment, of both
-    b2: float = 0.9  # Adam's decay of the second moment, of both
-    width: int = 32  # channels next to the image; doubled at each halving of its size
-    latent_dim: int = 8  # size of a latent vector
-    ema_decay: float = 0.998  # of the generator's moving average, 0 for none
+    b1: Decay = 0.0  # Adam's decay of the first moment, of both
+    b2: Decay = 0.9  # Adam's decay of the second moment, of both
+    width: Channels = 32  # channels next to the image; doubled at each halving of its size
+    latent_dim: LatentDim = 8  # size of a latent vector
+    ema_decay: Decay = 0.998  # of the generator's moving average, 0 for none
 
-    num_steps: int = free(3000)  # generator updates
-    batch_size: int = 32  # images to an update, over all devices
+    num_steps: Steps = free(3000)  # generator updates
+    batch_size: BatchSize = 32  # images to an update, over all devices
 
 
 def build(config: Config) -> GAN:

@@ -14,11 +14,15 @@ import subprocess
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from jaxgan import files
+from jaxgan import files, records
+from jaxgan.flags import BatchSize, Count, Flags, PathName, Pixels, Range, Seed, Steps, StepsOrNone, check
 from jaxgan.text import displayed
 from jaxgan.types import Batch
+
+Mebibytes = Annotated[int, Range(0, 2**30)]
+Processes = Annotated[int, Range(1, 2**16)]
 
 _LONGEST_NAME = 200  # bytes of a run folder's name, of 255 that file systems take: others are made from it
 _BETTER_SMALL = ("loss", "frechet", "fid", "kernel", "kid", "l1", "kl")  # last word of a score's name
@@ -30,48 +34,46 @@ def free(default: Any) -> Any:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class RunConfig(Flags):
     """How long, how fast and where to. Every field is a result field (it changes what is computed) or a free one."""
 
     experiment: ClassVar[str] = "run"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
 
-    num_steps: int = free(2000)  # generator updates in all; may grow when a run is resumed
-    batch_size: int = 64  # examples to an update, over all devices
-    seed: int = 0  # of weights, latents and data order
+    num_steps: Steps = free(2000)  # generator updates in all; may grow when a run is resumed
+    batch_size: BatchSize = 64  # examples to an update, over all devices
+    seed: Seed = 0  # of weights, latents and data order
     # run folder: new, empty (but for hidden files and logs) or this run's; by default runs/<experiment> and what
     # differs from the defaults
-    workdir: str | None = free(None)
+    workdir: PathName | None = free(None)
     resume: Literal["auto", "must", "never"] = free("auto")  # go on from a checkpoint if any; insist; or refuse
-    init_from: str | None = None  # run folder whose weights to start from, at step 0 with fresh optimizers
+    init_from: PathName | None = None  # run folder whose weights to start from, at step 0 with fresh optimizers
     dtype: Literal["float32", "bfloat16"] = "float32"  # what the networks compute in; parameters stay float32
-    log_every: int = free(50)  # steps between log lines, which are means over the steps since the last
-    sample_every: int = free(500)  # steps between pictures
-    checkpoint_every: int = free(500)  # steps between checkpoints
-    evaluate_every: int = free(0)  # steps between evaluations, 0 for at most one at the end
-    keep: int = free(2)  # newest checkpoints to keep, besides the best
+    log_every: Steps = free(50)  # steps between log lines, which are means over the steps since the last
+    sample_every: Steps = free(500)  # steps between pictures
+    checkpoint_every: Steps = free(500)  # steps between checkpoints
+    evaluate_every: StepsOrNone = free(0)  # steps between evaluations, 0 for at most one at the end
+    keep: Count = free(2)  # newest checkpoints to keep, besides the best
     best: str | None = free(None)  # evaluation metric whose best checkpoint is kept too
     on_nonfinite: Literal["stop", "skip"] = free("stop")  # at a NaN or infinity: stop, or skip the update
     debug_nans: bool = free(False)  # stop at the operation that gives a NaN, with its place in the code; slow
     check: bool = free(False)  # a dry run: a few steps, what they cost and what they read; the run folder is not made
     on_alarm: Literal["note", "stop"] = free("note")  # at what looks like a collapse: say so, or save and stop too
-    num_devices: int | None = free(None)  # devices to share the batch among, by default all
-    steps_per_call: int = 1  # steps that a GPU or TPU takes at a time; every other number of steps is a multiple of it
+    num_devices: Processes | None = free(None)  # devices to share the batch among, by default all
+    # steps that a GPU or TPU takes at a time; the flags above that count steps must be multiples of it
+    steps_per_call: Steps = 1
     # where several processes train together, at which HOST:PORT they find the first of them; "auto" asks the cluster
     # (Slurm, Open MPI, Kubernetes, Cloud TPU) for this and the next two
     coordinator: str | None = free(None)
-    num_processes: int | None = free(None)  # how many these are
-    process_id: int | None = free(None)  # which of them this one is, from 0
+    num_processes: Processes | None = free(None)  # how many these are
+    process_id: Annotated[int, Range(0, 2**16 - 1)] | None = free(None)  # which of them this one is, from 0
 
     def __post_init__(self):
-        for name in ("num_steps", "batch_size", "log_every", "sample_every", "checkpoint_every", "keep"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("evaluate_every", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
-        if self.steps_per_call < 1:
-            raise ValueError(f"steps_per_call={self.steps_per_call} must be at least 1")
+        super().__post_init__()
+        if (updates := self.num_steps * getattr(self, "n_critic", 1)) >= 2**31:
+            raise ValueError(
+                f"num_steps={self.num_steps} makes {updates:,} updates of one network, at most 2**31 - 1 are counted"
+            )
         for name in ("num_steps", "log_every", "sample_every", "checkpoint_every", "evaluate_every"):
             if (value := getattr(self, name)) % self.steps_per_call:
                 raise ValueError(f"{name}={value} is no multiple of steps_per_call={self.steps_per_call}")
@@ -100,15 +102,15 @@ class ImageConfig(RunConfig):
     # the name of one of digits or clothes, folder:PATH, PATH.npy or PATH.npz; see jaxgan.data.sources.images
     dataset: str = "mnist_5k"
     split: str = "train"  # what of it to train on, as TFDS writes it: train, train[:90%], train+test
-    data_dir: str | None = free(None)  # where prepared data sets lie, by default where tensorflow-datasets keeps them
-    image_size: int = 32  # pixels, square; images are cut square and resized to it
+    data_dir: PathName | None = free(None)  # where prepared data sets lie, by default that of tensorflow-datasets
+    image_size: Pixels = 32  # pixels, square; images are cut square and resized to it
     channels: Literal[1, 3] = 1  # 1 for grey, 3 for colour; images of the other kind are converted
-    load_size: int | None = None  # pixels to resize to first; image_size is then cut out, elsewhere each time
+    load_size: Pixels | None = None  # pixels to resize to first; image_size is then cut out, elsewhere each time
     flip: bool = False  # mirror half of the images left to right, others each time
     # of all the discriminator sees: color, translation and cutout, or some of them, with commas between; after "ada:"
     # with a probability that follows how sure it is of the real images
     augment: str | None = None
-    resident_mib: int = free(1024)  # the largest data set to keep on the device, in MiB; larger ones are read anew
+    resident_mib: Mebibytes = free(1024)  # largest data set to keep on the device, in MiB; larger ones are read anew
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,13 +124,13 @@ class DomainsConfig(RunConfig):
     split_a: str | None = None  # what to train on, by default trainA, or train where the domains are two data sets
     split_b: str | None = None  # the same of domain b, by default trainB, or train
     paired: bool = False  # show row i of a with row i of b, where these belong together
-    data_dir: str | None = free(None)  # where prepared data sets lie, by default where tensorflow-datasets keeps them
-    image_size: int = 256  # pixels, square; images are cut square and resized to it
+    data_dir: PathName | None = free(None)  # where prepared data sets lie, by default that of tensorflow-datasets
+    image_size: Pixels = 256  # pixels, square; images are cut square and resized to it
     channels_a: Literal[1, 3] = 3  # of domain a: 1 for grey, 3 for colour; images of the other kind are converted
     channels_b: Literal[1, 3] = 3  # of domain b
-    load_size: int | None = 286  # pixels to resize to first; image_size is then cut out, elsewhere each time
+    load_size: Pixels | None = 286  # pixels to resize to first; image_size is then cut out, elsewhere each time
     flip: bool = True  # mirror half of the images left to right, others each time
-    resident_mib: int = free(1024)  # the largest data set to keep on the device, in MiB; larger ones are read anew
+    resident_mib: Mebibytes = free(1024)  # largest data set to keep on the device, in MiB; larger ones are read anew
 
 
 def _names(config: type | RunConfig) -> list[str]:
@@ -227,15 +229,27 @@ def save_config(
 
 
 def load_config(folder: Path) -> dict[str, Any]:
-    """The record `save_config` wrote: `experiment`, `config`, `batch`, `size`, `versions`, `git_revision`."""
+    """The record `save_config` wrote: `experiment`, `config`, `batch`, `size`, `versions`, `git_revision`.
+
+    Raises:
+      ValueError: there is none, or it is not what `save_config` can have written. The fields of `config` are those of
+        an experiment and are checked where its configuration is made of them.
+    """
+    file = folder / "config.json"
     try:
-        record = json.loads((folder / "config.json").read_text())
-    except FileNotFoundError:
+        record = check("the whole", records.parse(files.read_text(file, most=2**20)), dict[str, Any])
+        for name, kind in _RECORD.items():
+            if name in record:
+                check(name, record[name], kind)
+        if missing := {"experiment", "config"} - record.keys():
+            raise ValueError(f"it has no {', '.join(sorted(missing))}")
+        for name, field in record.get("batch", {}).items():
+            check(f"shape of {name}", field.get("shape"), _Shape)
+            check(f"dtype of {name}", field.get("dtype"), _DType)
+    except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{folder} is not a run folder: it has no config.json") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{folder / 'config.json'} cannot be read: {error}") from None
-    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
-        raise ValueError(f"{folder / 'config.json'} is not a run's configuration")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from None
     return record
 
 
@@ -291,6 +305,20 @@ def _other_classes(before: Sequence[str] | None, now: Sequence[str] | None) -> l
     pairs = [(number, *names) for number, names in enumerate(zip(before, now, strict=True)) if not same(*names)]
     found = [f"class {number} was {displayed(old)!r}, is {displayed(new)!r}" for number, old, new in pairs]
     return found if len(found) <= 3 else [*found[:3], f"and {len(found) - 3} more classes"]
+
+
+_Shape = tuple[Annotated[int, Range(0, 2**31 - 1)], ...]
+_DType = Literal["float32", "bfloat16", "float16", "uint8", "int32"]
+_RECORD: Mapping[str, Any] = {
+    "experiment": str,
+    "config": dict[str, Any],
+    "batch": dict[str, dict[str, Any]],
+    "size": Annotated[int, Range(1, 2**63 - 1)],
+    "classes": tuple[str, ...] | None,
+    "identity": dict[str, str] | None,
+    "versions": dict[str, str],
+    "git_revision": str | None,
+}
 
 
 def _versions() -> dict[str, str]:

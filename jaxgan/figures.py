@@ -6,14 +6,17 @@ matplotlib is imported where it is first used.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxgan.report import save_image
+from jaxgan import files
+from jaxgan.results import check_file, write_image
 
+COMMAND = "figures"
 Row = Mapping[str, str | float]
 
 
@@ -41,24 +44,40 @@ def panels(rows: int, columns: int, *, width: float = 3.6, height: float = 3.2) 
     return figure, axes
 
 
-def save(
-    folder: str | Path, name: str, figure: Any, rows: Sequence[Row], *, shown: Sequence[Row] | None = None
-) -> None:
+def place(output: str | None, name: str) -> Path:
+    """The folder that a figure goes to, by default `runs/divergence/NAME`; it need not exist.
+
+    To be called before the work is done: what it refuses could not be saved.
+
+    Raises:
+      ValueError: `NAME.png` is there and is no such figure, or `NAME.csv` without it; they are left alone.
+      OSError: it cannot be written.
+    """
+    folder = Path(output or f"runs/divergence/{name}")
+    picture, numbers = folder / f"{name}.png", folder / f"{name}.csv"
+    check_file(picture, COMMAND)
+    if not picture.exists() or numbers.is_symlink():  # a CSV file has no place to say who wrote it: its figure does
+        check_file(numbers, COMMAND)
+    return folder
+
+
+def save(folder: Path, name: str, figure: Any, rows: Sequence[Row], *, shown: Sequence[Row] | None = None) -> None:
     """Writes `NAME.png` and `NAME.csv`, prints the numbers as a table and ends with the names of the files.
 
     Args:
-      folder: where to; made if need be.
+      folder: where to, from `place`.
       name: of both files.
       figure: a matplotlib figure.
       rows: the numbers, at least one row, all with the keys of the first: the columns of the CSV file, in full digits.
       shown: the rows to print, by default all.
     """
-    picture, numbers = Path(folder) / f"{name}.png", Path(folder) / f"{name}.csv"
-    save_image(picture, figure)
-    with numbers.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
+    picture, numbers = folder / f"{name}.png", folder / f"{name}.csv"
+    table_of_all = io.StringIO(newline="")
+    writer = csv.DictWriter(table_of_all, rows[0].keys())
+    writer.writeheader()
+    writer.writerows(rows)
+    write_image(picture, figure, COMMAND)
+    files.write(numbers, table_of_all.getvalue())
     print(table(rows if shown is None else shown))
     print(f"picture: {picture}\nnumbers: {numbers}")
 

@@ -27,8 +27,8 @@ class Lock:
     It is `flock` on the file `.lock` in the folder, which says who holds it. So it ends with its process, however that
     ends: a file that a kill leaves behind locks nothing. It keeps out other processes and other holders in this one.
 
-    On a network file system it holds between hosts where these pass `flock` on to the server: NFS under Linux does (as a
-    lock of the whole file), unless mounted with `nolock` or `local_lock`; Lustre if mounted with `flock`. Where there
+    On a network file system it holds between hosts where these pass `flock` on to the server: NFS under Linux does (as
+    a lock of the whole file), unless mounted with `nolock` or `local_lock`; Lustre if mounted with `flock`. Where there
     are no locks at all this is said, and nothing keeps a second run out.
 
     Args:

@@ -278,7 +278,7 @@ def _starts(folder: Path, entries: Sequence[Mapping[str, Any]]) -> str:
     path = folder / "starts.jsonl"
     if not path.exists():
         return '<p class="soft">Not recorded.</p>'
-    starts = read_metrics(path)
+    starts = read_metrics(path, values=float | str)
     ends = [start["step"] for start in starts[1:]] + [math.inf]
     rows = []
     for start, end in zip(starts, ends, strict=True):

@@ -19,13 +19,14 @@ import textwrap
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Annotated, Any, TextIO, cast
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxgan import files, pixels
+from jaxgan import files, pixels, records
+from jaxgan.flags import Range, check
 from jaxgan.output import Forgiving
 
 MAX_TILES = 100
@@ -33,6 +34,7 @@ MAX_ROWS = 10
 TILE_SIZE = 64
 GAP = 2
 
+_LARGEST = 2**32  # bytes of metrics: a line at every step of a long run
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -175,7 +177,7 @@ class MetricsFile:
         self._path = Path(path)
         if self._path.exists():
             kept = "".join(f"{line}\n" for line, entry in _read_lines(self._path) if entry["step"] <= last_step)
-            if kept != _text(self._path):
+            if kept != files.read_text(self._path, most=_LARGEST):
                 self._replace(kept)
         self._file = files.open_to_append(self._path, inside=self._path.parent)
 
@@ -207,15 +209,19 @@ class MetricsFile:
         files.write(self._path, text, inside=self._path.parent)
 
 
-def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+def read_metrics(path: str | os.PathLike[str], *, values: Any = float) -> list[dict[str, Any]]:
     """Reads a `metrics.jsonl`: a dict with "step" and the metrics for each line, in order.
 
     A last line that a kill cut short is left out.
 
+    Args:
+      path: the file.
+      values: the type of all but the step, see `jaxgan.flags.check`.
+
     Raises:
       ValueError: if another line is not such an object; the message names file and line.
     """
-    return [entry for _, entry in _read_lines(Path(path))]
+    return [entry for _, entry in _read_lines(Path(path), values)]
 
 
 class TensorBoard:
@@ -444,18 +450,21 @@ def _tiles(images: np.ndarray, channels: int) -> np.ndarray:
     return np.broadcast_to(images, (*images.shape[:-1], channels))
 
 
-def _read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    *lines, _ = _text(path).split("\n")  # what follows the last newline was cut short
+def _read_lines(path: Path, values: Any = float) -> Iterator[tuple[str, dict[str, Any]]]:
+    *lines, _ = files.read_text(path, most=_LARGEST).split("\n")  # what follows the last newline was cut short
     for number, line in enumerate(lines, 1):
         try:
-            entry = json.loads(line)
-            yield line, {"step": int(entry["step"])} | {name: _NOT_FINITE.get(x, x) for name, x in entry.items()}
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise ValueError(f'{path}, line {number}: expected an object with a "step", found {line[:80]!r}') from None
+            entry = check("the line", records.parse(line), dict[str, Any])
+            yield line, {name: _entry(name, value, values) for name, value in ({"step": None} | entry).items()}
+        except ValueError as error:
+            found = f"found {line[:80]!r} ({error})"
+            raise ValueError(f'{path}, line {number}: expected an object with a "step", {found}') from None
 
 
-def _text(path: Path) -> str:
-    return files.read_text(path, most=2**32)  # a line at every step of a long run
+def _entry(name: str, value: Any, kind: Any) -> Any:
+    if name == "step":
+        return check(name, value, Annotated[int, Range(0, 2**31 - 1)])
+    return _NOT_FINITE[value] if isinstance(value, str) and value in _NOT_FINITE else check(name, value, kind)
 
 
 def _line(entry: Mapping[str, Any]) -> str:

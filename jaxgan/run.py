@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
+from jaxgan import pixels
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import RunConfig, load_config
 from jaxgan.data.trust import check_trusted_paths
@@ -55,6 +57,17 @@ class Run(NamedTuple):
         state = self.state.replace(ema_params=None, ema_model_state=None) if live else self.state
         return in_parts(partial(self.gan.sample, state), at_once=at_once)(inputs)
 
+    def to_uint8(self, images: ArrayLike) -> np.ndarray:
+        """`pixels.to_uint8` of what this run drew.
+
+        Raises:
+          ValueError: they are not finite; the message names the checkpoint.
+        """
+        try:
+            return pixels.to_uint8(images)
+        except ValueError as error:
+            raise ValueError(f"{self.folder} at step {self.step}: {error}") from None
+
 
 def open_run(
     folder: str | os.PathLike[str], experiments: Mapping[str, ModuleType], *, checkpoint: int | str = "last"
@@ -85,23 +98,32 @@ def open_run(
     check_trusted_paths(config, folder)
     with Checkpoints(folder / "checkpoints", best=config.best, best_mode=config.best_mode) as checkpoints:
         step = checkpoints.resolve(checkpoint)
-        gan = experiment.build(config)
-        batch = _batch(record, experiment, config)
-        abstract = jax.eval_shape(gan.init, jax.random.key(0), batch)
+        gan, batch, abstract = _built(experiment, config, record, folder)
         # The last one is the last that is not damaged.
         state = checkpoints.restore(None if checkpoint == "last" else step, abstract)
         step = (checkpoints.latest_step() or step) if checkpoint == "last" else step
     return Run(folder, experiment, config, gan, batch, state, step)
 
 
-def _batch(record: Mapping[str, Any], experiment: ModuleType, config: Any) -> Mapping[str, jax.ShapeDtypeStruct]:
+def _built(experiment: ModuleType, config: Any, record: Mapping[str, Any], folder: Path) -> tuple[GAN, Any, Any]:
+    """The GAN, a batch and a state, the latter two abstract."""
+    gan = experiment.build(config)
     if "batch" not in record:
-        return jax.eval_shape(lambda batch: batch, experiment.batches(config)(0)[0])
-    return {name: jax.ShapeDtypeStruct(field["shape"], field["dtype"]) for name, field in record["batch"].items()}
+        batch = jax.eval_shape(lambda batch: batch, experiment.batches(config)(0)[0])
+    else:
+        batch = {name: jax.ShapeDtypeStruct(field["shape"], field["dtype"]) for name, field in record["batch"].items()}
+    try:
+        return gan, batch, jax.eval_shape(gan.init, jax.random.key(0), batch)
+    except Exception as error:  # whatever a network raises at a shape that it was not made for
+        shapes = ", ".join(f"{name} {list(field.shape)}" for name, field in batch.items())
+        raise ValueError(f"{folder / 'config.json'}: a batch of {shapes} does not fit its networks ({error})") from None
 
 
 def _config(config_class: Any, values: Mapping[str, Any], folder: Path) -> RunConfig:
     known = {field.name for field in dataclasses.fields(config_class)}
     if unknown := sorted(set(values) - known):
         raise ValueError(f"{folder / 'config.json'} has fields this version does not know: {', '.join(unknown)}")
-    return config_class(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    try:
+        return config_class(**values)
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'}: {error}") from None

@@ -40,9 +40,10 @@ def over_seeds(gan: GAN, num_seeds: int) -> GAN:
         return jax.tree.map(divided, batches)
 
     def divided(rows: Array) -> Array:
-        if len(rows) % num_seeds:
-            raise ValueError(f"{len(rows)} rows do not divide among num_seeds={num_seeds}")
-        return rows.reshape(num_seeds, len(rows) // num_seeds, *rows.shape[1:])
+        count = rows.shape[0]  # a symbol, where it is exported
+        if count % num_seeds:
+            raise ValueError(f"{count} rows do not divide among num_seeds={num_seeds}")
+        return rows.reshape(num_seeds, count // num_seeds, *rows.shape[1:])
 
     def init(key: Array, batch: Batch) -> Any:
         return jax.vmap(gan.init)(jax.random.split(key, num_seeds), split(batch))

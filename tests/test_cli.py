@@ -1,8 +1,10 @@
 """The command line of every experiment and command, in this process."""
 
 import importlib
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import types
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 import test_check
 import test_tally
+from PIL import Image
 
 from experiments import cyclegan, gan, gaussians_2d
 from jaxgan import cli, report
@@ -57,7 +60,7 @@ def test_a_preset_sets_defaults_and_flags_change_them():
         (["--num-stepz", "3"], "--num-steps"),
         (["--loss", "wgangp"], "wasserstein"),
         (["--r1", "abc"], "abc"),
-        (["--num-steps", "0"], "num_steps=0 must be at least 1"),
+        (["--num-steps", "0"], "error: num_steps=0: expected an integer from 1 to 1,000,000,000"),
         (["--batch-size", "-1"], "batch_size=-1"),
         (["--data", "rings"], "ring"),
         (["--seed"], "--seed"),
@@ -192,12 +195,16 @@ def run(tmp_path_factory):
         ("export", ["--checkpoint", "first"], "expected 'best', 'last' or a step"),
         ("sample", ["--count", "0"], "count=0"),
         ("sample", ["--label", "3"], "takes no label"),
-        ("evaluate", ["--num-samples", "1"], "num_samples=1 must be at least 2"),
+        (
+            "evaluate",
+            ["--num-samples", "1"],
+            "error: num_samples=1: expected an integer from 2 to 10,000,000 or nothing",
+        ),
         ("translate", ["--output", "o"], "is a run of 'gan'; known here: cyclegan"),
         ("export", ["--inputs", "a"], "is drawn with latents"),
         ("sample", ["--count", "2", "--output", "file/x.png"], "file: "),
         ("sample", ["--count", "2", "--kind", "images", "--output", "file"], "file: "),
-        ("sample", ["--count", "2", "--output", "folder"], "folder: Is a directory"),
+        ("sample", ["--count", "2", "--output", "folder"], "output folder is a folder, where a file was expected"),
         ("export", ["--to", "safetensors", "--output", "file/x"], "file: "),
         ("export", ["--output", "folder"], "output folder is a folder, where a file was expected"),
     ],
@@ -216,13 +223,68 @@ def test_case_51_what_a_command_cannot_do(name, arguments, expected, run, capsys
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_an_output_that_is_there_is_replaced_whole(run, monkeypatch, tmp_path):
-    output = tmp_path / "x.safetensors"
-    output.write_text("older" * 10**6)
-    export = MODULES["export"]
-    assert export.main(export.Config(run=str(run), to="safetensors", output=str(output))) == output
-    assert 0 < output.stat().st_size < 10**6
-    assert list(tmp_path.iterdir()) == [output]
+@pytest.mark.parametrize(
+    ("name", "file", "arguments"),
+    [
+        ("export", "x.safetensors", ["--to", "safetensors"]),
+        ("export", "x.stablehlo", []),
+        ("sample", "x.png", ["--count", "2"]),
+        ("sample", "x.gif", ["--count", "1", "--kind", "walk"]),
+    ],
+)
+def test_a_command_replaces_what_it_wrote_and_nothing_else(name, file, arguments, run, capsys, monkeypatch, tmp_path):
+    command = [*arguments, "--run", str(run), "--output", f"{tmp_path}/a/{file}"]
+    main = lambda: MODULES[name].main(cli.parse(MODULES[name].Config, command))
+    output = main()
+    written = output.read_bytes()
+    output.write_bytes(written + b"older" * 10**5)
+    assert main() == output
+    assert abs(output.stat().st_size - len(written)) < 100  # a GIF may differ in a byte
+    assert [path.name for path in output.parent.iterdir()] == [file]
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"mine")
+    for wrong in (lambda: output.write_bytes(b"mine"), lambda: output.touch(), lambda: output.symlink_to(mine)):
+        output.unlink()
+        wrong()
+        before = output.read_bytes()
+        status, said = ended(MODULES[name], command, capsys, monkeypatch)
+        assert (status, "is there and was not written by this command" in said) == (2, True)
+        assert output.read_bytes() == before and mine.read_bytes() == b"mine"
+
+
+def test_images_of_an_earlier_command_do_not_stay_among_those_of_the_next(run, capsys, monkeypatch, tmp_path):
+    """A score of the folder would mix both."""
+    command = ["--run", str(run), "--kind", "images", "--output", str(tmp_path / "out")]
+    sample = MODULES["sample"]
+    for count in (8, 2, 3):
+        folder = sample.main(cli.parse(sample.Config, [*command, "--count", str(count)]))
+        assert sorted(path.name for path in folder.iterdir()) == [f"{index:05}.png" for index in range(count)]
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+    others: dict = {"note.txt": b"mine", "00007.png": b"mine", "7.png": kept["00000.png"], "sub/00001.png": b"mine"}
+    for name, content in others.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+        status, said = ended(sample, [*command, "--count", "1"], capsys, monkeypatch)
+        assert (status, f"out holds {name}, which is not of this command" in said) == (2, True)
+        (folder / name).unlink()
+        assert {path.name: path.read_bytes() for path in folder.glob("*.png")} == kept
+    monkeypatch.setattr(sample, "AT_ONCE", 2)  # drawn in parts, they are the same
+    sample.main(cli.parse(sample.Config, [*command, "--count", "3"]))
+    for name, content in kept.items():
+        np.testing.assert_allclose(
+            *(np.asarray(Image.open(io.BytesIO(x)), int) for x in (content, (folder / name).read_bytes())), atol=1
+        )
+
+
+def test_in_the_run_folder_nothing_is_written_through_a_link(run, tmp_path):
+    sample, other = MODULES["sample"], tmp_path / "run"
+    shutil.copytree(run, other)
+    (tmp_path / "elsewhere").mkdir()
+    shutil.rmtree(other / "generated", ignore_errors=True)
+    (other / "generated").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="is a link"):
+        sample.main(sample.Config(run=str(other), count=1))
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 @pytest.mark.parametrize("workdir", ["file", "file/run"])

@@ -108,7 +108,7 @@ def test_plans(tmp_path, capsys):
         costs[name] = numbers(columns, "distance", plan=name).mean()
     assert costs["best"] < costs["random"]
     assert f"Wasserstein distance {costs['best']:.4f}, 6! = 720 plans" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="num_points=1, but at least 2"):
+    with pytest.raises(ValueError, match="num_points=1: expected an integer from 2 to 170"):
         plans.main(plans.Config(num_points=1, output=str(tmp_path / "none")))
     assert not (tmp_path / "none").exists()
 
@@ -150,7 +150,7 @@ def test_generators(tmp_path):
         steps = [numbers(columns, "location", objective=name, step=str(step))[0] for step in (0, 1)]
         gradient = numbers(columns, "gradient", objective=name, step="0")[0]
         assert steps[0] == 8.0 and steps[0] - steps[1] == pytest.approx(0.05 * min(gradient, 1.0), rel=1e-9)
-    with pytest.raises(ValueError, match=r"start=20\.0, but the generator starts in"):
+    with pytest.raises(ValueError, match=r"start=20\.0: expected a number from 0\.001 to 10"):
         generators.main(generators.Config(start=20.0))
 
 
@@ -158,11 +158,27 @@ def test_a_table_s_columns_are_aligned(tmp_path, capsys):
     figure, axes = figures.panels(2, 3)
     assert axes.shape == (2, 3)
     rows = [{"name": "a", "value": 1 / 3}, {"name": "long", "value": math.inf}]
-    figures.save(tmp_path / "new", "thing", figure, rows, shown=rows[1:])
+    folder = figures.place(str(tmp_path / "new"), "thing")
+    figures.save(folder, "thing", figure, rows, shown=rows[1:])
     assert (tmp_path / "new/thing.csv").read_text().splitlines() == ["name,value", f"a,{1 / 3}", "long,inf"]
     with Image.open(tmp_path / "new/thing.png") as picture:
         assert picture.size == (1080, 640)
     assert capsys.readouterr().out.splitlines()[:2] == ["name  value", "long    inf"]
+
+
+def test_a_figure_replaces_a_figure_and_nothing_else(tmp_path, capsys):
+    figure, rows = figures.panels(1, 1)[0], [{"name": "a"}]
+    for _ in range(2):
+        figures.save(figures.place(str(tmp_path), "thing"), "thing", figure, rows)
+    (tmp_path / "note.txt").write_text("mine")  # which no figure overwrites
+    figures.place(str(tmp_path), "thing")
+    for name in ("other.png", "other.csv"):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(ValueError, match=rf"{name} is there and was not written by this command"):
+            figures.place(str(tmp_path), "other")
+        (tmp_path / name).unlink()
+    with pytest.raises(NotADirectoryError):
+        figures.place(str(tmp_path / "note.txt"), "thing")
 
 
 @pytest.mark.slow

@@ -345,7 +345,7 @@ def test_evaluate(tmp_path, capsys):
         evaluate.main(evaluate.Config(run=str(tmp_path / "run"), num_samples=20, against=str(tmp_path / "none")))
     with pytest.raises(RuntimeError, match="there are steps 3"):
         evaluate.main(evaluate.Config(run=str(tmp_path / "run"), checkpoint="100"))
-    with pytest.raises(ValueError, match="num_samples=0"):
+    with pytest.raises(ValueError, match="num_samples=0: expected"):
         evaluate.main(evaluate.Config(run=str(tmp_path / "run"), num_samples=0))
 
 

@@ -20,7 +20,8 @@ from safetensors.numpy import load
 from experiments import export, gan
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import save_config
-from jaxgan.run import open_run
+from jaxgan.pixels import to_uint8
+from jaxgan.run import Run, open_run
 
 ROOT = Path(__file__).parent.parent
 
@@ -138,6 +139,62 @@ def test_the_example_of_the_readme_runs_as_written(run, tmp_path):
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"(16, 32, 32, 3) True 6 {sorted(export.weights(run))[-1]}\n"
+
+
+SMALL = {
+    "class_conditional": {"num_classes": 3},
+    "cyclegan": {"width": 4, "d_width": 4, "blocks": 1},
+    "gaussians_2d": {"num_seeds": 2},
+    "relativistic": {"widths": (16, 16, 16, 16)},
+    "sngan": {"g_width": 8, "d_width": 8},
+    "text_to_image": {"max_words": 6},
+}
+
+
+@pytest.mark.parametrize("name", export.EXPERIMENTS)
+def test_every_experiment_is_exported_for_both_uses(name):
+    """As a program for any number of rows, of texts up to the longest, and as the weights that it draws with."""
+    experiment = export.EXPERIMENTS[name]
+    config = experiment.Config(
+        **{"batch_size": 4, **({"width": 8} if name not in SMALL else {}), **SMALL.get(name, {})}
+    )
+    image = np.zeros((4, 2) if name == "gaussians_2d" else (4, 32, 32, getattr(config, "channels", 3)), np.float32)
+    batch = {"a": image, "b": image} if name == "cyclegan" else {"image": image}
+    batch |= {"condition": np.zeros(4, np.int32)} if name == "class_conditional" else {}
+    batch |= {"text": np.ones((4, 6), np.int32)} if name == "text_to_image" else {}
+    if name == "gaussians_2d":
+        batch = {"image": image.repeat(config.num_seeds, axis=0)}
+    network = experiment.build(config)
+    shapes = jax.eval_shape(lambda batch: batch, batch)
+    state = jax.jit(network.init)(jax.random.key(0), batch)
+    run = Run(Path("run"), experiment, config, network, shapes, state, 1)
+
+    used = ("a",) if name == "cyclegan" else ()
+    program = jax_export.deserialize(export.program(run, used).serialize())
+    inputs = jax.eval_shape(network.preview, jax.random.key(0), batch)
+    random = np.random.default_rng(0)
+    drawn = {key: random.normal(size=(6, *inputs[key].shape[1:])).astype(np.float32) for key in used or inputs}
+    drawn |= {
+        key: random.integers(1, 3, size=(6, *inputs[key].shape[1:]), dtype=np.int32)
+        for key in ("condition", "text")
+        if key in drawn
+    }
+    sample = jax.jit(network.sample)
+    found, expected = program.call(drawn), sample(state, drawn)
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        np.testing.assert_allclose(found[key], value, rtol=1e-5, atol=2e-6)
+        assert abs(to_uint8(found[key]).astype(int) - to_uint8(value)).max() <= 1
+    if name == "text_to_image":
+        short = drawn | {"text": drawn["text"][:, :2]}
+        padded = drawn | {"text": np.pad(drawn["text"][:, :2], ((0, 0), (0, 4)))}
+        expected = sample(state, padded)["samples"]
+        np.testing.assert_allclose(program.call(short)["samples"], expected, rtol=1e-5, atol=2e-6)
+        with pytest.raises(ValueError, match="shapes"):
+            program.call(drawn | {"text": np.ones((6, 7), np.int32)})
+
+    arrays = flax.traverse_util.unflatten_dict(export.weights(run, used), sep="/")
+    assert {key.partition("_")[0] for key in arrays} <= {"ema", "generator", "encoder"}, arrays.keys()
 
 
 def test_what_is_missing_is_said(run, monkeypatch):

@@ -65,12 +65,43 @@ def test_metrics_after_the_restored_step_are_dropped(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
-@pytest.mark.parametrize("line", ["{", "[1]", '{"d_loss": 1}', '{"step": "x"}', "3"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[1]",
+        '{"d_loss": 1}',
+        '{"step": "x"}',
+        '{"step": "1"}',
+        '{"step": -1}',
+        '{"step": true}',
+        '{"step": 1.0}',
+        '{"step": 1e400}',
+        '{"step": 1, "step": 2}',
+        '{"step": 1, "d_loss": "high"}',
+        '{"step": 1, "d_loss": null}',
+        '{"step": 1, "d_loss": [1]}',
+        '{"step": 1, "d_loss": 1e400}',
+        '{"step": 1, "d_loss": 1' + "0" * 400 + "}",
+        '{"step": 1, "\\ud800": 1}',
+        "[" * 100_000,
+        "3",
+    ],
+)
 def test_a_broken_line_is_named(tmp_path, line):
     path = tmp_path / "metrics.jsonl"
     path.write_text(f'{{"step": 1}}\n{line}\n{{"step": 2}}\n')
     with pytest.raises(ValueError, match=r"metrics.jsonl, line 2: expected an object with a \"step\""):
         report.read_metrics(path)
+
+
+def test_metrics_that_are_no_text(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n\xff\xfe\n')
+    with pytest.raises(ValueError, match=r"metrics.jsonl is no text in UTF-8"):
+        report.read_metrics(path)
+    path.write_text('{"step": 1, "time": "now"}\n')  # as in starts.jsonl
+    assert report.read_metrics(path, values=float | str) == [{"step": 1, "time": "now"}]
 
 
 def test_progress_is_one_line_for_each_metrics_without_a_terminal():

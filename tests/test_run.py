@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 
 import jax
 import numpy as np
@@ -61,6 +63,79 @@ def test_a_record_is_data_and_names_no_code(tmp_path):
         (tmp_path / "config.json").write_text(json.dumps(record | change))
         with pytest.raises(ValueError, match=message):
             open_run(tmp_path, {"small": small})
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "expected"),
+    [
+        (("config", "num_steps"), "3", "num_steps='3': expected an integer from 1"),
+        (("config", "num_steps"), 2.0, "num_steps=2.0: expected"),
+        (("config", "batch_size"), True, "batch_size=True: expected"),
+        (("config", "batch_size"), 0, "batch_size=0: expected"),
+        (("config", "seed"), -1, "seed=-1: expected"),
+        (("config", "seed"), [1], r"seed=\[1\]: expected"),
+        (("config", "learning_rate"), "1e-2", "learning_rate='1e-2': expected a number"),
+        (("config", "learning_rate"), None, "learning_rate=None: expected"),
+        (("config", "resume"), "maybe", "resume='maybe': expected 'auto', 'must' or 'never'"),
+        (("config", "dtype"), 32, "dtype=32: expected"),
+        (("config", "workdir"), 3, "workdir=3: expected a path or nothing"),
+        (("config", "workdir"), "", "workdir='': expected a path"),
+        (("config", "debug_nans"), 1, "debug_nans=1: expected true or false"),
+        (("config", "best"), {}, r"best=\{\}: expected text or nothing"),
+        (("config", "best"), "\ud800", "best="),
+        (("config",), [], r"config=\[\]: expected an object"),
+        (("batch",), 3, "batch=3: expected an object"),
+        (("batch", "image"), 3, "batch="),
+        (("batch", "image"), {}, "shape of image=None: expected a list"),
+        (("batch", "image", "shape"), [8, -2], r"shape of image=\[8, -2\]: expected"),
+        (("batch", "image", "shape"), "82", "shape of image='82': expected"),
+        (("batch", "image", "dtype"), "object", "dtype of image='object': expected"),
+        (("batch",), {}, "does not fit its networks"),
+        (("size",), "40", "size='40': expected an integer"),
+        (("versions",), [], r"versions=\[\]: expected an object"),
+        (("git_revision",), 3, "git_revision=3: expected text or nothing"),
+        (("experiment",), ["small"], r"experiment=\['small'\]: expected text"),
+    ],
+)
+def test_a_record_with_a_value_of_another_type_names_file_and_field(trained, tmp_path, place, value, expected):
+    shutil.copytree(trained, tmp_path / "run")
+    file = tmp_path / "run/config.json"
+    record = json.loads(file.read_text())
+    inner = record
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = value
+    file.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=expected) as refused:
+        open_run(tmp_path / "run", {"small": small})
+    assert str(file) in str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    small.run(small.config(folder, num_steps=1))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe{\0}\0", b"[" * 10**5, b'{"size": 1, "size": 2}', b"9" * 5000, bytes(9), b""]
+)
+def test_what_is_no_record_is_one_sentence(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"config.json cannot be read: .+"):
+        open_run(tmp_path, {"small": small})
+
+
+def test_a_pipe_or_a_giant_in_place_of_a_record(tmp_path):
+    os.mkfifo(tmp_path / "config.json")  # which nobody writes to
+    with pytest.raises(ValueError, match=r"config.json is no regular file"):
+        open_run(tmp_path, {"small": small})
+    (tmp_path / "config.json").unlink()
+    with (tmp_path / "config.json").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(ValueError, match="has more than 1,048,576 bytes"):
+        open_run(tmp_path, {"small": small})
 
 
 def test_no_run_no_checkpoint(tmp_path):

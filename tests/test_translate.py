@@ -140,13 +140,10 @@ def test_what_cannot_be_translated(run, tmp_path, monkeypatch):
         translated(run, tmp_path, "in/out")
     with pytest.raises(ValueError, match="lies in input"):
         translated(run, tmp_path, "in")
-    with pytest.raises(ValueError, match="batch_size=0 must be at least 1"):
+    with pytest.raises(ValueError, match="batch_size=0: expected an integer from 1 to 1024"):
         translated(run, tmp_path, batch_size=0)
-    with pytest.raises(ValueError, match="size=0 must be at least 1"):
+    with pytest.raises(ValueError, match="size=0: expected an integer from 1 to 4096, 'native' or nothing"):
         translated(run, tmp_path, size=0)
-    (tmp_path / "in/y.png").write_bytes(b"junk")
-    with pytest.raises(ValueError, match=r"in/y\.png: not an image"):
-        translated(run, tmp_path)
     assert not (tmp_path / "in/out").exists()
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds 0 images"):
@@ -156,24 +153,74 @@ def test_what_cannot_be_translated(run, tmp_path, monkeypatch):
         translated(run, tmp_path)
 
 
-def test_a_link_does_not_lead_out_of_the_output(run, tmp_path):
+def test_what_cannot_be_translated_is_named_and_the_rest_is_done(run, tmp_path, monkeypatch):
+    """Some 200 bytes a pixel: 1 x 100,000 at the size of the run, 16 x 1,600,000, took tens of gigabytes."""
+    monkeypatch.setattr(translate, "MOST_PIXELS", 2000)
+    for name, size in {"a": (16, 16), "long": (1, 17), "longest": (1, 2000), "z": (16, 16)}.items():
+        save(tmp_path / f"in/{name}.png", size)
+    (tmp_path / "in/junk.png").write_bytes(b"junk")
+    with pytest.raises(ValueError, match="3 of 5 pictures were not translated") as refused:
+        translated(run, tmp_path)
+    told = str(refused.value)
+    assert "in/junk.png: not an image" in told
+    assert "in/long.png: 1 x 17 pixels, but one side may be at most 16 times the other" in told
+    assert told.count("in/junk.png") == told.count("in/long.png") == told.count("in/longest.png") == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "z.png"]
+    with pytest.raises(ValueError, match=r"a.png: 16 x 16 pixels, 8 times would be translated together, at most 2,000"):
+        translated(run, tmp_path, "out", batch_size=8)
+    assert set(tmp_path.joinpath("out").iterdir())  # what there was is still there
+
+
+def test_pictures_of_many_sizes_do_not_wait_for_others_in_memory(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(translate, "MOST_PIXELS", 1500)
+    for side in range(16, 22):
+        save(tmp_path / f"in/{side}.png", (side, side))
+    assert len(translated(run, tmp_path, size="native", batch_size=2)) == 6
+
+
+def test_only_its_own_pictures_are_replaced(run, tmp_path):
     save(tmp_path / "in/x.png", (16, 16))
-    save(tmp_path / "in/sub/deep/y.png", (16, 16))
-    for folder in ("elsewhere", "out", "out/inside"):
+    save(tmp_path / "in/sub/y.png", (16, 16))
+    first = {name: path.read_bytes() for name, path in translated(run, tmp_path).items()}
+    (tmp_path / "out/.DS_Store").touch()
+    assert {name: path.read_bytes() for name, path in translated(run, tmp_path).items()} == first
+    save(tmp_path / "mine/todo/x.png", (16, 16))
+    save(tmp_path / "mine/x.png", (16, 16))
+    before = (tmp_path / "mine/x.png").read_bytes()
+    with pytest.raises(ValueError, match=r"in/.*png lies in output"):
+        translate.main(Config(run=str(run), input=str(tmp_path / "in"), output=str(tmp_path)))
+    with pytest.raises(ValueError, match=r"todo/x\.png lies in output"):
+        translate.main(Config(run=str(run), input=str(tmp_path / "mine/todo"), output=str(tmp_path / "mine")))
+    shutil.rmtree(tmp_path / "mine/todo")
+    with pytest.raises(ValueError, match=r"mine holds x.png, which is not of this command"):
+        translated(run, tmp_path, "mine")  # a picture of the user's
+    assert (tmp_path / "mine/x.png").read_bytes() == before
+    (tmp_path / "in/x.png").unlink()
+    with pytest.raises(ValueError, match=r"out holds x\.png"):  # it would stay among the others
+        translated(run, tmp_path)
+
+
+def test_links(run, tmp_path):
+    save(tmp_path / "in/x.png", (16, 16))
+    save(tmp_path / "in/sub/y.png", (16, 16))
+    for folder in ("elsewhere", "out"):
         (tmp_path / folder).mkdir()
     (tmp_path / "out/sub").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match=r"out/sub/deep leads out of output .*/out, to .*/elsewhere/deep"):
+    with pytest.raises(ValueError, match="out holds sub"):
         translated(run, tmp_path)
     assert not list((tmp_path / "elsewhere").iterdir())
-    assert not (tmp_path / "out/x.png").exists()
     (tmp_path / "out/sub").unlink()
-    (tmp_path / "out/sub").symlink_to("inside")
     (tmp_path / "elsewhere/z.png").write_text("mine")
-    (tmp_path / "out/x.png").symlink_to(tmp_path / "elsewhere/z.png")  # replaced, not followed
-    assert set(translated(run, tmp_path)) >= {"x.png", "inside/deep/y.png"}
+    (tmp_path / "out/x.png").symlink_to(tmp_path / "elsewhere/z.png")
+    with pytest.raises(ValueError, match=r"out holds x\.png"):
+        translated(run, tmp_path)
     assert (tmp_path / "elsewhere/z.png").read_text() == "mine"
+    (tmp_path / "out/x.png").unlink()
     (tmp_path / "link").symlink_to("out")  # the user's own
-    translated(run, tmp_path, "link")
+    assert set(translated(run, tmp_path, "link")) == {"x.png", "sub/y.png"}
+    (tmp_path / "in/back").symlink_to("../out")
+    with pytest.raises(ValueError, match=r"in/back/sub/y.png lies in output .*/out"):
+        translated(run, tmp_path)
 
 
 def test_the_command_line(capsys):

@@ -9,11 +9,13 @@ slope that was reached.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
 from jaxgan import cli, figures
 from jaxgan.estimates import estimate_wasserstein
+from jaxgan.flags import Flags, PathName, Range, Seed, Weight
 from jaxgan.transport import wasserstein_assignment
 
 EVERY = 20  # steps that one point of a curve is the mean of
@@ -28,14 +30,14 @@ CRITICS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    num_points: int = 512  # of each cloud
-    num_steps: int = 1000  # updates of each critic
-    num_seeds: int = 5  # critics, whose mean and standard deviation are shown
-    penalty_weight: float = 10.0  # lambda
-    clip_limit: float = 0.01  # largest weight under clipping
-    seed: int = 0  # of the first critic, and of the points
-    output: str | None = None  # folder, by default runs/divergence/critics
+class Config(Flags):
+    num_points: Annotated[int, Range(2, 4096)] = 512  # of each cloud
+    num_steps: Annotated[int, Range(1, 10**6)] = 1000  # updates of each critic
+    num_seeds: Annotated[int, Range(1, 1000)] = 5  # critics, whose mean and standard deviation are shown
+    penalty_weight: Weight = 10.0  # lambda
+    clip_limit: Annotated[float, Range(1e-6, 1e3)] = 0.01  # largest weight under clipping
+    seed: Seed = 0  # of the first critic, and of the points
+    output: PathName | None = None  # folder, by default runs/divergence/critics
 
 
 def clouds(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -47,6 +49,7 @@ def clouds(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def main(config: Config) -> list[dict[str, str | float]]:
+    folder = figures.place(config.output, "critics")
     real, fake = clouds(config.num_points, config.seed)
     exact = wasserstein_assignment(real, fake)
     options = {
@@ -69,7 +72,6 @@ def main(config: Config) -> list[dict[str, str | float]]:
             rows.append(row(name, "minibatches", step, exact, recent) | {"slope": ""})
         rows.append(row(name, "all", config.num_steps, exact, value) | {"slope": float(slope.mean())})
     trained = [row for row in rows if row["points"] == "all"]
-    folder = config.output or "runs/divergence/critics"
     figures.save(folder, "critics", draw(rows, (real, fake), exact), rows, shown=trained)
     return rows
 

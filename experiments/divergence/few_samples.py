@@ -11,6 +11,7 @@ value as n grows.
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from jax.scipy.stats import norm
@@ -18,6 +19,7 @@ from jax.scipy.stats import norm
 from jaxgan import cli, figures
 from jaxgan.divergences import integrated_divergence
 from jaxgan.estimates import estimate_divergence
+from jaxgan.flags import Channels, Flags, PathName, Range, Seed
 
 GAPS = (0.0, 2.0)  # between the means, in standard deviations
 COUNTS = (8, 32, 128, 512, 2048, 8192, 32768)
@@ -25,13 +27,13 @@ LOG_4 = math.log(4.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    dimension: int = 5  # of the Gaussians, which differ in the first coordinate alone
-    num_steps: int = 3000  # updates of each discriminator
-    num_seeds: int = 3  # discriminators, whose mean and standard deviation are shown
-    width: int = 64  # of the discriminator's two hidden layers
-    seed: int = 0  # of the first discriminator, and of the samples
-    output: str | None = None  # folder, by default runs/divergence/few_samples
+class Config(Flags):
+    dimension: Annotated[int, Range(1, 1000)] = 5  # of the Gaussians, which differ in the first coordinate alone
+    num_steps: Annotated[int, Range(1, 10**6)] = 3000  # updates of each discriminator
+    num_seeds: Annotated[int, Range(1, 1000)] = 3  # discriminators, whose mean and standard deviation are shown
+    width: Channels = 64  # of the discriminator's two hidden layers
+    seed: Seed = 0  # of the first discriminator, and of the samples
+    output: PathName | None = None  # folder, by default runs/divergence/few_samples
 
 
 def jensen_shannon(gap: float) -> float:
@@ -58,6 +60,7 @@ def estimate(samples: np.ndarray, evaluated: np.ndarray, gap: float, config: Con
 
 
 def main(config: Config) -> list[dict[str, float]]:
+    folder = figures.place(config.output, "few_samples")
     random = np.random.default_rng(config.seed)
     most = COUNTS[-1]
     samples, fresh = random.normal(size=(2, 2, most, config.dimension)).astype(np.float32)
@@ -71,7 +74,7 @@ def main(config: Config) -> list[dict[str, float]]:
             rows.append({"gap": gap, "n": count, "js": jensen_shannon(gap)})
             for name, value in (("training", training), ("fresh", unseen)):
                 rows[-1] |= {name: float(value.mean()), f"{name}_std": float(value.std())}
-    figures.save(config.output or "runs/divergence/few_samples", "few_samples", draw(rows, config.dimension), rows)
+    figures.save(folder, "few_samples", draw(rows, config.dimension), rows)
     return rows
 
 

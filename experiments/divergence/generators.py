@@ -12,6 +12,7 @@ distance pulls the same from everywhere. Steps are plain gradient descent, with 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ from jax.scipy.stats import norm
 
 from jaxgan import cli, figures
 from jaxgan.divergences import DIVERGENCES
+from jaxgan.flags import Flags, LearningRate, PathName, Range
 
 REACH = 20.0  # nothing of the laws lies beyond, and their densities are still numbers there
 CELLS = (np.arange(4000) + 0.5) / 4000 * 2.0 * REACH - REACH
@@ -29,11 +31,11 @@ WIDTH = 2.0 * REACH / len(CELLS)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    start: float = 8.0  # location of the generator, in standard deviations
-    num_steps: int = 300  # of gradient descent
-    learning_rate: float = 0.05  # the longest step, too
-    output: str | None = None  # folder, by default runs/divergence/generators
+class Config(Flags):
+    start: Annotated[float, Range(1e-3, 10.0)] = 8.0  # location of the generator; further out densities are 0
+    num_steps: Annotated[int, Range(1, 10**6)] = 300  # of gradient descent
+    learning_rate: LearningRate = 0.05  # the longest step, too
+    output: PathName | None = None  # folder, by default runs/divergence/generators
 
 
 def f_divergence(name: str) -> Callable[[Array], Array]:
@@ -78,10 +80,7 @@ def descend(value_and_gradient: Callable, config: Config) -> list[tuple[float, f
 
 
 def main(config: Config) -> list[dict[str, str | float]]:
-    if not 0.0 < config.start <= 10.0:
-        raise ValueError(
-            f"start={config.start}, but the generator starts in (0, 10], where densities are still numbers"
-        )
+    folder = figures.place(config.output, "generators")
     locations = np.linspace(0.0, config.start, 81)[1:]
     rows: list[dict[str, str | float]] = []
     with jax.enable_x64(True):
@@ -94,7 +93,7 @@ def main(config: Config) -> list[dict[str, str | float]]:
             ):
                 rows.append({"objective": name, "step": step, "location": location, "loss": loss, "gradient": gradient})
     ends = [row for row in rows if row["step"] in (0, config.num_steps)]
-    figures.save(config.output or "runs/divergence/generators", "generators", draw(rows), rows, shown=ends)
+    figures.save(folder, "generators", draw(rows), rows, shown=ends)
     return rows
 
 

@@ -8,25 +8,26 @@ that move whole points, and one of them is the best: too many to try all, so a l
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from scipy.spatial.distance import cdist
 
 from jaxgan import cli, figures
+from jaxgan.flags import Flags, PathName, Range, Seed
 from jaxgan.transport import wasserstein_discrete
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    num_points: int = 16  # of each law
-    seed: int = 0  # of the points and of the other plan
-    output: str | None = None  # folder, by default runs/divergence/plans
+class Config(Flags):
+    num_points: Annotated[int, Range(2, 170)] = 16  # of each law; the factorial of more is no float
+    seed: Seed = 0  # of the points and of the other plan
+    output: PathName | None = None  # folder, by default runs/divergence/plans
 
 
 def main(config: Config) -> list[dict[str, str | float]]:
+    folder = figures.place(config.output, "plans")
     count = config.num_points
-    if count < 2:
-        raise ValueError(f"num_points={count}, but at least 2 are needed for a choice")
     random = np.random.default_rng(config.seed)
     p = random.normal((0.0, 0.0), (0.5, 1.5), (count, 2))
     q = random.normal((2.0, 0.0), (0.5, 1.5), (count, 2))
@@ -44,7 +45,7 @@ def main(config: Config) -> list[dict[str, str | float]]:
     costs = {name: float(np.sum(plan * ways)) for name, plan in plans.items()}
     print(f"Wasserstein distance {distance:.4f}, {count}! = {math.factorial(count):.4g} plans that move whole points")
     shown = [{"plan": name, "mean_distance": cost} for name, cost in costs.items()]
-    figures.save(config.output or "runs/divergence/plans", "plans", draw(p, q, plans, costs), rows, shown=shown)
+    figures.save(folder, "plans", draw(p, q, plans, costs), rows, shown=shown)
     return rows
 
 

@@ -15,7 +15,7 @@ lambda = 100 is within 2%, but finds small distances slowly: at theta = 0.05 its
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from jax.scipy.stats import norm
@@ -24,6 +24,7 @@ from scipy.special import ndtri
 from jaxgan import cli, figures
 from jaxgan.divergences import gaussian_divergence, integrated_divergence
 from jaxgan.estimates import estimate_divergence, estimate_wasserstein
+from jaxgan.flags import Flags, PathName, Range, Seed
 
 DISTANCES = (0.05, 0.25, 0.5, 1.0, 2.0, 4.0)
 PENALTY_WEIGHTS = (1, 10, 100)
@@ -41,12 +42,12 @@ CRITICS = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    num_samples: int = 20_000  # of each Gaussian, to train on
-    num_steps: int = 1000  # updates of each critic
-    num_seeds: int = 3  # critics, whose mean and standard deviation are shown
-    seed: int = 0  # of the first critic, and of the samples
-    output: str | None = None  # folder, by default runs/divergence/segments
+class Config(Flags):
+    num_samples: Annotated[int, Range(2, 10**6)] = 20_000  # of each Gaussian, to train on
+    num_steps: Annotated[int, Range(1, 10**6)] = 1000  # updates of each critic
+    num_seeds: Annotated[int, Range(1, 1000)] = 3  # critics, whose mean and standard deviation are shown
+    seed: Seed = 0  # of the first critic, and of the samples
+    output: PathName | None = None  # folder, by default runs/divergence/segments
 
 
 def segment(position: float, count: int = 400) -> np.ndarray:
@@ -77,6 +78,7 @@ def estimates(samples: Samples, fresh: Samples, config: Config) -> dict[str, flo
 
 
 def main(config: Config) -> list[dict[str, str | float]]:
+    folder = figures.place(config.output, "segments")
     normal = np.random.default_rng(config.seed).normal(size=(2, config.num_samples, 1))
     count = 10 * config.num_samples  # quantiles stand for a sample so large that it has no error to speak of
     quantiles = ndtri((np.arange(count) + 0.5) / count)[:, None]
@@ -95,7 +97,7 @@ def main(config: Config) -> list[dict[str, str | float]]:
         rows.append({"law": "Gaussians", "theta": theta, **exact, **estimates(pair, fresh, config)})
 
     shown = [{name: value for name, value in row.items() if not name.endswith("_std")} for row in rows]
-    figures.save(config.output or "runs/divergence/segments", "segments", draw(rows), rows, shown=shown)
+    figures.save(folder, "segments", draw(rows), rows, shown=shown)
     return rows
 
 
