@@ -20,7 +20,9 @@ def cache_folder() -> Path | None:
 
 
 def note(sentence: str) -> None:
-    """Tells the user what the cache did otherwise than it should; nothing depends on its being read."""
+    """Tells the user something on the standard error, if it is not empty; nothing depends on its being read."""
+    if not sentence:
+        return
     with contextlib.suppress(OSError, ValueError):
         print(f"note: {sentence}", file=sys.stderr)
 

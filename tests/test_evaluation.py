@@ -20,12 +20,17 @@ def test_while_training_there_are_scores_only_where_they_are_asked_for():
 
 def test_samples_that_are_not_finite_end_a_run_or_have_no_scores(capsys):
     gan = types.SimpleNamespace(sample=lambda state, inputs: {"samples": inputs["x"] / state})
+    x = np.float32([[0.0], [1.0], [0.0], [0.0]])
     make = lambda config: base.Evaluation(
-        lambda sample: {"mean": to_uint8(sample({"x": np.float32([[0.0], [1.0], [0.0], [0.0]])})["samples"]).mean()}, {}
+        lambda sample: {"mean": to_uint8(sample({"x": x})["samples"]).mean()}, {"kernel_subset_size": 500}
     )
     stops, skips = (
         base.while_training(make, gan, ImageConfig(evaluate_every=5, on_nonfinite=what)) for what in ("stop", "skip")
     )
+    said = (
+        "note: the kernel distance is of subsets of 500 samples, not 1,000: its standard deviation is larger for that"
+    )
+    assert capsys.readouterr().err.splitlines() == [said] * 2
     zero = np.float32(0.0)
     with np.errstate(all="ignore"):
         with pytest.raises(

@@ -74,6 +74,11 @@ def test_diversity_against_scipy_and_of_one_thing(monkeypatch):
         (lambda: nearest_neighbours(np.zeros((2, 3)), np.zeros((4, 3)), k=5), r"data has .* at least 5 samples"),
         (lambda: nearest_neighbours(np.zeros((2, 3)), np.zeros((4, 3)), k=0), "k=0"),
         (lambda: nearest_neighbours(np.full((2, 3), np.inf), np.zeros((2, 3))), "samples holds NaN"),
+        (
+            lambda: nearest_neighbours(np.zeros((2, 3)), np.where(np.eye(8, 3), np.nan, 0.0)),
+            "data holds NaN or infinity in 3 of 8 samples",
+        ),
+        (lambda: nearest_distances(np.zeros((2, 3)), np.full((4, 3), -1e200)), "data holds values from -1e.200 to -1e"),
         (lambda: pairwise_diversity(np.zeros((1, 3))), "at least 2 samples"),
     ],
 )

@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxgan.cache import note
 from jaxgan.metrics.arrays import random_subset
+from jaxgan.metrics.kernel import subset_warning
 from jaxgan.pixels import NonFiniteSamplesError, to_uint8
 from jaxgan.sharding import in_parts
 from jaxgan.types import GAN
@@ -58,6 +59,8 @@ def while_training(make: Callable[[Any], Evaluation], gan: GAN, config: Any) -> 
     if not config.evaluate_every and config.best is None:
         return None
     evaluation = make(config)
+    if size := evaluation.protocol.get("kernel_subset_size"):
+        note(subset_warning(size))
 
     def evaluate(state: Any) -> Scores:
         try:

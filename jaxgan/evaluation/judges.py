@@ -194,9 +194,9 @@ def coverage_scorer(real: np.ndarray, count: int) -> Callable[[np.ndarray], floa
 
     Returns:
       From samples `[count, D]` to the share of real examples that have one of them nearby: the mean over random subsets
-      of the real ones, so many that about 4,000 are looked at, where there are more than samples.
+      of the real ones, so many that about 4,000 are looked at (but 8 at most), where there are more than samples.
     """
-    parts = 1 if len(real) <= count else min(16, max(1, COVERED // count))
+    parts = 1 if len(real) <= count else min(8, max(1, COVERED // count))
     rows = (random_subset(len(real), count, seed=(SUBSET_SEED, 2, part)) for part in range(parts))
     balls = [find_neighbours(real[chosen], 5) for chosen in rows]
     return lambda fake: float(np.mean([density_coverage(one, fake)["coverage"] for one in balls]))

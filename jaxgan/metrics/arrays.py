@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+MOST = 1e50
+"""Beyond this a cube of a square, as in the kernel distance, overflows; float32 ends long before."""
+
 
 def as_features(name: str, features: ArrayLike, *, at_least: int = 1) -> np.ndarray:
     """One row a sample, in float64.
@@ -20,7 +23,7 @@ def as_features(name: str, features: ArrayLike, *, at_least: int = 1) -> np.ndar
       `[N, D]` float64.
 
     Raises:
-      ValueError: too few rows, no features, NaN or infinity.
+      ValueError: too few rows, no features, NaN, infinity or values so large that scores overflow.
 
     >>> as_features("real", [0, 2]).tolist()
     [[0.0], [2.0]]
@@ -32,10 +35,22 @@ def as_features(name: str, features: ArrayLike, *, at_least: int = 1) -> np.ndar
         raise ValueError(f"{name} has shape {array.shape}, but at least {at_least} sample{plural} [N, D] are needed")
     if not array.size:
         raise ValueError(f"{name} has shape {array.shape}, but a sample needs at least one feature")
-    array = array.reshape(count, -1).astype(np.float64, copy=False)
-    if bad := count - int(np.isfinite(array).all(axis=1).sum()):
-        raise ValueError(f"{name} holds NaN or infinity in {bad} of {count} samples")
-    return array
+    check_numbers(name, array)
+    return array.reshape(count, -1).astype(np.float64, copy=False)
+
+
+def check_numbers(name: str, array: np.ndarray) -> None:
+    """Refuses values that are not finite, or so large that scores of them are not.
+
+    Raises:
+      ValueError: with the number of samples that hold any.
+    """
+    low, high = float(array.min()), float(array.max())  # NaN if one is
+    if not (low >= -MOST and high <= MOST):
+        rows = array.reshape(len(array), -1)
+        if bad := len(rows) - int(np.isfinite(rows).all(axis=1).sum()):
+            raise ValueError(f"{name} holds NaN or infinity in {bad} of {len(rows)} samples")
+        raise ValueError(f"{name} holds values from {low:.3g} to {high:.3g}, of which scores overflow: scale them")
 
 
 def as_pair(real: ArrayLike, fake: ArrayLike, *, at_least: int = 1) -> tuple[np.ndarray, np.ndarray]:

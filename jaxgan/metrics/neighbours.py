@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxgan.metrics.arrays import as_features
+from jaxgan.metrics.arrays import as_features, check_numbers
 
 BLOCK = 2**22
 """How many distances are held at once, about."""
@@ -46,6 +46,8 @@ def nearest_neighbours(samples: ArrayLike, data: ArrayLike, *, k: int = 1) -> tu
     if k < 1:
         raise ValueError(f"k={k}, but a sample has at least 1 nearest example")
     samples, data = as_features("samples", samples), np.asarray(data)
+    if data.size:
+        check_numbers("data", data)
     size = max(k, PART // as_features("data", data[:k], at_least=k).shape[1])
     rows, squares = np.zeros((len(samples), 0), int), np.zeros((len(samples), 0))
     for start in range(0, len(data), size):
