@@ -62,6 +62,10 @@ def test_a_run_and_what_is_drawn_from_it(tmp_path, data, capsys):
     with pytest.raises(ValueError, match="takes no prompt"):
         sample.main(sample.Config(prompt=("a bird",), **options))
 
+    (data / "hen").rename(data / "wren")
+    with pytest.raises(ValueError, match=r"class 8 was 'hen', is 'ibis'; .*the data set is another: file names differ"):
+        class_conditional.main(tiny(run_folder, dataset=f"folder:{data}", num_steps=4))
+
 
 @pytest.mark.parametrize("networks", ["dcgan", "resnet"])
 @pytest.mark.parametrize("conditioning", ["projection", "concatenate"])

@@ -21,7 +21,7 @@ from jaxgan.data.identity import MOST_EXAMPLES, Identity, digest, spread
 from jaxgan.data.sources import Stored, unknown_name, unknown_split
 from jaxgan.data.tfds_folder import (
     Folder,
-    class_names,
+    classes_of,
     damaged,
     find_folder,
     is_image,
@@ -81,7 +81,7 @@ def open_split(name: str, split: str, data_dir: str | os.PathLike[str] | None) -
         found = {"data set": folder.full_name, "images": digest(pixels)}
         return found if labels is None else found | {"labels": digest([labels])}
 
-    classes = class_names(folder, "label") if labelled else None
+    classes = classes_of(folder, "label") if labelled else None
     return Stored(f"{name} {split}", len(source), fetch, classes=classes, identity=identity)
 
 

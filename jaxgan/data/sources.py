@@ -201,7 +201,7 @@ def _decoded(stored: Stored, image_size: int | None, channels: int | None) -> So
         pixels = np.stack([decode_alike(image, row) for image, row in zip(encoded, rows, strict=True)])
         return {"image": pixels} if labels is None else {"image": pixels, "label": labels}
 
-    return Source(stored.size, read, *stored[3:])
+    return Source(stored.size, read, stored.classes, stored.labels, stored.unlabelled, stored.identity)
 
 
 def _is_decoded(pixels: np.ndarray, image_size: int | None, channels: int | None) -> bool:

@@ -63,7 +63,8 @@ def open_stacked(
         data = read_all(source)
         parts.append((part, source))
         if "label" not in data:
-            raise ValueError(f"data set {base} has no labels, so that images stacked of it have no modes to count")
+            why = source.unlabelled and f" ({source.unlabelled})"
+            raise ValueError(f"data set {base} has no labels{why}, so that images stacked of it have no modes to count")
         low, high = data["label"].min(), data["label"].max()
         if low < 0 or high > 9:
             raise ValueError(f"data set {base} has labels {low} to {high}, where 0 to 9 make the 1,000 modes")

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from google.protobuf import json_format
 from tensorflow_datasets.core import read_only_builder
@@ -34,6 +35,7 @@ CLASSES = {
 
 MOST_CLASSES = 100_000
 
+_INFO, _FEATURE = cast("Any", dataset_info_pb2), cast("Any", feature_pb2)  # whose names are made when they are loaded
 _MODULE = "tensorflow_datasets.core.features."
 _MOST = 16 * 2**20  # bytes of each of these files
 
@@ -58,7 +60,7 @@ class Folder(NamedTuple):
 
     def builder(self, names: Collection[str]) -> Any:
         """A TFDS builder that reads these of the features and no other."""
-        info = dataset_info_pb2.DatasetInfo()
+        info = _INFO.DatasetInfo()
         info.CopyFrom(self.info)
         info.features.python_class_name = f"{_MODULE}features_dict.FeaturesDict"
         for name in names:
@@ -101,10 +103,8 @@ def read_folder(path: Path) -> Folder:
       ValueError: they are damaged, or name a class that is not one of `CLASSES`.
     """
     with damaged(path):
-        info = json_format.Parse(
-            files.read_text(path / "dataset_info.json", most=_MOST), dataset_info_pb2.DatasetInfo()
-        )
-        features = json_format.Parse(files.read_text(path / "features.json", most=_MOST), feature_pb2.Feature())
+        info = json_format.Parse(files.read_text(path / "dataset_info.json", most=_MOST), _INFO.DatasetInfo())
+        features = json_format.Parse(files.read_text(path / "features.json", most=_MOST), _FEATURE.Feature())
         if info.version != path.name:
             raise ValueError(f"dataset_info.json is of version {info.version!r}")
         for file in path.glob("*.labels.txt"):
@@ -151,7 +151,7 @@ def is_plain(feature: Any) -> bool:
     return all(map(is_plain, inside(feature)))
 
 
-def class_names(folder: Folder, name: str) -> tuple[str, ...] | None:
+def classes_of(folder: Folder, name: str) -> tuple[str, ...] | None:
     """The names of a feature's classes: those in a file beside it, else their numbers; None where it has no classes."""
     feature = folder.features[name]
     if not feature.HasField("class_label") or not 0 < feature.class_label.num_classes <= MOST_CLASSES:
@@ -170,20 +170,14 @@ def again(path: Path) -> str:
     return f"remove {path} and prepare the data set again"
 
 
-class damaged:
-    """A context in which what goes wrong is a damaged data set, and one sentence."""
-
-    def __init__(self, path: Path):
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        # TFDS and the readers below it have a dozen ways to say so.
-        if isinstance(error, Exception):
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise ValueError(f"{self._path} cannot be read ({reason}): {again(self._path)}") from None
+@contextmanager
+def damaged(path: Path) -> Iterator[None]:
+    """What goes wrong inside is a damaged data set, and one sentence."""
+    try:
+        yield
+    except Exception as error:  # TFDS and the readers below it have a dozen ways to say so
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ValueError(f"{path} cannot be read ({reason}): {again(path)}") from None
 
 
 def shard_files(builder: Any, split: str) -> Sequence[Path]:
