@@ -27,8 +27,8 @@ class Lock:
     It is `flock` on the file `.lock` in the folder, which says who holds it. So it ends with its process, however that
     ends: a file that a kill leaves behind locks nothing. It keeps out other processes and other holders in this one.
 
-    On a network file system it holds between hosts where these pass `flock` on to the server: NFS under Linux does (as
-    a lock of the whole file), unless mounted with `nolock` or `local_lock`; Lustre if mounted with `flock`. Where there
+    On a network file system it holds between hosts where these pass `flock` on to the server: NFS under Linux does, as
+    a lock of the whole file, unless mounted with `nolock` or `local_lock`; Lustre if mounted with `flock`. Where there
     are no locks at all this is said, and nothing keeps a second run out.
 
     Args:
@@ -52,8 +52,8 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
-            if self._is_there() and self._is_ours():
-                (self._place / NAME).unlink()
+            if _same(self._file, NAME, within=self._opened):  # also where the folder was moved
+                os.unlink(NAME, dir_fd=self._opened)
         os.close(self._file)
         os.close(self._opened)
         with contextlib.suppress(OSError):  # of what holds something
@@ -143,8 +143,8 @@ def _this_process() -> str:
     return f"process {os.getpid()} on {socket.gethostname()} since {since} ({command})\n"
 
 
-def _same(number: int, path: Path, *, follow: bool = False) -> bool:
+def _same(number: int, path: str | Path, *, follow: bool = False, within: int | None = None) -> bool:
     try:
-        return os.path.samestat(os.fstat(number), os.stat(path, follow_symlinks=follow))
+        return os.path.samestat(os.fstat(number), os.stat(path, dir_fd=within, follow_symlinks=follow))
     except OSError:
         return False

@@ -75,6 +75,8 @@ def test_it_knows_whether_its_folder_is_there(tmp_path):
         (tmp_path / "run").rmdir()
         (tmp_path / "run").symlink_to("moved")
         lock.check()
+        (tmp_path / "run").unlink()
+    assert os.listdir(tmp_path / "moved") == []
 
 
 def test_a_lock_file_that_is_removed_is_made_again_unless_somebody_came_first(tmp_path):

@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 
 import jax
@@ -6,7 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgan import cli
 from jaxgan.checkpoint import Checkpoints
+from jaxgan.config import RunConfig
+from jaxgan.lock import Lock
 from jaxgan.start import refuse_foreign, set_aside, weights_from
 from jaxgan.state import GANState, TrainState
 from jaxgan.text import Vocabulary
@@ -35,6 +39,20 @@ def test_anything_else_is_somebody_s(tmp_path, name):
     path.mkdir() if name.endswith("/") else path.write_text("")
     with pytest.raises(ValueError, match=f"holds {path.name}, but no run"):
         refuse_foreign(tmp_path)
+
+
+def test_a_command_is_refused_before_it_reads_data(tmp_path, monkeypatch, capsys):
+    called = []
+    monkeypatch.setattr(sys, "argv", ["program", "--workdir", str(tmp_path)])
+    with Lock(tmp_path), pytest.raises(SystemExit) as stop:
+        cli.run(RunConfig, called.append)
+    assert (stop.value.code, called) == (2, [])
+    assert f"{tmp_path} is in use by process {os.getpid()} on" in capsys.readouterr().err
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(SystemExit):
+        cli.run(RunConfig, called.append)
+    assert called == []
+    assert "holds thesis.txt, but no run" in capsys.readouterr().err
 
 
 def test_only_what_a_run_writes_is_set_aside(tmp_path):
