@@ -25,6 +25,7 @@ Mebibytes = Annotated[int, Range(0, 2**30)]
 Processes = Annotated[int, Range(1, 2**16)]
 
 _LONGEST_NAME = 200  # bytes of a run folder's name, of 255 that file systems take: others are made from it
+_MOST = 2**24  # bytes of a config.json, which may name 100,000 classes
 _BETTER_SMALL = ("loss", "frechet", "fid", "kernel", "kid", "l1", "kl")  # last word of a score's name
 
 
@@ -229,7 +230,7 @@ def save_config(
 
 
 def load_config(folder: Path) -> dict[str, Any]:
-    """The record `save_config` wrote: `experiment`, `config`, `batch`, `size`, `versions`, `git_revision`.
+    """The record `save_config` wrote: `experiment`, `config`, `batch`, `size`, `classes`, `data`, `versions`, ...
 
     Raises:
       ValueError: there is none, or it is not what `save_config` can have written. The fields of `config` are those of
@@ -237,7 +238,7 @@ def load_config(folder: Path) -> dict[str, Any]:
     """
     file = folder / "config.json"
     try:
-        record = check("the whole", records.parse(files.read_text(file, most=2**20)), dict[str, Any])
+        record = check("the whole", records.parse(files.read_text(file, most=_MOST)), dict[str, Any])
         for name, kind in _RECORD.items():
             if name in record:
                 check(name, record[name], kind)
@@ -255,8 +256,7 @@ def load_config(folder: Path) -> dict[str, Any]:
 
 def class_names(record: Mapping[str, Any]) -> tuple[str, ...] | None:
     """The names of a run's labels 0, 1, 2, ... as `save_config` wrote them, None where it wrote none."""
-    names = record.get("classes")
-    return tuple(map(str, names)) if isinstance(names, list) and names else None
+    return tuple(record["classes"]) if record.get("classes") else None
 
 
 def differences(
@@ -278,7 +278,7 @@ def differences(
     # What a field that came later is by default, runs of before it did.
     before = {field.name: field.default for field in dataclasses.fields(config)} | before
     known = record.get("data")
-    others = _other_data(known, identity) if isinstance(known, dict) and identity is not None else None
+    others = None if known is None or identity is None else _other_data(known, identity)
     paths = ("dataset", "dataset_b") if others == [] else ()
     found = [f"{n} was {before[n]!r}, is {v!r}" for n, v in now.items() if before[n] != v and n not in paths]
     if record.get("experiment") != config.experiment:
@@ -314,8 +314,8 @@ _RECORD: Mapping[str, Any] = {
     "config": dict[str, Any],
     "batch": dict[str, dict[str, Any]],
     "size": Annotated[int, Range(1, 2**63 - 1)],
-    "classes": tuple[str, ...] | None,
-    "identity": dict[str, str] | None,
+    "classes": tuple[str, ...],
+    "data": dict[str, str],
     "versions": dict[str, str],
     "git_revision": str | None,
 }
