@@ -82,10 +82,10 @@ def pictures() -> Mapping[str, bytes]:
         "colour.tiff": (colour, {"compression": "tiff_deflate"}),
         "deep.tif": (deep, {}),
     }
-    return {name: _encoded(image, name.rpartition(".")[2], **options) for name, (image, options) in files.items()}
+    return {name: encoded(image, name.rpartition(".")[2], **options) for name, (image, options) in files.items()}
 
 
-def _encoded(image: Image.Image, ending: str, **options) -> bytes:
+def encoded(image: Image.Image, ending: str, **options) -> bytes:
     file = io.BytesIO()
     image.save(file, {"jpg": "jpeg", "tif": "tiff"}.get(ending, ending), **options)
     return file.getvalue()
@@ -180,7 +180,7 @@ def bomb(content: bytes, chance: random.Random) -> bytes:
     kind = chance.choice(("bit", "grey", "text", "profile", "gif", "tiff"))
     if kind in ("gif", "tiff"):
         image = Image.new("L", (min(side, 6000), min(side, 6000)))
-        return _encoded(image, kind, **({"compression": "tiff_deflate"} if kind == "tiff" else {}))
+        return encoded(image, kind, **({"compression": "tiff_deflate"} if kind == "tiff" else {}))
     if kind in ("text", "profile"):
         small, name = pictures()["grey.png"], b"zTXt" if kind == "text" else b"iCCP"
         return small[:33] + _chunk(name, b"x\0\0" + zlib.compress(bytes(min(side**2, most)))) + small[33:]

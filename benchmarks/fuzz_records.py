@@ -24,6 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from benchmarks import fuzz
 from jaxgan.flags import check, kinds
@@ -112,11 +113,12 @@ def _prepare(folder: Path) -> None:
 
         def _generate_examples(self):
             for number in range(6):
-                yield number, {"image": np.full((8, 8, 1), number, np.uint8), "label": number % 3}
+                encoded = fuzz.encoded(Image.new("L", (8, 8), number), "png")
+                yield number, {"image": io.BytesIO(encoded), "label": number % 3}
 
     Tiny.name = "tiny"
     options = tfds.download.DownloadConfig(try_download_gcs=False)
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         Tiny(data_dir=folder, file_format="array_record").download_and_prepare(download_config=options)
 
 
