@@ -55,7 +55,7 @@ def good() -> Mapping[str, bytes]:
 
     folder = _base()
     config = gan.Config(workdir="runs/gan", best="classifier_frechet")
-    save_config(config, folder, {"image": np.zeros((4, 32, 32, 1), np.float32)}, size=1000)
+    save_config(config, folder, {"image": jnp.zeros((4, 32, 32, 1))}, size=1000)
     with report.MetricsFile(folder / "metrics.jsonl") as metrics:
         for step in (10, 20, 30):
             metrics.write(step, {"d_loss": 1 / step, "real_score": float("nan"), "steps_per_second": 30.0})

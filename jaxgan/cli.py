@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import os
 import signal
 import sys
@@ -54,7 +55,7 @@ def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
     Wrong is also a file or a folder that cannot be read or written. Ctrl-C is one line and status 130.
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # else a name that the terminal cannot write would end the program
+        if isinstance(stream, io.TextIOWrapper):  # else a name that the terminal cannot write would end the program
             stream.reconfigure(errors="backslashreplace")
     try:
         config = parse(config_class)

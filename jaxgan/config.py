@@ -217,12 +217,18 @@ def differences(config: RunConfig, record: Mapping[str, Any], *, size: int) -> l
     now = json.loads(json.dumps(result_fields(config)))
     # What a field that came later is by default, runs of before it did.
     before = {field.name: field.default for field in dataclasses.fields(config)} | before
-    found = [f"{n} was {before[n]!r}, is {v!r}" for n, v in now.items() if before[n] != v]
+    found = [f"{n} was {before[n]!r}, is {v!r}" for n, v in now.items() if not _same(n, before[n], v)]
     if record.get("experiment") != config.experiment:
         found.insert(0, f"experiment was {record.get('experiment')!r}, is {config.experiment!r}")
     if record.get("size", size) != size:
         found.append(f"the data set had {record['size']:,} examples, has {size:,}")
     return found
+
+
+def _same(name: str, before: Any, now: Any) -> bool:
+    if name == "init_from" and isinstance(before, str) and isinstance(now, str):  # however its path is written
+        return os.path.realpath(before) == os.path.realpath(now)
+    return before == now
 
 
 _Shape = tuple[Annotated[int, Range(0, 2**31 - 1)], ...]

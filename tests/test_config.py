@@ -56,6 +56,18 @@ def test_the_record_comes_back_and_names_what_differs(tmp_path):
     assert {"num_steps", "note", "workdir"}.isdisjoint(result_fields(Config()))
 
 
+def test_how_the_path_of_a_first_run_is_written_does_not_matter(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "link").symlink_to("runs")
+    save_config(Config(init_from="runs/a"), tmp_path, BATCH, size=1000)
+    record = load_config(tmp_path)
+    for same in ("runs/a", "./runs/a/", "~/runs/a", str(tmp_path / "runs/b/../a"), "link/a"):
+        assert differences(Config(init_from=same), record, size=1000) == []
+    for other in ("runs/b", None):
+        assert "init_from was 'runs/a'" in differences(Config(init_from=other), record, size=1000)[0]
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"config": 3}', "\x00"])
 def test_a_broken_record_is_named(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
