@@ -319,19 +319,22 @@ def fuzz(
     Returns:
       What became of them, by kind.
     """
-    table = {kind: Count() for kind in kinds}
+    turns = list(kinds)
+    table = {kind: Count() for kind in turns}
     processes = multiprocessing.get_context("spawn")
     before = os.environ.get("TMPDIR")
     try:
         with tempfile.TemporaryDirectory() as scratch:
             os.environ["TMPDIR"] = scratch  # a process that is killed leaves its files behind
-            _fuzz(table, processes, (reader, make, mebibytes), count, seed, seconds)
+            _fuzz(table, turns, processes, (reader, make, mebibytes), count, seed, seconds)
     finally:
         os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
     return table
 
 
-def _fuzz(table: dict[str, Count], processes: Any, work: tuple, count: int, seed: int, seconds: float) -> None:
+def _fuzz(
+    table: dict[str, Count], turns: list[str], processes: Any, work: tuple, count: int, seed: int, seconds: float
+) -> None:
     number = 0
     while number < count:
         ours, theirs = processes.Pipe(duplex=False)
@@ -341,7 +344,7 @@ def _fuzz(table: dict[str, Count], processes: Any, work: tuple, count: int, seed
         patience = seconds + 200  # the first has to load all that reads
         died = False
         while number < count and not died:
-            kind, name, peak = list(table)[number % len(table)], "", 0
+            kind, name, peak = turns[number % len(turns)], "", 0
             try:
                 name, what, peak = ours.recv() if ours.poll(patience) else ("", "takes too long", 0)
             except EOFError:
