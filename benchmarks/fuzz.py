@@ -82,10 +82,10 @@ def pictures() -> Mapping[str, bytes]:
         "colour.tiff": (colour, {"compression": "tiff_deflate"}),
         "deep.tif": (deep, {}),
     }
-    return {name: _encoded(image, name.rpartition(".")[2], **options) for name, (image, options) in files.items()}
+    return {name: encoded(image, name.rpartition(".")[2], **options) for name, (image, options) in files.items()}
 
 
-def _encoded(image: Image.Image, ending: str, **options) -> bytes:
+def encoded(image: Image.Image, ending: str, **options) -> bytes:
     file = io.BytesIO()
     image.save(file, {"jpg": "jpeg", "tif": "tiff"}.get(ending, ending), **options)
     return file.getvalue()
@@ -180,7 +180,7 @@ def bomb(content: bytes, chance: random.Random) -> bytes:
     kind = chance.choice(("bit", "grey", "text", "profile", "gif", "tiff"))
     if kind in ("gif", "tiff"):
         image = Image.new("L", (min(side, 6000), min(side, 6000)))
-        return _encoded(image, kind, **({"compression": "tiff_deflate"} if kind == "tiff" else {}))
+        return encoded(image, kind, **({"compression": "tiff_deflate"} if kind == "tiff" else {}))
     if kind in ("text", "profile"):
         small, name = pictures()["grey.png"], b"zTXt" if kind == "text" else b"iCCP"
         return small[:33] + _chunk(name, b"x\0\0" + zlib.compress(bytes(min(side**2, most)))) + small[33:]
@@ -319,19 +319,22 @@ def fuzz(
     Returns:
       What became of them, by kind.
     """
-    table = {kind: Count() for kind in kinds}
+    turns = list(kinds)
+    table = {kind: Count() for kind in turns}
     processes = multiprocessing.get_context("spawn")
     before = os.environ.get("TMPDIR")
     try:
         with tempfile.TemporaryDirectory() as scratch:
             os.environ["TMPDIR"] = scratch  # a process that is killed leaves its files behind
-            _fuzz(table, processes, (reader, make, mebibytes), count, seed, seconds)
+            _fuzz(table, turns, processes, (reader, make, mebibytes), count, seed, seconds)
     finally:
         os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
     return table
 
 
-def _fuzz(table: dict[str, Count], processes: Any, work: tuple, count: int, seed: int, seconds: float) -> None:
+def _fuzz(
+    table: dict[str, Count], turns: list[str], processes: Any, work: tuple, count: int, seed: int, seconds: float
+) -> None:
     number = 0
     while number < count:
         ours, theirs = processes.Pipe(duplex=False)
@@ -341,7 +344,7 @@ def _fuzz(table: dict[str, Count], processes: Any, work: tuple, count: int, seed
         patience = seconds + 200  # the first has to load all that reads
         died = False
         while number < count and not died:
-            kind, name, peak = list(table)[number % len(table)], "", 0
+            kind, name, peak = turns[number % len(turns)], "", 0
             try:
                 name, what, peak = ours.recv() if ours.poll(patience) else ("", "takes too long", 0)
             except EOFError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import io
 import os
 import signal
 import sys
@@ -59,7 +60,7 @@ def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
     """
     open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # else a name that the terminal cannot write would end the program
+        if isinstance(stream, io.TextIOWrapper):  # else a name that the terminal cannot write would end the program
             stream.reconfigure(errors="backslashreplace")
     with contextlib.ExitStack() as stack:
         try:

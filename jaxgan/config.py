@@ -280,7 +280,8 @@ def differences(
     known = record.get("data")
     others = None if known is None or identity is None else _other_data(known, identity)
     paths = ("dataset", "dataset_b") if others == [] else ()
-    found = [f"{n} was {before[n]!r}, is {v!r}" for n, v in now.items() if before[n] != v and n not in paths]
+    differ = [name for name, value in now.items() if name not in paths and not _same(name, before[name], value)]
+    found = [f"{name} was {before[name]!r}, is {now[name]!r}" for name in differ]
     if record.get("experiment") != config.experiment:
         found.insert(0, f"experiment was {record.get('experiment')!r}, is {config.experiment!r}")
     if record.get("size", size) != size:
@@ -289,6 +290,12 @@ def differences(
     if others and record.get("size", size) == size:
         found.append(f"the data set is another: {', '.join(others)} differ")
     return found
+
+
+def _same(name: str, before: Any, now: Any) -> bool:
+    if name == "init_from" and isinstance(before, str) and isinstance(now, str):  # however its path is written
+        return os.path.realpath(before) == os.path.realpath(now)
+    return before == now
 
 
 def _other_data(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:

@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxgan import files
+from jaxgan import files, records
 from jaxgan.alarm import Alarm
 from jaxgan.config import class_names, load_config
+from jaxgan.flags import check
 from jaxgan.report import read_metrics
 from jaxgan.text import displayed
 
@@ -173,9 +174,9 @@ def _labels(path: Path) -> dict[str, list[str]]:
     if not path.exists():
         return {"rows": [], "columns": []}
     try:
-        labels = json.loads(files.read_text(path))
-        return {name: [str(label) for label in labels[name]] for name in ("rows", "columns")}
-    except (ValueError, KeyError, TypeError):
+        labels = check("labels", records.parse(files.read_text(path)), dict[str, tuple[str, ...]])
+        return {name: list(labels[name]) for name in ("rows", "columns")}
+    except (ValueError, KeyError):
         raise ValueError(f'{path}: expected {{"rows": [...], "columns": [...]}} with texts') from None
 
 
@@ -278,7 +279,8 @@ def _starts(folder: Path, entries: Sequence[Mapping[str, Any]]) -> str:
     path = folder / "starts.jsonl"
     if not path.exists():
         return '<p class="soft">Not recorded.</p>'
-    starts = read_metrics(path, values=float | str)
+    if not (starts := read_metrics(path, values=float | str)):
+        return '<p class="soft">Not recorded.</p>'
     ends = [start["step"] for start in starts[1:]] + [math.inf]
     rows = []
     for start, end in zip(starts, ends, strict=True):

@@ -308,6 +308,101 @@ def test_a_run_folder_that_may_not_be_written_is_refused(monkeypatch, tmp_path):
     check_writable(tmp_path / "a/run")
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("gan", ["--num-steps", "3000000000"], "num_steps=3000000000: expected an integer from 1 to 1,000,000,000"),
+        ("gan", ["--width", "0"], "width=0: expected an integer from 1 to 4096"),
+        ("gan", ["--latent-dim", "0"], "latent_dim=0: expected an integer from 1"),
+        ("gan", ["--seed", str(2**64)], f"seed={2**64}: expected an integer from 0"),
+        ("gan", ["--n-critic", "0"], "n_critic=0: expected an integer from 1 to 1000"),
+        ("wgan", ["--num-steps", "1000000000"], "updates of one network"),
+        ("gan", ["--ema-decay", "nan"], "ema_decay=nan: expected a number from 0 to 0.999999"),
+        ("gan", ["--ema-decay", "2"], "ema_decay=2.0: expected"),
+        ("gan", ["--g-learning-rate", "-1"], "g_learning_rate=-1.0: expected a number from 0 to 10"),
+        ("gan", ["--b1", "1"], "b1=1.0: expected"),
+        ("gan", ["--r1", "inf"], "r1=inf: expected"),
+        ("class_conditional", ["--num-classes", str(10**10)], "num_classes=10000000000: expected"),
+        ("relativistic", ["--widths", "8", "0"], "widths=(8, 0): expected a list, each an integer from 1 to 4096"),
+        ("sample", ["--run", "r", "--count", str(10**12)], "count=1000000000000: expected"),
+        ("sample", ["--run", ""], "run='': expected a path"),
+        ("sample", ["--run", "~no_such_user/r"], "there is no home folder for ~no_such_user"),
+        ("sample", ["--run", b"caf\xe9".decode(errors="surrogateescape")], "no text in UTF-8 is not taken"),
+        (
+            "translate",
+            ["--run", "r", "--input", "i", "--output", "o", "--size", str(10**9)],
+            "size=1000000000: expected",
+        ),
+        ("translate", ["--run", "r", "--input", "", "--output", "o"], "input='': expected a path"),
+        ("evaluate", ["--pictures", "", "--reference", "x"], "pictures='': expected a path"),
+        ("gan", ["--workdir", ""], "workdir='': expected a path"),
+        ("divergence.plans", ["--num-points", "171"], "num_points=171: expected"),
+    ],
+)
+def test_a_number_or_a_path_that_cannot_be_is_one_line(name, arguments, expected, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    status, said = ended(MODULES[name], arguments, capsys, monkeypatch)
+    assert (status, said.count("\n"), said[:7]) == (2, 1, "error: ")
+    assert expected in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_path_may_be_long_or_odd(run, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    sample = MODULES["sample"]
+    shutil.copytree(run, tmp_path / "a run")
+    command = ["--run", "~/a run", "--count", "1", "--output", "~/x [v2]\\ *.png"]
+    written = sample.main(cli.parse(sample.Config, command))
+    assert written == tmp_path / "x [v2]\\ *.png" and written.exists()
+    long = "n" * 251
+    for output in (f"~/{long}.png", f"~/{long}/x.png"):
+        sample.main(cli.parse(sample.Config, [*command[:-1], output]))
+        assert (tmp_path / output[2:]).exists()
+    status, said = ended(sample, [*command[:-1], f"~/{long * 2}.png"], capsys, monkeypatch)
+    assert (status, "File name too long" in said, said.count("\n")) == (2, True, 1)
+
+
+def test_ranges_are_in_the_help(capsys):
+    with pytest.raises(SystemExit):
+        cli.parse(gan.Config, ["--help"])
+    printed = " ".join(capsys.readouterr().out.replace("\u2502", " ").split())
+    assert "channels next to the image; doubled at each halving of its size (from 1 to 4096, default: 32)" in printed
+    assert "0 for none (from 0 to 0.999999, default: 0.998)" in printed
+
+
+@pytest.mark.parametrize("error", [AssertionError(), RuntimeError("Unable to initialize backend 'cuda'")])
+def test_devices_that_are_not_there_are_one_line(error, monkeypatch):
+    """JAX raises the one where CUDA's plugin is not installed, the other for a name it does not know."""
+    config = types.SimpleNamespace(jax_platforms="cuda", update=lambda name, value: setattr(config, name, value))
+
+    def devices():
+        if config.jax_platforms == "cuda":
+            raise error
+        return [types.SimpleNamespace(platform="cpu")] * 2
+
+    monkeypatch.setattr(cli, "jax", types.SimpleNamespace(devices=devices, config=config))
+    with pytest.raises(ValueError, match="JAX_PLATFORMS=cuda, but this JAX finds no such device, only cpu"):
+        cli._find_devices()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", ["cuda", "no_such"])
+def test_devices_that_are_not_there_end_a_command(platform, tmp_path):
+    environment = os.environ | {"JAX_PLATFORMS": platform, "JAXGAN_CACHE": str(tmp_path)}
+    command = [sys.executable, "-m", "experiments.divergence.plans", "--output", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: JAX_PLATFORMS={platform}, but this JAX finds no such device, only ")
+
+
+def test_what_a_terminal_cannot_write_does_not_end_a_program(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    monkeypatch.setattr(sys, "argv", ["program"])
+    cli.run(gaussians_2d.Config, lambda config: print("caf\udce9 \u03bb", flush=True))
+    assert written.getvalue() == b"caf\\udce9 \\u03bb\n"
+
+
 def test_ctrl_c_is_one_line(capsys, monkeypatch, tmp_path):
     def interrupted(config):
         raise KeyboardInterrupt

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fuzz
+from benchmarks import fuzz, fuzz_records
 
 
 def test_every_kind_is_read_or_refused_by_name(capsys):
@@ -69,6 +69,33 @@ def test_what_counts_as_a_crash(tmp_path, capsys):
     printed = capsys.readouterr().out
     for complaint in ("the process died", "KeyError", "names no file", "MemoryError", "takes too long"):
         assert complaint in printed
+
+
+def test_records_are_changed_in_every_way_and_read_or_refused(tmp_path, monkeypatch):
+    """Those of a run that are read at once; in this process, so that nothing is loaded anew."""
+    few = {name: fuzz_records.READERS[name] for name in ("config.json", "metrics.jsonl", "starts.jsonl", "labels.json")}
+    content = {"config.json": '{"experiment": "gan", "config": {"width": 8, "widths": [1]}, "size": 3}\n'}
+    content |= dict.fromkeys(("metrics.jsonl", "starts.jsonl"), '{"step": 1, "d_loss": 0.5}\n{"step": 2}\n')
+    content |= {"labels.json": '{"rows": ["a"], "columns": []}'}
+    for name, text in content.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(fuzz_records, "READERS", few)
+    monkeypatch.setattr(fuzz_records, "TURNS", list(few))
+    monkeypatch.setattr(fuzz_records, "good", lambda: {name: text.encode() for name, text in content.items()})
+    monkeypatch.setattr(fuzz_records, "_base", lambda: tmp_path)
+    found = []
+    for number in range(len(few) * len(fuzz_records.CHANGES) * 4):
+        name, path, changed = fuzz_records.mutated(number)
+        found.append((name, fuzz.verdict(fuzz_records.read, path, changed)))
+    assert {what for _, what in found} == {"refused", "image"}, [one for one in found if len(one[1]) > 7]
+    assert {name for name, what in found if what == "refused"} == few.keys()
+
+
+@pytest.mark.slow
+def test_a_thousand_records(capsys):
+    options = {"reader": fuzz_records.read, "make": fuzz_records.mutated, "kinds": fuzz_records.TURNS}
+    table = fuzz.fuzz(1001, seed=7, mebibytes=fuzz_records.MEBIBYTES, **options)
+    assert not sum(row.crashes for row in table.values()), capsys.readouterr().out
 
 
 @pytest.mark.slow
