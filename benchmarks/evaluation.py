@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jax
@@ -84,7 +83,7 @@ def main(config: Config) -> list[dict[str, Any]]:
     def add(row: dict[str, Any]) -> None:
         rows.append(row)
         if config.output:  # after every row, so that an end ahead of time loses only what is still to come
-            files.write(Path(config.output).expanduser(), json.dumps(report, indent=1) + "\n")
+            files.write(files.expanded(config.output), json.dumps(report, indent=1) + "\n")
 
     networks = {"classifier": (_classifier, config.images), "inception": (_inception, config.inception_images)}
     print(line(["features", "images", "images/s"]))

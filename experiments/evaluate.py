@@ -41,6 +41,8 @@ class Config(Flags):
     pictures: PathName | None = None  # folder of pictures to score instead
     reference: PathName | None = None  # folder of the pictures that they should look like
     checkpoint: str = "last"  # best, last or a step
+    dataset: str | None = None  # the run's data set, where it lies elsewhere now
+    data_dir: PathName | None = None  # where prepared data sets lie, by default where they lay when the run was trained
     # samples, captions or pictures to translate, of each kind, by default 1,000 (6 and more where neighbours are looked
     # for among them); of two folders' pictures, by default all
     num_samples: Annotated[int, Range(2, 10**6)] | None = None
@@ -66,7 +68,8 @@ def main(config: Config) -> dict[str, float]:
     against = None if config.against is None else _read_scores(Path(config.against))
     if config.pictures is not None and config.reference is not None:
         return _score_pictures(config, config.pictures, config.reference, against)
-    run = open_run(config.run or "", EXPERIMENTS, checkpoint=config.checkpoint)
+    data = {"dataset": config.dataset, "data_dir": config.data_dir}
+    run = open_run(config.run or "", EXPERIMENTS, checkpoint=config.checkpoint, data=data)
     file = Path(config.output) if config.output else Path(run.folder) / "scores.jsonl"
     inside = None if config.output else Path(run.folder)
     _check_writable(file, inside)

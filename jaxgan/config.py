@@ -148,13 +148,8 @@ def run_folder(config: RunConfig) -> Path:
 
     So the same command finds its run again, and another command gets a folder of its own. A name of more than 200 bytes
     is cut at a field, and ends in a digest of the whole. Control characters and slashes become underscores.
-
-    Raises:
-      ValueError: an empty `workdir`, which would be the current folder.
     """
     if config.workdir is not None:
-        if not config.workdir or "\0" in config.workdir:
-            raise ValueError(f"workdir={config.workdir!r} names no folder; '.' is the current one")
         return Path(config.workdir)
     preset = getattr(config, "preset", "default")
     usual = result_fields(type(config).from_preset(preset))
@@ -286,7 +281,7 @@ def differences(
         found.insert(0, f"experiment was {record.get('experiment')!r}, is {config.experiment!r}")
     if record.get("size", size) != size:
         found.append(f"the data set had {record['size']:,} examples, has {size:,}")
-    found += _other_classes(class_names(record), classes)
+    found += other_classes(class_names(record), classes)
     if others and record.get("size", size) == size:
         found.append(f"the data set is another: {', '.join(others)} differ")
     return found
@@ -302,7 +297,8 @@ def _other_data(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
     return [name for name in dict.fromkeys((*now, *before)) if before.get(name) != now.get(name)]
 
 
-def _other_classes(before: Sequence[str] | None, now: Sequence[str] | None) -> list[str]:
+def other_classes(before: Sequence[str] | None, now: Sequence[str] | None) -> list[str]:
+    """In words, which labels have other names than before; nothing where either has none."""
     if not before or not now:
         return []
     if len(before) != len(now):
@@ -315,7 +311,9 @@ def _other_classes(before: Sequence[str] | None, now: Sequence[str] | None) -> l
 
 
 _Shape = tuple[Annotated[int, Range(0, 2**31 - 1)], ...]
-_DType = Literal["float32", "bfloat16", "float16", "uint8", "int32"]
+_DType = Literal[
+    "float32", "bfloat16", "float16", "float64", "uint8", "int32", "int8", "int16", "int64", "uint16", "uint32", "bool"
+]
 _RECORD: Mapping[str, Any] = {
     "experiment": str,
     "config": dict[str, Any],

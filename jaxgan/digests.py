@@ -8,7 +8,7 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxgan import files
+from jaxgan import files, records
 
 NAME = "digests.json"
 
@@ -50,7 +50,7 @@ def read(folder: Path) -> dict[str, Any] | None:
       ValueError: it is something else.
     """
     try:
-        record = json.loads(files.read_text(folder / NAME))
+        record = records.parse(files.read_text(folder / NAME))
     except FileNotFoundError:
         return None
     if not isinstance(record, dict):

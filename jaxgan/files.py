@@ -17,6 +17,19 @@ MOST = 256 * 2**20
 """So many bytes, at most, `read` takes of a file."""
 
 
+def expanded(path: StrPath) -> Path:
+    """The path with `~` and `~NAME` as the home folders they stand for.
+
+    Raises:
+      ValueError: there is no such home folder.
+    """
+    found = os.path.expanduser(path)
+    if found.startswith("~"):
+        home = found.partition("/")[0]
+        raise ValueError(f"there is no home folder for {home}; a file of this name is written ./{found}")
+    return Path(found)
+
+
 def write(path: StrPath, content: str | bytes, *, inside: StrPath | None = None) -> None:
     """Writes a file whole or not at all; missing folders are made, and what had this name is replaced.
 

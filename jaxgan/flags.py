@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, Union
 
+from jaxgan import files
+
 _NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "text", type(None): "nothing"}
 
 
@@ -193,11 +195,11 @@ def _path(value: Any) -> str:
         raise _Mismatch("expected a path, but it is empty (. is the current folder)")
     if "\0" in value or not _is_text(value):
         raise _Mismatch("a path with bytes that are no text in UTF-8 is not taken: rename it")
-    expanded = os.path.expanduser(value)
-    if expanded.startswith("~"):
-        home = value.partition("/")[0]
-        raise _Mismatch(f"there is no home folder for {home}; a file of this name is written ./{value}")
-    return expanded
+    try:
+        files.expanded(value)
+    except ValueError as error:
+        raise _Mismatch(str(error)) from None
+    return os.path.expanduser(value)
 
 
 def _is_text(value: str) -> bool:

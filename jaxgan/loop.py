@@ -114,7 +114,7 @@ def fit(
         else:
             start, state = 0, gan.init(key, first[0])
             if config.init_from is not None:
-                state, taken = weights_from(Path(config.init_from), state, files)
+                state, taken = weights_from(Path(config.init_from), state, files, data["classes"])
                 if leads:
                     print(f"init_from   {taken}")
             state = place(state, replicated(mesh))

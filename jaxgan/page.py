@@ -99,7 +99,9 @@ def _page(folder: Path) -> str:
     script, charts = _charts(entries)
     alarms = [f'<p class="alarm">Step {step:,}: {escape(text)}</p>' for step, text in Alarm().replay(entries)]
     last = entries[-1] if entries else {}
-    facts = {"Step": f"{step:,} of {config.get('num_steps', step):,}", "Training time": _duration(_seconds(entries))}
+    last_step = config.get("num_steps", step)
+    last_step = f"{last_step:,}" if isinstance(last_step, int) else str(last_step)
+    facts = {"Step": f"{step:,} of {last_step}", "Training time": _duration(_seconds(entries))}
     rates = {"Steps per second": "steps_per_second", "Images per second": "images_per_second"}
     facts |= {title: _number(last[rate]) for title, rate in rates.items() if rate in last}
     template = string.Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))

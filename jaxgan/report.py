@@ -416,29 +416,6 @@ def save_image(path: str | os.PathLike[str], drawing: Any, *, inside: str | os.P
     files.write(path, encoded.getvalue(), inside=inside)
 
 
-def save_animation(path: str | os.PathLike[str], frames: Iterable[Any], *, seconds: float = 0.05) -> None:
-    """Writes drawings of one size (see `as_image`) as an endless animation, whole or not at all.
-
-    Args:
-      path: ends in `.gif` or `.webp`.
-      frames: at least one drawing.
-      seconds: how long each is shown.
-
-    Raises:
-      ValueError: another ending, or no frames.
-    """
-    path = Path(path)
-    if path.suffix not in (".gif", ".webp"):
-        raise ValueError(f"an animation is a .gif or a .webp file, not {path}")
-    pictures = [_picture(frame) for frame in frames]
-    if not pictures:
-        raise ValueError(f"no frames for {path}")
-    encoded = io.BytesIO()
-    options = {"save_all": True, "append_images": pictures[1:], "duration": round(1000 * seconds), "loop": 0}
-    pictures[0].save(encoded, format=path.suffix[1:], **options)
-    files.write(path, encoded.getvalue())
-
-
 def _picture(drawing: Any) -> Any:
     image = as_image(drawing)
     return _import("PIL.Image").fromarray(image[..., 0] if image.shape[-1] == 1 else image)

@@ -70,7 +70,11 @@ class Run(NamedTuple):
 
 
 def open_run(
-    folder: str | os.PathLike[str], experiments: Mapping[str, ModuleType], *, checkpoint: int | str = "last"
+    folder: str | os.PathLike[str],
+    experiments: Mapping[str, ModuleType],
+    *,
+    checkpoint: int | str = "last",
+    data: Mapping[str, str | None] | None = None,
 ) -> Run:
     """Opens a run folder and reads one of its checkpoints, whatever devices it was written on.
 
@@ -81,6 +85,8 @@ def open_run(
       experiments: the modules a run may come from, by name. `config.json` is data: it chooses among these and names
         no code of its own.
       checkpoint: 'best', 'last' or a step.
+      data: where its data lie now, in place of where they lay: of the fields `dataset`, `dataset_b` and `data_dir`, by
+        name, those that are not None.
 
     Returns:
       The `Run`.
@@ -95,7 +101,11 @@ def open_run(
     if experiment is None:
         raise ValueError(f"{folder} is a run of {record.get('experiment')!r}; known here: {', '.join(experiments)}")
     config = _config(experiment.Config, record["config"], folder)
-    check_trusted_paths(config, folder)
+    moved = {name: value for name, value in (data or {}).items() if value is not None}
+    if unknown := sorted(moved.keys() - {field.name for field in dataclasses.fields(config)}):
+        raise ValueError(f"{folder} is a run of {config.experiment}, which has no {', '.join(unknown)}")
+    check_trusted_paths(config, folder, given=moved)
+    config = dataclasses.replace(config, **moved)
     with Checkpoints(folder / "checkpoints", best=config.best, best_mode=config.best_mode) as checkpoints:
         step = checkpoints.resolve(checkpoint)
         gan, batch, abstract = _built(experiment, config, record, folder)

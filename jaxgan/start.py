@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from jaxgan import files
 from jaxgan.checkpoint import CheckpointError, Checkpoints
-from jaxgan.config import RunConfig, differences, load_config, run_folder
+from jaxgan.config import RunConfig, class_names, differences, load_config, other_classes, run_folder
 from jaxgan.lock import refuse_held
 from jaxgan.state import GANState
 
@@ -106,7 +106,10 @@ def set_aside(folder: Path) -> Path | None:
 
 
 def weights_from(
-    source: Path, state: GANState, more: Mapping[str, Callable[[Path], None]] | None = None
+    source: Path,
+    state: GANState,
+    more: Mapping[str, Callable[[Path], None]] | None = None,
+    classes: Sequence[str] | None = None,
 ) -> tuple[GANState, str]:
     """A fresh state with the parameters, batch statistics and EMA weights of another run.
 
@@ -114,9 +117,10 @@ def weights_from(
       source: the other run's folder; its newest checkpoint that is not damaged.
       state: the fresh state.
       more: files that must say the same in both runs, such as a vocabulary: by name, what writes this run's.
+      classes: names of this run's labels.
 
     Returns:
-      The state, and in words what was taken.
+      The state, and in words what was taken, and which labels meant something else.
 
     Raises:
       ValueError: there is no such run, a leaf of one has no place in the other, or a weight is not finite.
@@ -144,6 +148,8 @@ def weights_from(
                 taken += "; without its EMA weights, of which this run has none" if has_average else ""
     except CheckpointError as error:
         raise ValueError(f"init_from={str(source)!r}: {error}") from error
+    if others := other_classes(_classes(source), classes):
+        taken += f"; of its labels {', '.join(others)}"
     for path, leaf in jax.tree.leaves_with_path(found):
         if jnp.issubdtype(leaf.dtype, jnp.floating) and not jnp.isfinite(leaf).all():
             name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -157,6 +163,13 @@ def weights_from(
         ema_model_state=found["ema_model_state"],
     )
     return state, taken
+
+
+def _classes(source: Path) -> Sequence[str] | None:
+    try:
+        return class_names(load_config(source))
+    except ValueError:  # checkpoints alone are enough
+        return None
 
 
 def _refuse_other(source: Path, name: str, write: Callable[[Path], None]) -> None:

@@ -514,7 +514,7 @@ def test_a_step_under_another_number_is_damaged(tmp_path, capsys):
 
 def test_digests_of_before_they_held_the_step(tmp_path):
     """Then a state that counts its steps tells."""
-    state = small.build(small.config("")).init(jax.random.key(0), small.batches(small.config(""))(0)[0])
+    state = small.build(small.config(".")).init(jax.random.key(0), small.batches(small.config("."))(0)[0])
     moved = state.replace(generator=state.generator.replace(step=jnp.int32(3)))
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(3, moved)

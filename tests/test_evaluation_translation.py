@@ -9,7 +9,7 @@ from jaxgan.evaluation.translation import translation_evaluation
 @pytest.mark.parametrize("paired", [True, False])
 def test_translations_are_scored(paired):
     config = DomainsConfig(dataset="noise", dataset_b="noise", image_size=16, load_size=None)
-    scored = translation_evaluation(config, split_a="test", split_b="test", paired=paired, most=20)
+    scored = translation_evaluation(config, paired=paired, most=20)
     identity = lambda inputs: {
         name: images
         for domain, images in inputs.items()

@@ -106,3 +106,10 @@ def test_what_is_no_bounded_regular_text_file_is_named(tmp_path):
         files.read(tmp_path / "bytes", most=0)
     with pytest.raises(FileNotFoundError):
         files.read(tmp_path / "absent")
+
+
+def test_a_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert [str(files.expanded(path)) for path in ("~", "~/x", "a~/~b")] == ["/home/me", "/home/me/x", "a~/~b"]
+    with pytest.raises(ValueError, match="no home folder for ~nobody.at.all"):
+        files.expanded("~nobody.at.all/x")

@@ -215,7 +215,6 @@ def test_a_grid_of_anything_else_is_refused(shapes):
 
 @pytest.mark.parametrize("channels", [None, 1, 3, 4])
 def test_pictures_are_written_exactly(tmp_path, channels):
-    from PIL import Image
 
     shape = (5, 7) if channels is None else (5, 7, channels)
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
@@ -313,21 +312,3 @@ def test_only_the_first_process_reports(tmp_path, monkeypatch, capsys):
         run.note("saved")
     assert not (tmp_path / "run").exists()
     assert capsys.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("ending", ["gif", "webp"])
-def test_an_animation_has_its_frames(ending, tmp_path):
-    frames = [np.full((6, 8), grey, np.uint8) for grey in (0, 100, 255)]
-    report.save_animation(tmp_path / f"new/walk.{ending}", frames, seconds=0.1)
-    with Image.open(tmp_path / f"new/walk.{ending}") as animation:
-        assert (animation.n_frames, animation.size, animation.info["loop"]) == (3, (8, 6), 0)
-        animation.seek(1)
-        np.testing.assert_allclose(np.asarray(animation.convert("L")), 100, atol=2)
-        assert animation.info["duration"] == 100
-
-
-def test_what_is_no_animation(tmp_path):
-    with pytest.raises(ValueError, match=r"\.gif or a \.webp"):
-        report.save_animation(tmp_path / "walk.png", [np.zeros((4, 4), np.uint8)])
-    with pytest.raises(ValueError, match="no frames"):
-        report.save_animation(tmp_path / "walk.gif", [])

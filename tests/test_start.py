@@ -9,7 +9,7 @@ import pytest
 
 from jaxgan import cli
 from jaxgan.checkpoint import Checkpoints
-from jaxgan.config import RunConfig
+from jaxgan.config import RunConfig, save_config
 from jaxgan.lock import Lock
 from jaxgan.start import refuse_foreign, set_aside, weights_from
 from jaxgan.state import GANState, TrainState
@@ -152,3 +152,13 @@ def test_numbers_of_words_must_mean_the_same_words(tmp_path):
             weights_from(tmp_path, state_of(), words)
     (tmp_path / "words.json").write_text(json.dumps({"words": ["red", "circle"]}))
     weights_from(tmp_path, state_of(), words)
+
+
+def test_labels_that_meant_something_else_are_said(tmp_path):
+    saved(tmp_path, state_of())
+    batch = {"image": np.zeros((1, 2))}
+    save_config(RunConfig(), tmp_path, batch, size=3, classes=("cat", "dog"))
+    _, taken = weights_from(tmp_path, state_of(), classes=("cat", "cow"))
+    assert taken.endswith("; of its labels class 1 was 'dog', is 'cow'")
+    for same in (("cat", "dog"), None):
+        assert "; of its labels" not in weights_from(tmp_path, state_of(), classes=same)[1]

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from experiments import gan
+from jaxgan.checkpoint import CheckpointError
 from jaxgan.data.trust import check_trusted_paths
 from jaxgan.run import open_run
 
@@ -68,3 +69,8 @@ def test_a_received_run_is_not_opened_where_it_brings_its_data(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match="takes its data from within itself"):
         open_run(tmp_path, {"gan": gan})
+    # The user's own word for where the data are goes before the run's; then there is no checkpoint.
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        open_run(tmp_path, {"gan": gan}, data={"data_dir": str(tmp_path / "tfds"), "dataset": None})
+    with pytest.raises(ValueError, match="a run of gan, which has no dataset_b"):
+        open_run(tmp_path, {"gan": gan}, data={"dataset_b": "noise"})

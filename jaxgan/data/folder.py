@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from jaxgan.data.identity import composed
+from jaxgan.files import expanded
 
 try:
     from PIL import Image, ImageOps, UnidentifiedImageError
@@ -53,13 +53,13 @@ def image_files(folder: str | os.PathLike[str]) -> list[str]:
     """
     files = files_in(folder, SUFFIXES)
     if not files:
-        raise ValueError(f"{Path(folder).expanduser()} holds 0 images: no file ends in {', '.join(SUFFIXES)}")
+        raise ValueError(f"{expanded(folder)} holds 0 images: no file ends in {', '.join(SUFFIXES)}")
     return files
 
 
 def files_in(folder: str | os.PathLike[str], suffixes: tuple[str, ...]) -> list[str]:
     """The files in a folder and its sub-folders that end in one of these, as `image_files` finds them."""
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder} is {'a file' if folder.exists() else 'not there'}, where a folder was expected")
     return sorted(sorted(_walk(str(folder), suffixes)), key=composed)

@@ -29,6 +29,7 @@ from jaxgan.data.tfds_folder import (
     read_folder,
     shard_files,
 )
+from jaxgan.files import expanded
 
 # array_record is the format that can be written, and read at random, without TensorFlow.
 _FORMAT = "array_record"
@@ -141,7 +142,10 @@ def _folder(name: str, data_dir: str | os.PathLike[str] | None) -> Folder:
         raise unknown_name(name)
     # TFDS finds a default config by a builder's code, which is not loaded here.
     name = re.sub(r"^(shapes|shapes_styles)(?=:|$)", r"\1/32", name)
-    place = Path(data_dir or constants.DATA_DIR).expanduser()
+    try:
+        place = expanded(data_dir or constants.DATA_DIR)
+    except ValueError as error:
+        raise ValueError(f"no place for the data set {name}: {error}. Give --data-dir") from None
     return read_folder(find_folder(name, place) or _prepare(name, place))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxgan.data.classes import why_unlabelled
 from jaxgan.data.identity import Identity, composed, digest, of_arrays, of_files
+from jaxgan.files import expanded
 from jaxgan.pixels import from_uint8, to_uint8
 
 NAMES = ("mnist_5k", "noise", "fashion_mnist", "mnist", "cifar10", "cifar100", "emoji", "shapes", "shapes_styles")
@@ -223,7 +224,7 @@ def _noise(split: str, side: int, channels: int) -> Stored:
 def _file(name: str, split: str) -> Stored:
     from jaxgan.data.arrays import read_arrays
 
-    pixels, labels, classes = read_arrays(Path(name).expanduser())
+    pixels, labels, classes = read_arrays(expanded(name))
     rows = split_rows(name, split, {"train": len(pixels)})
     if classes is not None and labels is not None and labels.max() >= len(classes):
         raise ValueError(f"{name} has the label {labels.max()} and names for {len(classes)} classes")
@@ -286,7 +287,7 @@ def folder_of(name: str) -> Path:
     path = name.removeprefix("folder:")
     if not path.strip():
         raise ValueError(f"{name!r} names no folder: give folder:PATH, folder:. for the current one")
-    return Path(path).expanduser()
+    return expanded(path)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -322,7 +323,7 @@ def unknown_split(name: str, split: str, sizes: Mapping[str, int]) -> ValueError
 
 
 def unknown_name(name: str) -> ValueError:
-    if Path(name).expanduser().is_dir():
+    if expanded(name).is_dir():
         meant = f"; did you mean folder:{name}?"
     else:
         near = difflib.get_close_matches(name, NAMES, n=1)

@@ -15,14 +15,19 @@ from jaxgan.pixels import from_uint8, to_uint8
 
 
 def translation_evaluation(
-    config: Any, *, split_a: str = "testA", split_b: str = "testB", paired: bool | None = None, most: int = 500
+    config: Any,
+    *,
+    split_a: str | None = None,
+    split_b: str | None = None,
+    paired: bool | None = None,
+    most: int = 500,
 ) -> Evaluation:
     """Scores both translations of a CycleGAN: against the truth where test pictures come in pairs.
 
     Args:
       config: of the run, a `DomainsConfig`.
-      split_a: test pictures of domain a.
-      split_b: of domain b.
+      split_a: test pictures of domain a, by default testA, or test where the domains are two data sets.
+      split_b: of domain b, by default testB, or test.
       paired: whether row i of both is one scene; by default so for `shapes_styles` and `emoji`.
       most: how many pictures are translated: a random subset of more, always the same; of pairs the same rows.
 
@@ -39,8 +44,9 @@ def translation_evaluation(
     scenes = config.dataset.split(":")[0].split("/")[0] == "shapes_styles" and config.dataset_b is None
     paired = scenes or config.dataset.startswith("emoji") if paired is None else paired
     names = {"a": config.dataset, "b": config.dataset_b or config.dataset}
-    usual = ("trainA", "trainB") if config.dataset_b is None else ("train", "train")
-    trained = {"a": config.split_a or usual[0], "b": config.split_b or usual[1]}
+    ends = ("A", "B") if config.dataset_b is None else ("", "")
+    trained = {"a": config.split_a or f"train{ends[0]}", "b": config.split_b or f"train{ends[1]}"}
+    split_a, split_b = split_a or f"test{ends[0]}", split_b or f"test{ends[1]}"
     options = {"data_dir": config.data_dir, "image_size": config.image_size}
     channels = {"a": config.channels_a, "b": config.channels_b}
 

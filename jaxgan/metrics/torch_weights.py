@@ -12,10 +12,11 @@ import os
 import pickle
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+
+from jaxgan.files import expanded
 
 _TYPES = {
     "DoubleStorage": np.dtype("<f8"),
@@ -44,7 +45,7 @@ def read_torch_weights(file: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Raises:
       ValueError: no such file, no such checkpoint, a damaged one, or one that asks for more than tensors.
     """
-    file = Path(file).expanduser()
+    file = expanded(file)
     try:
         with file.open("rb") as stream:
             state = _read_zip(stream) if zipfile.is_zipfile(stream) else _read_legacy(stream)
