@@ -111,5 +111,5 @@ def test_what_is_no_bounded_regular_text_file_is_named(tmp_path):
 def test_a_home_folder(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert [str(files.expanded(path)) for path in ("~", "~/x", "a~/~b")] == ["/home/me", "/home/me/x", "a~/~b"]
-    with pytest.raises(ValueError, match="no home folder for ~nobody.at.all"):
+    with pytest.raises(ValueError, match=r"no home folder for ~nobody\.at\.all"):
         files.expanded("~nobody.at.all/x")
