@@ -162,7 +162,7 @@ def _open(folder: Folder, name: str, split: str, wanted: tuple[str, ...]) -> tup
     except (AttributeError, KeyError, ValueError):
         raise unknown_split(name, split, {key: info.num_examples for key, info in splits.items()}) from None
     if size < 1:
-        raise ValueError(f"split {split!r} of {name} is empty")
+        raise ValueError(f"split {split!r} of {name} is empty, by dataset_info.json in {folder.path}")
 
     if (written := builder.info.file_format.value) not in READABLE:
         raise ValueError(
@@ -221,6 +221,12 @@ def _prepared(builder_class: Callable[..., Any], data_dir: Path) -> Path:
 
 
 def _not_prepared(name: str, data_dir: Path) -> ValueError:
+    place = data_dir / name.partition(":")[0]
+    halves = [one for one in (place.iterdir() if place.is_dir() else ()) if (one / "dataset_info.json").exists()]
+    if halves:  # a whole one would have been found
+        return ValueError(
+            f"{halves[0]} holds no features.json, so it is no whole data set: remove it and prepare it again"
+        )
     try:
         tfds.builder_cls(re.split("[/:]", name)[0])
     except tfds.core.DatasetNotFoundError:
