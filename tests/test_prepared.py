@@ -273,5 +273,5 @@ def test_the_folder_of_a_name(tmp_path):
 def test_half_a_data_set_is_named(tmp_path):
     prepare(tmp_path, "mine", GREY, {"train": numbered(3)})
     (tmp_path / "mine/1.0.0/features.json").unlink()
-    with pytest.raises(ValueError, match=r"mine/1\.0\.0 holds no features\.json, so it is no whole data set: remove it"):
+    with pytest.raises(ValueError, match=r"mine/1\.0\.0 holds no features\.json, so it is no whole"):
         images("mine", data_dir=tmp_path)
