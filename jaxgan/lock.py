@@ -51,13 +51,14 @@ class Lock:
         return self
 
     def __exit__(self, *_: object) -> None:
+        made = self._made if self._is_there() else []  # somebody else's folder may have its name now
         with contextlib.suppress(OSError):
             if _same(self._file, NAME, within=self._opened):  # also where the folder was moved
                 os.unlink(NAME, dir_fd=self._opened)
         os.close(self._file)
         os.close(self._opened)
         with contextlib.suppress(OSError):  # of what holds something
-            for folder in self._made:
+            for folder in made:
                 folder.rmdir()
 
     def check(self) -> None:

@@ -255,7 +255,7 @@ def test_the_rates_of_the_papers():
     for step, share in ((0, 1.0), (400_000, 1.0), (425_000, 0.5), (440_000, 0.2)):
         assert float(class_conditional.rate(config, 2e-4)(step)) == pytest.approx(2e-4 * share)
         assert float(class_conditional.rate(config, 2e-4, 5)(5 * step + 4)) == pytest.approx(2e-4 * share)
-    with pytest.raises(ValueError, match=r"constant=1\.5 is a share of the run"):
+    with pytest.raises(ValueError, match=r"constant=1\.5: expected a number from 0 to 1"):
         class_conditional.build(dataclasses.replace(config, constant=1.5))
     config = text_to_image.Config.from_preset("paper")
     for epoch, halvings in ((0, 0), (99, 0), (100, 1), (250, 2), (599, 5)):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import flax.traverse_util
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors
@@ -166,13 +167,20 @@ def test_every_experiment_is_exported_for_both_uses(name):
         batch = {"image": image.repeat(config.num_seeds, axis=0)}
     network = experiment.build(config)
     shapes = jax.eval_shape(lambda batch: batch, batch)
-    state = jax.jit(network.init)(jax.random.key(0), batch)
+    random = np.random.default_rng(0)  # where to compile the start of some networks takes half a minute
+    state = jax.tree.map(
+        lambda leaf: (
+            jnp.asarray(random.uniform(0.01, 0.1, leaf.shape), leaf.dtype)
+            if jnp.issubdtype(leaf.dtype, jnp.floating)
+            else jnp.zeros(leaf.shape, leaf.dtype)
+        ),
+        jax.eval_shape(network.init, jax.random.key(0), batch).replace(key=None),
+    )
     run = Run(Path("run"), experiment, config, network, shapes, state, 1)
 
     used = ("a",) if name == "cyclegan" else ()
     program = jax_export.deserialize(export.program(run, used).serialize())
     inputs = jax.eval_shape(network.preview, jax.random.key(0), batch)
-    random = np.random.default_rng(0)
     drawn = {key: random.normal(size=(6, *inputs[key].shape[1:])).astype(np.float32) for key in used or inputs}
     drawn |= {
         key: random.integers(1, 3, size=(6, *inputs[key].shape[1:]), dtype=np.int32)
