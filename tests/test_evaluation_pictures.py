@@ -141,8 +141,8 @@ def test_from_the_command(tmp_path, others, reference, capsys):
         ({"features": "classifier"}, "two folders have no classifier: give --features inception or pixels"),
         ({"num_samples": 1}, "num_samples=1: expected an integer from 2 to 1,000,000"),
         ({"num_samples": 10**9}, "num_samples=1000000000: expected an integer from 2 to 1,000,000"),
-        ({"image_size": 10**9}, "image_size=1000000000 must be at least 1 and at most 4,096"),
-        ({"seed": 2**64}, "seed=18446744073709551616 must be at least 0 and at most 4,294,967,295"),
+        ({"image_size": 10**9}, "image_size=1000000000: expected an integer from 1 to 4096"),
+        ({"seed": 2**64}, "seed=18446744073709551616: expected an integer from 0 to "),
         ({"output": str(file / "x")}, r"scores cannot be added to .*x \(File exists\): give --output FILE"),
         ({"output": str(tmp_path)}, r"scores cannot be added to .* \(Is a directory\): give --output FILE"),
     ):
