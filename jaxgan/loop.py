@@ -22,7 +22,7 @@ from jaxgan import page, report
 from jaxgan.alarm import Alarm
 from jaxgan.allocation import give_back
 from jaxgan.check import dry_run, introduce
-from jaxgan.checkpoint import Checkpoints, DamagedCheckpointError
+from jaxgan.checkpoint import UNSCHEDULED, Checkpoints, DamagedCheckpointError
 from jaxgan.config import RunConfig, check_writable, known_data, run_folder, save_config
 from jaxgan.distributed import agree, led, own_copy
 from jaxgan.interruption import Interruption
@@ -112,8 +112,10 @@ def fit(
             try:
                 state = checkpoints.restore(None, abstract, sharding=replicated(mesh))
             except DamagedCheckpointError as error:
-                cure = "rename a step that was renamed back to the step it was written as; else give another --workdir, or"
-                raise DamagedCheckpointError(f"{error}\n{cure} remove {checkpoints.folder} to start again") from error
+                cure = f"else give another --workdir, or remove {checkpoints.folder} to start again"
+                raise DamagedCheckpointError(
+                    f"{error}\nRename a step back to what it was written as; {cure}"
+                ) from error
             start = checkpoints.latest_step() or start  # an earlier one where the newest is damaged
             saved = checkpoints.metrics(start).items()
             unfinished = {name.removeprefix(_UNFINISHED): x for name, x in saved if name.startswith(_UNFINISHED)}
@@ -220,10 +222,12 @@ def fit(
                         stops = stops or agree(signal.SIGTERM if alarms else 0)
                 if stops and evaluates and evaluate is not None and not scores:
                     unfinished["scores"] = 1.0  # by the next start: to score may take longer than a scheduler waits
+                values = scores | {_UNFINISHED + name: x for name, x in unfinished.items()}
+                values |= {} if saves else {UNSCHEDULED: 1.0}
                 if saves or stops:
                     if leads and not (folder / "config.json").exists():  # as where somebody removed it
                         record()
-                    checkpoints.save(step, state, scores | {_UNFINISHED + name: x for name, x in unfinished.items()})
+                    checkpoints.save(step, state, values)
                 if stops or ends:
                     checkpoints.wait()  # here, where a signal does not break it off
                 if samples or saves or stops:
