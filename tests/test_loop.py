@@ -392,13 +392,12 @@ def stopped_at(monkeypatch):
 
 
 def test_what_a_stop_saves_besides_pushes_out_no_checkpoint(tmp_path, stopped_at):
-    options = {"num_steps": 40, "keep": 2}
-    for step in (21, 23, 0):
+    for step, ends, kept in ((3, pytest.raises(SystemExit), [2, 3]), (0, contextlib.nullcontext(), [2, 4])):
         stopped_at(step)
-        with contextlib.nullcontext() if step == 0 else pytest.raises(SystemExit):
-            quick(small.config(tmp_path, **options | ({} if step == 0 else {"checkpoint_every": 10})))
+        with ends:
+            quick(small.config(tmp_path, num_steps=4, checkpoint_every=2, keep=2))
         with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-            assert checkpoints.steps() == ([30, 40] if step == 0 else [20, step])
+            assert checkpoints.steps() == kept
 
 
 def test_a_resumed_run_says_which_lines_are_lost_and_else_nothing(tmp_path, stopped_at, capsys):
