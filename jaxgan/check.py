@@ -15,14 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxgan import report
+from jaxgan import report, results
 from jaxgan.config import RunConfig
+from jaxgan.lock import refuse_held
 from jaxgan.state import GANState
 from jaxgan.tally import Tally
 from jaxgan.types import GAN, Batch, Batches
 
 STEPS = 20  # that a dry run takes at most
 SECONDS = 5.0  # after which it takes no more
+
+_COMMAND = "check"
 
 
 def introduce(
@@ -96,9 +99,13 @@ def dry_run(
 
     Raises:
       NonFiniteError: a metric of these steps was not finite.
+      ValueError: what has the picture's name is not of an earlier dry run.
       OSError: the picture could not be written, as the run folder could not be made.
     """
     first = batches(start)
+    drawing, path = _drawing(first[0]), folder.with_name(f"{folder.name}-check.png")
+    if drawing is not None:
+        results.check_file(path, _COMMAND, flag="--workdir")
     began = time.perf_counter()
     tally = Tally(gan, config, mesh, state, first)
     seconds = time.perf_counter() - began
@@ -126,14 +133,16 @@ def dry_run(
     whole = _duration(one * (config.num_steps - start))
     print(f"time        {1000 * one:,.1f} ms a step, {whole} in all, besides pictures, scores and checkpoints")
 
-    drawing = _drawing(first[0])
-    if drawing is None:
-        return None
-    path = folder.with_name(f"{folder.name}-check.png")
-    report.save_image(path, drawing)
-    print(f"picture     the first batch: {path}")
-    print(f"nothing else was written: without --check the same command makes {folder}")
-    return path
+    if drawing is not None:
+        results.write_image(path, drawing, _COMMAND)
+        print(f"picture     the first batch: {path}")
+    follows = f"without --check the same command {'goes on in' if start else 'makes'} {folder}"
+    try:
+        refuse_held(folder)
+    except ValueError as error:
+        follows = f"without --check the same command is refused: {error}"
+    print(f"nothing {'was' if drawing is None else 'else was'} written: {follows}")
+    return None if drawing is None else path
 
 
 def _reused_key(gan: GAN, state: GANState, batches: tuple[Batch, ...]) -> str | None:

@@ -37,6 +37,7 @@ from jax.sharding import Sharding, SingleDeviceSharding
 from jaxgan import digests, files
 
 METRICS = "metrics/metrics"  # where Orbax keeps them in a step
+UNSCHEDULED = "unfinished/unscheduled"  # of a step's metrics: it counts among those to keep only while it is the last
 _LEFTOVERS = "*.orbax-checkpoint-tmp*"
 
 
@@ -143,6 +144,7 @@ class Checkpoints:
         with self._saving(step):
             self._prepare_to_write()
             self._scores[step] = self._score(values)
+            self._unscheduled |= {step} if UNSCHEDULED in values else set()
             self._unwritten = set(arrays)
             if not self._manager.save(step, args=ocp.args.Composite(state=ocp.args.PyTreeSave(arrays)), metrics=values):
                 raise RuntimeError("Orbax skipped it")
@@ -309,7 +311,9 @@ class Checkpoints:
         handlers: Any = {"state": ocp.PyTreeCheckpointHandler()}
         with self._failing_as(f"{self.folder} cannot be read as a folder of checkpoints"):
             self._manager = ocp.CheckpointManager(self._shown, options=options, item_handlers=handlers)
-        self._scores = {step: self._score(self.metrics(step)) for step in self._manager.all_steps()}
+        found = {step: self.metrics(step) for step in self._manager.all_steps()}
+        self._scores = {step: self._score(values) for step, values in found.items()}
+        self._unscheduled = {step for step, values in found.items() if UNSCHEDULED in values}
         self._writable = False
 
     def _certify(self) -> None:
@@ -425,7 +429,8 @@ class _KeepLastAndBest:
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         del context
         steps = [info.step for info in checkpoints]
-        kept = {self._checkpoints._best_among(steps), *steps[-self._checkpoints.keep :]}
+        counted = [step for step in steps if step == steps[-1] or step not in self._checkpoints._unscheduled]
+        kept = {self._checkpoints._best_among(steps), *counted[-self._checkpoints.keep :]}
         # What lies elsewhere is not this run's to delete.
         return [step in kept or (self._checkpoints.folder / str(step)).is_symlink() for step in steps]
 

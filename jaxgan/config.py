@@ -58,7 +58,9 @@ class RunConfig(Flags):
     best: str | None = free(None)  # evaluation metric whose best checkpoint is kept too
     on_nonfinite: Literal["stop", "skip"] = free("stop")  # at a NaN or infinity: stop, or skip the update
     debug_nans: bool = free(False)  # stop at the operation that gives a NaN, with its place in the code; slow
-    check: bool = free(False)  # a dry run: a few steps, what they cost and what they read; the run folder is not made
+    # a dry run: a few steps, what they cost and what they read; the run folder is not made, and the first batch is
+    # drawn beside it as <workdir>-check.png
+    check: bool = free(False)
     on_alarm: Literal["note", "stop"] = free("note")  # at what looks like a collapse: say so, or save and stop too
     num_devices: Processes | None = free(None)  # devices to share the batch among, by default all
     # steps that a GPU or TPU takes at a time; the flags above that count steps must be multiples of it
@@ -174,8 +176,12 @@ def check_writable(folder: Path) -> None:
     Raises:
       NotADirectoryError: it, or what it should be in, is a file.
       PermissionError: it, or the folder it should be made in, may not be written in.
+      FileNotFoundError: it, or the folder it should be made in, is a link to nowhere.
     """
-    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    if not existing.exists():
+        message = f"is a link to nowhere ({os.readlink(existing)}): make that folder, or remove the link"
+        raise FileNotFoundError(errno.ENOENT, message, str(existing))
     if not existing.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     if not os.access(existing, os.W_OK | os.X_OK):

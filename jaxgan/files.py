@@ -109,7 +109,7 @@ def make_folder(folder: StrPath, *, inside: StrPath | None = None) -> None:
         for number in range(1, len(below) + 1):
             part = Path(inside, *below[:number])
             if part.is_symlink():
-                raise _refused(part)
+                raise _refused(part, "folder")
     folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -150,5 +150,29 @@ def read_text(path: StrPath, *, most: int = MOST) -> str:
         raise ValueError(f"{os.fspath(path)} is no text in UTF-8: {error}") from None
 
 
-def _refused(path: StrPath) -> OSError:
-    return OSError(errno.ELOOP, "is a link or no regular file, and is not written through: remove it", os.fspath(path))
+class LinkError(OSError):
+    """A path is a link, has a second name, or is a pipe or a device: what is written there would come out elsewhere."""
+
+    def __str__(self) -> str:
+        return f"{self.filename} {self.strerror}"
+
+
+def refuse_link(path: StrPath, *, folder: bool = False) -> None:
+    """Refuses, before anything is written, what `open_to_append` would refuse; for a folder, what `make_folder` would.
+
+    Raises:
+      LinkError: it is a link or nothing of this kind.
+      OSError: it cannot be looked at.
+    """
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    plain = stat.S_ISDIR(status.st_mode) if folder else stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+    if not plain:
+        raise _refused(path, "folder" if folder else "regular file")
+
+
+def _refused(path: StrPath, kind: str = "regular file") -> LinkError:
+    message = f"is a link or no {kind}, and nothing is written through it: replace it by what it leads to, or remove it"
+    return LinkError(errno.ELOOP, message, os.fspath(path))

@@ -55,6 +55,7 @@ class Lock:
         with contextlib.suppress(OSError):
             if _same(self._file, NAME, within=self._opened):  # also where the folder was moved
                 os.unlink(NAME, dir_fd=self._opened)
+        made = self._made if self._is_there() else []  # what stands in its place is somebody's
         os.close(self._file)
         os.close(self._opened)
         with contextlib.suppress(OSError):  # of what holds something

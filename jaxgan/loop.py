@@ -7,6 +7,7 @@ import dataclasses
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from jaxgan import page, report
 from jaxgan.alarm import Alarm
 from jaxgan.allocation import give_back
 from jaxgan.check import dry_run, introduce
-from jaxgan.checkpoint import Checkpoints
+from jaxgan.checkpoint import UNSCHEDULED, Checkpoints, DamagedCheckpointError
 from jaxgan.config import RunConfig, check_writable, known_data, run_folder, save_config
 from jaxgan.distributed import agree, led, own_copy
 from jaxgan.interruption import Interruption
@@ -29,7 +30,7 @@ from jaxgan.lock import Lock
 from jaxgan.metrics.neighbours import pairwise_diversity
 from jaxgan.output import forgiving
 from jaxgan.sharding import data_mesh, place, replicated
-from jaxgan.start import refuse_foreign, set_aside, starting_step, weights_from
+from jaxgan.start import refuse_foreign, refuse_unusable, set_aside, starting_step, weights_from
 from jaxgan.tally import NonFiniteError, Tally
 from jaxgan.types import GAN, Batch, Batches
 
@@ -106,8 +107,15 @@ def fit(
         found = led(lambda: starting_step(config, folder, checkpoints.latest_step(), data))
         start = agree(-1 if found is None else found) if leads else agree(-2)
         resumes, unfinished = start >= 0, {}
+        led(lambda: refuse_unusable(folder, resumes=resumes))
         if resumes:
-            state = checkpoints.restore(None, abstract, sharding=replicated(mesh))
+            try:
+                state = checkpoints.restore(None, abstract, sharding=replicated(mesh))
+            except DamagedCheckpointError as error:
+                cure = f"else give another --workdir, or remove {checkpoints.folder} to start again"
+                raise DamagedCheckpointError(
+                    f"{error}\nRename a step back to what it was written as; {cure}"
+                ) from error
             start = checkpoints.latest_step() or start  # an earlier one where the newest is damaged
             saved = checkpoints.metrics(start).items()
             unfinished = {name.removeprefix(_UNFINISHED): x for name, x in saved if name.startswith(_UNFINISHED)}
@@ -121,7 +129,8 @@ def fit(
         to_score = evaluate is not None and "scores" in unfinished and start <= config.num_steps
         if start >= config.num_steps and not to_score:
             if leads:
-                print(f"{folder} is at step {start} of {config.num_steps}: nothing to do")
+                more = "" if start == config.num_steps else ", which is more than was asked for"
+                print(f"{folder} is at step {start} of {config.num_steps}{more}: nothing to do")
             return own_copy(state), {}
 
         scores: dict[str, float] = {}
@@ -136,22 +145,23 @@ def fit(
         began = time.perf_counter()
         tally = Tally(gan, config, mesh, abstract, whole)
         tally.go_on(unfinished)
+        record = partial(save_config, config, folder, whole[0], **data)
+        interruption = stack.enter_context(Interruption())  # what comes from here on is heeded after the next step
         if leads:
             introduce(config, folder, **about, compiled=tally.compiled, seconds=time.perf_counter() - began)
-            run_files.make_folder(folder / "checkpoints", inside=folder)
             if not resumes and (aside := set_aside(folder)):
                 print(f"            what an earlier start wrote, which saved no checkpoint, is in {aside} now")
-            save_config(config, folder, whole[0], **data)
+            record()  # before other folders are made, so that a kill leaves none that is nobody's
+            run_files.make_folder(folder / "checkpoints", inside=folder)
             for name, write in (files or {}).items():
                 write(folder / name)
         shown = _at_least(64, batches)
         inputs = gan.preview(jax.random.fold_in(key, 1), shown)
 
-        with (
-            _stopping(folder),
-            Interruption() as interruption,
-            report.Report(folder, num_steps=config.num_steps, last_step=start) as log,
-        ):
+        # The steps since the last line are those whose sums the checkpoint carries.
+        logged = start - int(unfinished.get("count", 0) + unfinished.get("skipped", 0))
+        options = {"num_steps": config.num_steps, "last_step": start, "last_line": logged}
+        with _stopping(folder), report.Report(folder, **options) as log:
             metrics: dict[str, Any] = log.add(start, scores) if to_score else {}
             watch = _Watch(folder, start, mesh, shown)
             if to_score:  # as it would have been done before the stop
@@ -212,8 +222,12 @@ def fit(
                         stops = stops or agree(signal.SIGTERM if alarms else 0)
                 if stops and evaluates and evaluate is not None and not scores:
                     unfinished["scores"] = 1.0  # by the next start: to score may take longer than a scheduler waits
+                values = scores | {_UNFINISHED + name: x for name, x in unfinished.items()}
+                values |= {} if saves else {UNSCHEDULED: 1.0}
                 if saves or stops:
-                    checkpoints.save(step, state, scores | {_UNFINISHED + name: x for name, x in unfinished.items()})
+                    if leads and not (folder / "config.json").exists():  # as where somebody removed it
+                        record()
+                    checkpoints.save(step, state, values)
                 if stops or ends:
                     checkpoints.wait()  # here, where a signal does not break it off
                 if samples or saves or stops:

@@ -38,6 +38,7 @@ _TITLES = {
     "interpolation": "Interpolation",
     "nearest": "Nearest training images",
 }
+DRAWINGS = tuple(_TITLES)  # names of folders that runs of this library draw into
 _COLORS = ("#3d7fc9", "#d9772b", "#3a9a5b", "#c2518f", "#8a6fd1", "#a08a1f", "#2fa3a3", "#cf5a50")  # on light and dark
 _NO_CURVES = "<p class=\"soft\">The curves need bokeh: pip install -e '.[experiments]'</p>"
 

@@ -17,7 +17,7 @@ import secrets
 import sys
 import textwrap
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TextIO, cast
 
@@ -47,15 +47,19 @@ class Report:
       folder: the run folder.
       num_steps: the step at which the run ends.
       last_step: the step the run goes on from; what an earlier run wrote after it is dropped.
+      last_line: the step of the last line of metrics that is to be there.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, num_steps: int, last_step: int = 0) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], *, num_steps: int, last_step: int = 0, last_line: int = 0
+    ) -> None:
         self.folder = Path(folder)
         self._stack = contextlib.ExitStack()
         self._first = jax.process_index() == 0
         if self._first:
             self._progress = self._stack.enter_context(Progress(num_steps, last_step=last_step))
-            self._metrics = self._stack.enter_context(MetricsFile(self.folder / "metrics.jsonl", last_step=last_step))
+            options: Any = {"last_step": last_step, "last_line": last_line, "note": self.note}
+            self._metrics = self._stack.enter_context(MetricsFile(self.folder / "metrics.jsonl", **options))
             self._events: TensorBoard | None = None
             with self._leaving_out_events():
                 self._events = self._stack.enter_context(TensorBoard(self.folder / "tensorboard", last_step=last_step))
@@ -168,18 +172,49 @@ class MetricsFile:
     JSON has no NaN and no infinity: they are written as the strings "NaN", "Infinity" and "-Infinity", which
     `read_metrics` turns back into numbers.
 
+    A file that somebody removes, replaces or cuts short is opened anew at the next line, and what it lacks is said.
+
     Args:
       path: the file; it is made if need be.
       last_step: the step the run goes on from. Lines of later steps, and a line cut short by a kill, are dropped.
+      last_line: the step of the last line that is to be there.
+      note: what is told which lines are lost.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, last_step: int = 0) -> None:
-        self._path = Path(path)
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        last_step: int = 0,
+        last_line: int = 0,
+        note: Callable[[str], None] = print,
+    ) -> None:
+        self._path, self._note = Path(path), note
+        self._begin(last_step, last_line)
+
+    def _begin(self, last_step: int, last_line: int) -> None:
+        self._step = 0  # of the last line
         if self._path.exists():
-            kept = "".join(f"{line}\n" for line, entry in _read_lines(self._path) if entry["step"] <= last_step)
-            if kept != files.read_text(self._path, most=_LARGEST):
-                self._replace(kept)
+            kept = [(line, entry["step"]) for line, entry in _read_lines(self._path) if entry["step"] <= last_step]
+            text = "".join(f"{line}\n" for line, _ in kept)
+            if text != files.read_text(self._path, most=_LARGEST):
+                self._replace(text)
+            self._step = kept[-1][1] if kept else 0
+        self._open()
+        if self._step < last_line:
+            lost = f"{self._step + 1} to {last_line}"
+            self._note(f"warning: {self._path} has no lines of the steps {lost}: it was removed, replaced or cut short")
+
+    def _open(self) -> None:
         self._file = files.open_to_append(self._path, inside=self._path.parent)
+        self._size = os.fstat(self._file.fileno()).st_size
+
+    def _is_whole(self) -> bool:
+        opened = os.fstat(self._file.fileno())
+        try:
+            return os.path.samestat(opened, self._path.lstat()) and opened.st_size >= self._size
+        except OSError:
+            return False
 
     def __enter__(self) -> MetricsFile:
         return self
@@ -189,8 +224,12 @@ class MetricsFile:
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Writes scalars by name as one line."""
+        if not self._is_whole():
+            self._file.close()
+            self._begin(self._step, self._step)
         self._file.write(_line({"step": int(step), **metrics}))
         self._file.flush()
+        self._step, self._size = int(step), os.fstat(self._file.fileno()).st_size
 
     def add(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """Adds scalars to the last line where that is of this step, or else as a line; returns what it says now."""
@@ -201,7 +240,7 @@ class MetricsFile:
         entry = last[1] | dict(metrics)
         self._file.close()
         self._replace("".join(f"{line}\n" for line, _ in before) + _line(entry))
-        self._file = files.open_to_append(self._path, inside=self._path.parent)
+        self._open()
         del entry["step"]
         return entry
 
@@ -241,8 +280,9 @@ class TensorBoard:
         else:
             # Not its SummaryWriter: that writes in a thread, and where the thread meets a full disk the run hangs.
             files.make_folder(folder, inside=Path(folder).parent)
-            # A name that nobody could have put a link under.
-            self._writer = event_file_writer.EventsWriter(str(Path(folder) / f"events-{secrets.token_hex(6)}"))
+            name = f"events-{secrets.token_hex(6)}"  # that nobody could have put a link under
+            self._writer = event_file_writer.EventsWriter(str(Path(folder) / name))
+            self._file = next(Path(folder).glob(f"{name}*"))
             # The names of this module are made when it is loaded.
             self._summary, self._event = summary, cast("Any", event_pb2)
             start = self._event.SessionLog(status=self._event.SessionLog.START)
@@ -272,6 +312,8 @@ class TensorBoard:
 
     def _add(self, step: int, **content: Any) -> None:
         assert self._writer is not None
+        if not self._file.exists():
+            raise FileNotFoundError(f"{self._file} was removed")
         self._writer.write_event(self._event.Event(step=step, wall_time=time.time(), **content))
 
 

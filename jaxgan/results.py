@@ -36,8 +36,13 @@ def is_by(path: Path, command: str) -> bool:
             return content.find(mark(command).encode()) >= 0
 
 
-def check_file(path: Path, command: str) -> None:
+def check_file(path: Path, command: str, *, flag: str = "--output") -> None:
     """Refuses a file that could not be written, or would replace what this command did not write.
+
+    Args:
+      path: the file.
+      command: that would write it.
+      flag: with which a user gives another.
 
     Raises:
       ValueError: what is there is a folder, a link or no file of this command.
@@ -47,9 +52,7 @@ def check_file(path: Path, command: str) -> None:
     if path.is_dir():
         raise ValueError(f"output {path} is a folder, where a file was expected")
     if os.path.lexists(path) and not is_by(path, command):
-        raise ValueError(
-            f"output {path} is there and was not written by this command: move it, or give another --output"
-        )
+        raise ValueError(f"output {path} is there and was not written by this command: move it, or give another {flag}")
 
 
 def earlier(folder: Path, command: str, *, known: Callable[[str], bool]) -> list[Path]:

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgan import files
+from jaxgan import files, page, report
 from jaxgan.checkpoint import CheckpointError, Checkpoints
 from jaxgan.config import RunConfig, class_names, differences, load_config, other_classes, run_folder
 from jaxgan.lock import refuse_held
@@ -46,6 +46,11 @@ def refuse_foreign(folder: Path) -> None:
     """
     if not folder.is_dir() or (folder / "config.json").exists():
         return
+    if any(path.name.isdecimal() for path in (folder / "checkpoints").glob("*")):
+        raise ValueError(
+            f"{folder} holds checkpoints, but its config.json is missing: put it back and the run goes on, or give "
+            "another --workdir"
+        )
     for path in sorted(folder.iterdir()):
         is_log = path.suffix in _LOGS or path.name == "log.txt" or any(map(path.samefile, _outputs()))
         if not (path.is_file() and (path.name.startswith(".") or is_log)):
@@ -65,7 +70,9 @@ def starting_step(config: RunConfig, folder: Path, latest: int | None, data: Map
       ValueError: it would mix two runs in one folder, or is not what `config.resume` asks for.
     """
     if latest is None and config.resume == "must":
-        raise ValueError(f"nothing to resume: no checkpoint in {folder / 'checkpoints'}")
+        raise ValueError(
+            f"nothing to resume: no checkpoint in {folder / 'checkpoints'}: leave out --resume must to start there"
+        )
     refuse_foreign(folder)
     if latest is None and not (folder / "config.json").exists():
         return None
@@ -84,6 +91,36 @@ def starting_step(config: RunConfig, folder: Path, latest: int | None, data: Map
     return latest
 
 
+def refuse_unusable(folder: Path, *, resumes: bool) -> None:
+    """Refuses, before anything is compiled, what the run would stumble over when it comes to write.
+
+    Args:
+      folder: the run folder.
+      resumes: whether it goes on; else `set_aside` takes its records out of the way.
+
+    Raises:
+      ValueError: a record cannot be read; the message names the line.
+      LinkError: something that it writes to leads elsewhere.
+    """
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.name in ("tensorboard", "checkpoints", *page.DRAWINGS) or _holds_drawings(path):
+            files.refuse_link(path, folder=True)
+    kinds = {"metrics.jsonl": float, "starts.jsonl": float | str} if resumes else {}
+    for name, kind in kinds.items():
+        files.refuse_link(folder / name)
+        try:
+            if (folder / name).exists():
+                report.read_metrics(folder / name, values=kind)
+        except ValueError as error:
+            raise ValueError(f"{error}: delete that line, or move the file away, and the run goes on") from None
+
+
+def _holds_drawings(path: Path) -> bool:
+    return any(re.fullmatch(r"\d{8,}\.png", found.name) for found in path.glob("*.png"))
+
+
 def set_aside(folder: Path) -> Path | None:
     """Moves what a start without a checkpoint wrote into a folder of its own, `earlier-1` and so on.
 
@@ -91,9 +128,7 @@ def set_aside(folder: Path) -> Path | None:
       That folder, None where there is nothing to move.
     """
     written = [folder / name for name in ("metrics.jsonl", "starts.jsonl", "report.html", "tensorboard")]
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink() and any(re.fullmatch(r"\d{8,}\.png", n) for n in os.listdir(path)):
-            written.append(path)
+    written += [path for path in folder.iterdir() if not path.is_symlink() and _holds_drawings(path)]
     written = [path for path in written if os.path.lexists(path)]
     if not written:
         return None

@@ -13,6 +13,7 @@ from PIL import Image
 from jaxgan.check import _duration, dry_run
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import RunConfig, save_config
+from jaxgan.lock import Lock
 from jaxgan.sharding import data_mesh
 from jaxgan.tally import NonFiniteError
 
@@ -85,6 +86,25 @@ def test_pictures_and_numbers_of_a_step(tmp_path, capsys):
     assert "            ten of them" in printed
     assert "keys        none is used twice" in printed
     assert re.search(r"over (3|20) steps: g_loss 0, a_score 2, g_grad_norm 1, moment 1\ntime .* s in all", printed)
+
+
+def test_a_picture_of_somebody_else_is_left_alone(tmp_path, capsys):
+    picture = tmp_path / "run-check.png"
+    picture.write_bytes(b"mine")
+    with pytest.raises(ValueError, match=r"run-check\.png is there and was not written .*or give another --workdir"):
+        check(tmp_path / "run", Batches())
+    assert picture.read_bytes() == b"mine"
+    assert capsys.readouterr().out == ""  # refused before anything is compiled
+    picture.unlink()
+    for _ in range(2):  # its own is replaced
+        check(tmp_path / "run", Batches())
+    assert "nothing else was written: without --check the same command makes" in capsys.readouterr().out
+
+
+def test_of_a_folder_in_use_it_is_said_whose_it_is(tmp_path, capsys):
+    with Lock(tmp_path / "run"):
+        check(tmp_path / "run", Batches())
+    assert re.search(r"without --check the same command is refused: .* in use by process \d+", capsys.readouterr().out)
 
 
 def test_a_step_that_gives_no_numbers(tmp_path):

@@ -69,6 +69,20 @@ def test_a_link_to_nothing_is_not_followed_either(tmp_path):
     assert not (tmp_path / "absent").exists()
 
 
+def test_what_would_be_refused_is_known_before(tmp_path):
+    (tmp_path / "file").write_text("")
+    os.link(tmp_path / "file", tmp_path / "second")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "absent")
+    (tmp_path / "folder").mkdir()
+    files.refuse_link(tmp_path / "absent")
+    files.refuse_link(tmp_path / "folder", folder=True)
+    for name, folder in (("second", False), ("nowhere", False), ("nowhere", True), ("folder", False), ("file", True)):
+        with pytest.raises(OSError, match=rf"^{tmp_path / name} is a link or no .*: replace it by what it leads to"):
+            files.refuse_link(tmp_path / name, folder=folder)
+    os.remove(tmp_path / "second")
+    files.refuse_link(tmp_path / "file")
+
+
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="no regular file"):

@@ -1,6 +1,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 
 import jax
@@ -12,7 +13,7 @@ import test_check
 import test_tally
 
 from jaxgan import optim, report
-from jaxgan.checkpoint import Checkpoints
+from jaxgan.checkpoint import CheckpointError, Checkpoints
 from jaxgan.data.pipeline import DeviceBatches
 from jaxgan.gan import make_gan
 from jaxgan.loop import fit
@@ -372,6 +373,81 @@ def test_what_only_shows_a_run_does_not_end_it(tmp_path, monkeypatch, capsys):
         quick(small.config(tmp_path / str(stream is None), num_steps=4))
     monkeypatch.undo()
     assert len(lines(tmp_path / "True")) == len(lines(tmp_path / "False")) == 1
+
+
+@pytest.fixture
+def stopped_at(monkeypatch):
+    """`stopped_at(step, number)` has a signal come in that step of a quick run."""
+
+    def stop(step, number=signal.SIGTERM, original=Tally.update):
+        def update(self, state, *batches):
+            state = original(self, state, *batches)
+            if int(state.generator.step) == step:
+                os.kill(os.getpid(), number)
+            return state
+
+        monkeypatch.setattr(Tally, "update", update)
+
+    return stop
+
+
+def test_what_a_stop_saves_besides_pushes_out_no_checkpoint(tmp_path, stopped_at):
+    for step, ends, kept in ((3, pytest.raises(SystemExit), [2, 3]), (0, contextlib.nullcontext(), [2, 4])):
+        stopped_at(step)
+        with ends:
+            quick(small.config(tmp_path, num_steps=4, checkpoint_every=2, keep=2))
+        with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+            assert checkpoints.steps() == kept
+
+
+def test_a_resumed_run_says_which_lines_are_lost_and_else_nothing(tmp_path, stopped_at, capsys):
+    for step in (3, 7, 11, 16):
+        stopped_at(step)
+        with pytest.raises(SystemExit):
+            quick(small.config(tmp_path, num_steps=20))
+        if step == 11:
+            assert "no lines" not in capsys.readouterr().err
+            os.truncate(tmp_path / "metrics.jsonl", (tmp_path / "metrics.jsonl").stat().st_size - 5)
+    assert capsys.readouterr().err.count("metrics.jsonl has no lines of the steps 6 to 10: ") == 1
+
+
+def test_what_is_removed_while_a_run_goes_on_is_made_again_or_said(tmp_path, capsys):
+    def removes(state):
+        for path in tmp_path.iterdir() if int(state.generator.step) == 4 else ():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return {}
+
+    options = {"num_steps": 6, "log_every": 1, "sample_every": 2, "evaluate_every": 4, "checkpoint_every": 10}
+    quick(small.config(tmp_path, **options), draw=black, evaluate=removes)
+    assert [line["step"] for line in lines(tmp_path)] == [4, 5, 6]
+    assert "no lines of the steps 1 to 3" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "samples").iterdir()} == {"00000004.png", "00000006.png"}
+    quick(small.config(tmp_path, **options | {"num_steps": 4}), draw=black)
+    assert "is at step 6 of 4, which is more than was asked for: nothing to do" in capsys.readouterr().out
+
+
+def test_a_signal_before_the_first_step_is_heeded(tmp_path, capsys):
+    files = {"words.json": lambda path: os.kill(os.getpid(), signal.SIGTERM)}
+    with pytest.raises(SystemExit) as stop:
+        quick(small.config(tmp_path), files=files)
+    assert stop.value.code == 128 + signal.SIGTERM
+    assert "stopped at step 1 and saved" in capsys.readouterr().err
+
+
+def test_of_checkpoints_none_of_which_can_be_read_the_cure_is_named(tmp_path):
+    quick(small.config(tmp_path, num_steps=2))
+    (tmp_path / "checkpoints/2").rename(tmp_path / "checkpoints/7")
+    with pytest.raises(
+        CheckpointError, match=r"(?s)step 7 .*Rename a step back .* or remove .*checkpoints to start again"
+    ):
+        quick(small.config(tmp_path, num_steps=9))
+
+
+def test_a_link_to_nowhere_is_no_run_folder(tmp_path):
+    (tmp_path / "run").symlink_to(tmp_path / "absent")
+    for folder in (tmp_path / "run", tmp_path / "run/deeper"):
+        with pytest.raises(OSError, match=r"is a link to nowhere \(.*absent\)"):
+            quick(small.config(folder))
 
 
 @pytest.mark.parametrize("name", ["samples", "tensorboard", "checkpoints", "metrics.jsonl", "starts.jsonl"])

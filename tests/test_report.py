@@ -1,6 +1,8 @@
 import io
 import json
 import math
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -63,6 +65,48 @@ def test_metrics_after_the_restored_step_are_dropped(tmp_path):
     with report.MetricsFile(path):
         assert report.read_metrics(path) == []
     assert [entry.name for entry in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def cut(path):
+    os.truncate(path, path.stat().st_size - 10)
+
+
+def edited(path):
+    path.rename(path.with_name("before"))
+    path.write_text('{"step": 1}\n')
+
+
+@pytest.mark.parametrize(
+    ("change", "lost", "left"),
+    [(os.remove, "1 to 2", [3]), (cut, "2 to 2", [1, 3]), (edited, "2 to 2", [1, 3]), (os.fspath, None, [1, 2, 3])],
+)
+def test_a_file_that_somebody_changes_is_opened_anew_and_what_it_lacks_is_said_once(tmp_path, change, lost, left):
+    path, said = tmp_path / "metrics.jsonl", []
+    with report.MetricsFile(path, note=said.append) as metrics:
+        for step in (1, 2):
+            metrics.write(step, {"d_loss": 1})
+        change(path)
+        for step in (3, 4):
+            metrics.write(step, {"d_loss": 1})
+    assert [entry["step"] for entry in report.read_metrics(path)] == [*left, 4]
+    expected = f"warning: {path} has no lines of the steps {lost}: it was removed, replaced or cut short"
+    assert said == ([expected] if lost else [])
+
+
+def test_lines_that_were_lost_between_two_starts_are_said(tmp_path):
+    path, said = tmp_path / "metrics.jsonl", []
+    for step in (15, 20):
+        with report.MetricsFile(
+            path, last_step=20, last_line=step - 5 if step == 20 else 0, note=said.append
+        ) as metrics:
+            metrics.write(step, {})
+    assert said == []  # of steps 16 to 20 no line was due where the sums were carried on
+    cut(path)
+    with report.MetricsFile(path, last_step=21, last_line=20, note=said.append):
+        assert "no lines of the steps 16 to 20" in said.pop()
+    path.unlink()
+    with report.MetricsFile(path, last_step=21, last_line=20, note=said.append):
+        assert "no lines of the steps 1 to 20" in said.pop()
 
 
 @pytest.mark.parametrize(
@@ -301,6 +345,15 @@ def test_the_whole_report_of_a_resumed_run(tmp_path, capsys):
     assert out == ""
     assert "saved" in err
     assert "step 4/4" in err
+
+
+def test_events_that_somebody_removes_are_left_out(tmp_path, capsys):
+    with report.Report(tmp_path, num_steps=4) as run:
+        run.metrics(1, {"d_loss": 1})
+        shutil.rmtree(tmp_path / "tensorboard")
+        for step in (2, 3):
+            run.metrics(step, {"d_loss": 1})
+    assert capsys.readouterr().err.count("TensorBoard's events are left out from here on: ") == 1
 
 
 def test_only_the_first_process_reports(tmp_path, monkeypatch, capsys):

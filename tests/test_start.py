@@ -11,7 +11,7 @@ from jaxgan import cli
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import RunConfig, save_config
 from jaxgan.lock import Lock
-from jaxgan.start import refuse_foreign, set_aside, weights_from
+from jaxgan.start import refuse_foreign, refuse_unusable, set_aside, weights_from
 from jaxgan.state import GANState, TrainState
 from jaxgan.text import Vocabulary
 
@@ -39,6 +39,40 @@ def test_anything_else_is_somebody_s(tmp_path, name):
     path.mkdir() if name.endswith("/") else path.write_text("")
     with pytest.raises(ValueError, match=f"holds {path.name}, but no run"):
         refuse_foreign(tmp_path)
+
+
+def test_checkpoints_without_their_configuration_are_named(tmp_path):
+    (tmp_path / "checkpoints/20").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"its config\.json is missing: put it back and the run goes on"):
+        refuse_foreign(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "starts.jsonl"])
+def test_records_that_cannot_be_read_are_refused_where_they_are_needed(tmp_path, name):
+    (tmp_path / name).write_text('{"step": 1, "device": "NaN"}\n{"step": 2}\njunk\n{"step": 3}\n')
+    refuse_unusable(tmp_path, resumes=False)
+    with pytest.raises(ValueError, match=rf"{name}, line 3: .*'junk'.*: delete that line, or move the file away"):
+        refuse_unusable(tmp_path, resumes=True)
+
+
+def test_a_link_that_a_run_would_write_through_is_refused_whatever_it_leads_to(tmp_path):
+    run = tmp_path / "run"
+    refuse_unusable(run, resumes=False)
+    for name in ("theirs", "drawn", "run/notes", "run/samples"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "drawn/00000010.png").write_text("")
+    (run / "data").symlink_to(tmp_path / "theirs")
+    refuse_unusable(run, resumes=True)
+    (run / "samples").rmdir()
+    for name in ("samples", "nearest", "tensorboard", "checkpoints", "mine", "metrics.jsonl", "starts.jsonl"):
+        for target in ("drawn",) if name == "mine" else ("theirs", "absent"):
+            (run / name).symlink_to(tmp_path / target)
+            with pytest.raises(OSError, match=rf"^{run / name} is a link .*: replace it by what it leads to"):
+                refuse_unusable(run, resumes=True)
+            (run / name).unlink()
+    (run / "samples").write_text("")
+    with pytest.raises(OSError, match=r"samples is a link or no folder"):
+        refuse_unusable(run, resumes=True)
 
 
 def test_a_command_is_refused_before_it_reads_data(tmp_path, monkeypatch, capsys):
