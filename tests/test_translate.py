@@ -14,6 +14,7 @@ from small_domains import save
 from experiments import translate
 from experiments.translate import Config, output_names, resized, working_size
 from jaxgan import cli
+from jaxgan.checkpoint import Checkpoints
 from jaxgan.data.folder import read_image
 from jaxgan.pixels import from_uint8, to_uint8
 from jaxgan.run import open_run
@@ -276,6 +277,21 @@ def test_what_is_left_out_is_counted(run, tmp_path, capsys):
     assert "translated  2 pictures of" in said
     assert re.search(r"of 1 animation \(.*in/moving.gif\) the first frame\n", said)
     assert "4 files with other endings left out (.avif, .heic, none)\n" in said
+
+
+def test_weights_that_are_not_finite(run, tmp_path, monkeypatch):
+    save(tmp_path / "in/x.png", (16, 16))
+    opened = open_run(run, {"small_domains": small_domains})
+    state = jax.tree.map(
+        lambda leaf: np.full_like(leaf, np.nan) if leaf.dtype == np.float32 and leaf.ndim else leaf, opened.state
+    )
+    shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    with Checkpoints(tmp_path / "run/checkpoints") as checkpoints:
+        checkpoints.save(9, state)
+    with pytest.raises(ValueError, match=r"run at step 9: 1 of 1 samples are not finite"):
+        translated(tmp_path / "run", tmp_path)
+    assert not list(tmp_path.glob("out/*"))
 
 
 def test_the_command_line(capsys):
