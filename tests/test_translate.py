@@ -248,7 +248,7 @@ def test_what_is_no_file_stops_nothing(run, tmp_path, capsys):
     (tmp_path / "in/gone.jpg").symlink_to("nowhere.jpg")
     (tmp_path / "in/itself.gif").symlink_to("itself.gif")
     (tmp_path / "in/linked.png").symlink_to("pipe.png")
-    with pytest.raises(ValueError, match="^4 of 5 pictures were not translated:") as refused:
+    with pytest.raises(ValueError, match=r"^4 of 5 pictures were not translated:") as refused:
         translated(run, tmp_path)
     for name, reason in {
         "pipe.png": "not a file",
@@ -261,7 +261,7 @@ def test_what_is_no_file_stops_nothing(run, tmp_path, capsys):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["x.png"]
     (tmp_path / "in/x.png").unlink()
     shutil.rmtree(tmp_path / "out")
-    with pytest.raises(ValueError, match="^4 of 4 pictures were not translated:"):
+    with pytest.raises(ValueError, match=r"^4 of 4 pictures were not translated:"):
         translated(run, tmp_path)
 
 
