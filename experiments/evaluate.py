@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal
 
 from experiments import sample, translate
 from jaxgan import cli, files
+from jaxgan.data.folder import image_files
 from jaxgan.evaluation.base import Evaluation, Scores
 from jaxgan.evaluation.captions import caption_evaluation
 from jaxgan.evaluation.images import image_evaluation
@@ -33,6 +34,7 @@ from jaxgan.pixels import drawn_by
 from jaxgan.run import Run, open_run
 
 EXPERIMENTS = sample.EXPERIMENTS | translate.EXPERIMENTS
+NUM_SAMPLES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +59,15 @@ class Config(Flags):
     image_size: Pixels | None = None  # pixels that pictures are cut square to, by default as the first reference
     # another run, or a file of scores, made in the same way, to print its scores beside
     against: PathName | None = None
-    output: PathName | None = None  # file to add the scores to, by default scores.jsonl in the run folder
+    # file to add the scores to, new or of scores alone, by default scores.jsonl in the run folder
+    output: PathName | None = None
 
 
 def main(config: Config) -> dict[str, float]:
     if (config.run is None) == (config.pictures is None) or (config.pictures is None) != (config.reference is None):
         raise ValueError("give --run FOLDER, or --pictures FOLDER and --reference FOLDER")
     if config.output is not None:
-        _check_writable(Path(config.output))
+        _line_break(Path(config.output))
     against = None if config.against is None else _read_scores(Path(config.against))
     if config.pictures is not None and config.reference is not None:
         return _score_pictures(config, config.pictures, config.reference, against)
@@ -72,7 +75,9 @@ def main(config: Config) -> dict[str, float]:
     run = open_run(config.run or "", EXPERIMENTS, checkpoint=config.checkpoint, data=data)
     file = Path(config.output) if config.output else Path(run.folder) / "scores.jsonl"
     inside = None if config.output else Path(run.folder)
-    _check_writable(file, inside)
+    _line_break(file, inside)
+    # Captions and translations may be fewer than asked for.
+    _check_count(against, config.num_samples or NUM_SAMPLES, exact=_draws_images(run))
     evaluation = _evaluation(run, config)
     averaged = run.state.ema_params is not None
     stamp = Stamp(**evaluation.protocol, averaged=averaged, step=run.step)
@@ -90,6 +95,9 @@ def _score_pictures(config: Config, pictures: str, reference: str, against: "_Re
     features = config.features or "inception"
     if features == "classifier":
         raise ValueError("two folders have no classifier: give --features inception or pixels")
+    if against is not None:
+        there = len(image_files(pictures))
+        _check_count(against, min(there, config.num_samples or there), exact=features == "inception")
     scores, stamp = compare_pictures(
         pictures,
         reference,
@@ -110,12 +118,15 @@ def _score_pictures(config: Config, pictures: str, reference: str, against: "_Re
     return scores
 
 
+def _draws_images(run: Run) -> bool:
+    return run.experiment not in (*translate.EXPERIMENTS.values(), *sample.WITH_PROMPTS)
+
+
 def _evaluation(run: Run, config: Config) -> Evaluation:
-    draws_images = run.experiment not in (*translate.EXPERIMENTS.values(), *sample.WITH_PROMPTS)
     features = config.features or "classifier"
-    if features == "pixels" or (config.features and not draws_images):
+    if features == "pixels" or (config.features and not _draws_images(run)):
         raise ValueError(f"features={features!r} is not for {run.folder}, a run of {run.config.experiment}")
-    number = config.num_samples or 1000
+    number = config.num_samples or NUM_SAMPLES
     if run.experiment in translate.EXPERIMENTS.values():
         return translation_evaluation(run.config, most=number)
     options: dict[str, Any] = {"num_samples": number, "seed": config.seed}
@@ -133,8 +144,12 @@ def _evaluation(run: Run, config: Config) -> Evaluation:
     )
 
 
-def _check_writable(file: Path, inside: Path | None = None) -> None:
-    """Refuses a file that scores could not be added to, before they are computed."""
+def _line_break(file: Path, inside: Path | None = None) -> str:
+    """What has to stand before a line of scores that is added to this file: nothing, or the end of the line before.
+
+    Raises:
+      ValueError: the file cannot be written, or holds something else than scores.
+    """
     was_there = file.exists()
     try:
         files.open_to_append(file, inside=inside).close()
@@ -142,6 +157,26 @@ def _check_writable(file: Path, inside: Path | None = None) -> None:
         raise ValueError(f"scores cannot be added to {file} ({error.strerror}): give --output FILE") from None
     if not was_there:
         file.unlink()
+        return ""
+    text = ""
+    try:
+        for number, line in enumerate((text := files.read_text(file)).splitlines(), 1):
+            record = json.loads(line)
+            if not isinstance(record, dict) or not {"scores", "stamp"} <= record.keys():
+                raise ValueError(f'line {number} is no object with "scores" and "stamp"')
+    except (OSError, ValueError, RecursionError) as error:
+        reason = f"line {number} is no JSON" if isinstance(error, json.JSONDecodeError | RecursionError) else error
+        raise ValueError(f"{file} holds something else than scores ({reason}): give another --output") from None
+    return "" if text.endswith("\n") or not text else "\n"
+
+
+def _check_count(record: "_Record | None", number: int, *, exact: bool) -> None:
+    """Refuses to compare scores of this number of samples, or if not `exact` of fewer, with those of another."""
+    if record is not None and ((count := record[1].fake_count) > number or (exact and count < number)):
+        raise ValueError(
+            f"scores made in different ways cannot be compared: fake_count {number} and {count}: give both the same, "
+            f"as by --num-samples {min(count, number)}"
+        )
 
 
 def _keep_and_print(
@@ -159,7 +194,7 @@ def _keep_and_print(
     try:
         if file is not None:
             line = json.dumps({"scores": scores, "stamp": dataclasses.asdict(stamp)})
-            files.append(file, line + "\n", inside=inside)
+            files.append(file, f"{_line_break(file, inside)}{line}\n", inside=inside)
         others = _comparable(against, stamp)
     finally:
         print(title)
@@ -204,6 +239,7 @@ def _comparable(record: _Record | None, stamp: Stamp) -> Scores:
     """The scores of a record, if they were made as this stamp says."""
     if record is None:
         return {}
+    _check_count(record, stamp.fake_count, exact=True)
     check_comparable(stamp, record[1])
     return record[0]
 

@@ -79,6 +79,7 @@ def program(run: Run, inputs: tuple[str, ...] = ()) -> export.Exported:
       ValueError: an input that this run does not have.
     """
     used = drawn_with(run, inputs)
+    check_weights(run, used)
     leaves, structure = jax.tree.flatten(run.state)
     # The others are arguments of the program too, though it does not look at them: zeros take no room.
     leaves = [leaf if index in used else jnp.zeros_like(leaf) for index, leaf in enumerate(leaves)]
@@ -106,11 +107,28 @@ def program(run: Run, inputs: tuple[str, ...] = ()) -> export.Exported:
 def weights(run: Run, inputs: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
     """The arrays of the state that `gan.sample` draws with, by their path in it: `ema_params/layer_0/kernel`."""
     used = drawn_with(run, inputs)
+    check_weights(run, used)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
         for index, (path, leaf) in enumerate(jax.tree.leaves_with_path(run.state))
         if index in used
     }
+
+
+def check_weights(run: Run, used: set[int]) -> None:
+    """Refuses a state with which nothing could be drawn.
+
+    Raises:
+      ValueError: arrays among those used are not finite; names the checkpoint, their number and the first.
+    """
+    leaves = [entry for index, entry in enumerate(jax.tree.leaves_with_path(run.state)) if index in used]
+    leaves = [(path, leaf) for path, leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    if bad := [path for path, leaf in leaves if not np.isfinite(np.asarray(leaf, np.float32)).all()]:
+        first = jax.tree_util.keystr(bad[0], simple=True, separator="/")
+        raise ValueError(
+            f"{run.folder} at step {run.step}: {len(bad)} of {len(leaves)} arrays that it draws with are not finite "
+            f"(NaN or infinity), the first of them {first}"
+        )
 
 
 def drawn_with(run: Run, inputs: tuple[str, ...] = ()) -> set[int]:

@@ -1,10 +1,10 @@
 """Draws from a finished run: single images, a grid, an interpolation, or a walk through the latents.
 
-python -m experiments.sample --run runs/gan
-python -m experiments.sample --run runs/gan --kind walk --count 8
-python -m experiments.sample --run runs/class_conditional --label 3 7
-python -m experiments.sample --run runs/class_conditional-dataset=fashion_mnist --label Sneaker 9
-python -m experiments.sample --run runs/text_to_image --prompt "a small red circle above a large blue square"
+    python -m experiments.sample --run runs/gan
+    python -m experiments.sample --run runs/gan --kind walk --count 8
+    python -m experiments.sample --run runs/class_conditional --label 3 7
+    python -m experiments.sample --run runs/class_conditional-dataset=fashion_mnist --label Sneaker 9
+    python -m experiments.sample --run runs/text_to_image --prompt "a small red circle above a large blue square"
 
 What `sample` wrote before is replaced, a folder of images as a whole. An --output that is there and holds anything else
 is refused.
@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 import jax
 import numpy as np
 
-from experiments import class_conditional, gan, relativistic, sngan, text_to_image, wgan, wgan_gp
+from experiments import class_conditional, gan, gaussians_2d, relativistic, sngan, text_to_image, wgan, wgan_gp
 from jaxgan import cli, files, report
 from jaxgan.config import class_names, load_config
 from jaxgan.flags import Count, Flags, PathName, Range, Seed
@@ -33,6 +33,7 @@ MODULES = (class_conditional, gan, relativistic, sngan, text_to_image, wgan, wga
 EXPERIMENTS = {module.Config.experiment: module for module in MODULES}
 WITH_LABELS = (class_conditional,)
 WITH_PROMPTS = (text_to_image,)
+ENDINGS = {"grid": (".png",), "images": ("",), "interpolation": (".png",), "walk": (".gif", ".webp")}
 STEPS = 10  # from one end of an interpolation to the other
 FRAMES = 20  # of a walk, from one corner to the next
 COUNTS = {"grid": 64, "images": 64, "interpolation": 10, "walk": 8}
@@ -47,8 +48,8 @@ class Config(Flags):
     run: PathName  # run folder
     checkpoint: str = "last"  # best, last or a step
     kind: Literal["grid", "images", "interpolation", "walk"] = "grid"  # one picture; many; rows of ten; an animation
-    # images (by default 64, or 8 of each label or prompt), rows of an interpolation (10, or one of each), or corners of
-    # a walk (8)
+    # images (by default 64, or 8 of each label or prompt), rows of an interpolation (10, or one of each, and at most 10
+    # in all), or corners of a walk (8)
     count: Count | None = None
     # what to draw, where a run was trained on labels: names of classes or their numbers; by default the first ten
     label: tuple[str | int, ...] = ()
@@ -63,17 +64,24 @@ class Config(Flags):
 
 
 def main(config: Config) -> Path:
+    endings = ENDINGS[config.kind]
+    if config.output and config.kind != "images" and Path(config.output).suffix.lower() not in endings:
+        raise ValueError(f"output={config.output!r}: a file of --kind {config.kind} ends in {' or '.join(endings)}")
+    if load_config(Path(config.run))["experiment"] == gaussians_2d.Config.experiment:
+        raise ValueError(f"{config.run} draws points and has no pictures to sample: see its samples/, or export it")
     run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
     names, conditions = _conditions(run, config)
     count = _count(config, len(names))
+    if names and config.kind == "interpolation":  # a row of the picture each
+        names = [name for name in names for _ in range(count)]
+        conditions = {name: np.repeat(values, count, axis=0) for name, values in conditions.items()}
     latents = _latents(config, run.config.latent_dim, len(names), count)
     rows, columns, _ = latents.shape
     inputs = {"latents": latents.reshape(rows * columns, -1)}
     inputs |= {name: np.repeat(values, columns, axis=0) for name, values in conditions.items()}
     parts = _drawn(run, inputs, live=config.weights == "live")
 
-    endings = {"grid": ".png", "images": "", "interpolation": ".png", "walk": ".gif"}
-    name = f"{config.kind}-{run.step}{endings[config.kind]}"
+    name = f"{config.kind}-{run.step}{endings[0]}"
     output = Path(config.output or run.folder / "generated" / name)
     inside = None if config.output else run.folder
     if config.kind == "images":
@@ -91,9 +99,8 @@ def _count(config: Config, conditions: int) -> int:
     """How many of each condition, or in all where there are none."""
     if conditions > report.MAX_ROWS and config.kind in MOST:
         raise ValueError(f"{conditions} prompts or labels do not fit one picture: at most {report.MAX_ROWS}")
-    if conditions and config.kind == "interpolation":
-        return 1
-    count = config.count or (8 if conditions and config.kind != "walk" else COUNTS[config.kind])
+    of_each = {"interpolation": 1, "walk": COUNTS["walk"]}.get(config.kind, 8)
+    count = config.count or (of_each if conditions else COUNTS[config.kind])
     most = MOST.get(config.kind, MOST_IMAGES) // (conditions if conditions and config.kind != "walk" else 1)
     if count > most:
         raise ValueError(f"count={count}: at most {most:,}{' of each' if conditions else ''} with --kind {config.kind}")
@@ -119,7 +126,10 @@ def _conditions(run: Run, config: Config) -> tuple[list[str], dict[str, Any]]:
             lines = files.read_text(config.prompts, most=2**24).splitlines()
         except (OSError, ValueError) as error:
             raise ValueError(f"prompts {config.prompts} cannot be read: {error}") from None
-        prompts += [line.strip() for line in lines if line.strip()]
+        told = [line.strip() for line in lines if line.strip()]
+        if not told:
+            raise ValueError(f"prompts {config.prompts} holds no prompts: one a line was expected")
+        prompts += told
     if prompts and run.experiment not in WITH_PROMPTS:
         raise ValueError(f"{run.folder} was not trained on captions: it takes no prompt")
     if config.label and run.experiment not in WITH_LABELS:
@@ -144,17 +154,18 @@ def _latents(config: Config, size: int, conditions: int, count: int) -> np.ndarr
     def draw(number: int, seed: int) -> np.ndarray:
         return np.asarray(truncated_normal(jax.random.key(seed), number, size, truncation=config.truncation))
 
-    rows = conditions or (count if config.kind == "interpolation" else 1)
+    rows = conditions or 1
     if config.kind == "walk":
         one = np.asarray(walk(draw(count, config.seed), FRAMES))
         return np.broadcast_to(one, (rows, *one.shape))
-    own = 1 if config.same_latents and conditions else rows
+    same = config.same_latents or not conditions
     if config.kind == "interpolation":
+        own = count if same else rows  # with conditions these are repeated: `count` rows of each
         fractions = np.linspace(0.0, 1.0, STEPS)[None].repeat(own, axis=0)
         start, end = (draw(own, seed)[:, None].repeat(STEPS, axis=1) for seed in (config.seed, config.seed + 1))
-        found = np.asarray(slerp(start, end, fractions))
-    else:
-        found = draw(own * count, config.seed).reshape(own, count, size)
+        return np.tile(np.asarray(slerp(start, end, fractions)), (max(1, rows // own), 1, 1))
+    own = 1 if same else rows
+    found = draw(own * count, config.seed).reshape(own, count, size)
     return np.broadcast_to(found, (rows, *found.shape[1:]))
 
 

@@ -1,7 +1,7 @@
 """Translates pictures with a finished run: any number of them, of any size and shape, each by itself.
 
-python -m experiments.translate --run runs/cyclegan --input photos --output paintings
-python -m experiments.translate --run runs/cyclegan --input paintings --output photos --direction b_to_a
+    python -m experiments.translate --run runs/cyclegan --input photos --output paintings
+    python -m experiments.translate --run runs/cyclegan --input paintings --output photos --direction b_to_a
 
 Only the run folder is needed: neither the data it was trained on nor pictures of the other domain. `photos/x/1.jpg`
 becomes `paintings/x/1.png`; where two would become the same file, as `1.jpg` and `1.png`, both keep their endings:
@@ -10,7 +10,9 @@ becomes `paintings/x/1.png`; where two would become the same file, as `1.jpg` an
 A picture is brought to the size that the networks were trained at, by its shorter side (the longer one is rounded to
 sixteenths of it, so that a few sizes serve all pictures), translated whole, and brought back to its own size.
 `--size native` translates its own pixels; each new size then costs a compilation. What cannot be translated, as a file
-that is no image or one that is too long and thin, is named at the end, with exit status 2; the others are done.
+that is no image or one that is too long and thin, is named at the end, with exit status 2; the others are done. Files
+that do not end as images do (.bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp) are left out and counted; of an
+animation the first frame is translated.
 
 The output folder may hold nothing but what `translate` wrote there for pictures of these names, which is replaced. It
 and the input do not overlap, by links neither.
@@ -29,7 +31,7 @@ from PIL import Image
 
 from experiments import cyclegan
 from jaxgan import cli
-from jaxgan.data.folder import image_files, read_image
+from jaxgan.data.folder import SUFFIXES, Content, content, has_frames, read_image
 from jaxgan.flags import Flags, PathName, Pixels, Range
 from jaxgan.pixels import from_uint8, to_uint8
 from jaxgan.results import earlier, write_image
@@ -56,8 +58,11 @@ class Config(Flags):
 
 def main(config: Config) -> Path:
     source, target = Path(config.input), Path(config.output)
-    files = image_files(source)
-    check_apart(source, target, files)
+    found = content(source)
+    files = found.files
+    if not files and not found.broken:
+        raise ValueError(f"{source} holds 0 images: no file ends in {', '.join(SUFFIXES)}")
+    check_apart(source, target, found)
     names = output_names([Path(file).relative_to(source).as_posix() for file in files])
     old = earlier(target, COMMAND, known=set(names).__contains__)
 
@@ -78,8 +83,11 @@ def main(config: Config) -> Path:
 
     print(f"run         {run.folder} at step {run.step}")
     print(f"direction   {config.direction}", flush=True)
-    waiting, failed, fitting = defaultdict(list), [], set()
+    waiting, fitting, animated = defaultdict(list), set(), []
+    failed = [f"{path} is {reason}" for path, reason in sorted(found.broken.items())]
     for file, name in zip(files, names, strict=True):
+        if file in found.broken:
+            continue
         try:
             pixels = read_image(file, channels=channels)
             pixels = pixels if pixels.dtype == np.uint8 else to_uint8(pixels)
@@ -92,6 +100,8 @@ def main(config: Config) -> Path:
         except ValueError as error:
             failed.append(str(error) if file in str(error) else f"{file}: {error}")
             continue
+        if has_frames(file):
+            animated.append(file)
         waiting[shown].append((name, size, resized(pixels, *shown)))
         if len(waiting[shown]) == config.batch_size:
             write(waiting.pop(shown))
@@ -99,10 +109,16 @@ def main(config: Config) -> Path:
             write(waiting.pop(max(waiting, key=lambda shape: len(waiting[shape]) * shape[0] * shape[1])))
     for rest in waiting.values():
         write(rest)
-    print(f"translated  {len(files) - len(failed)} pictures of {source} into {target}")
+    everything = len({*files, *found.broken})
+    print(f"translated  {_counted(everything - len(failed), 'picture')} of {source} into {target}")
+    if animated:
+        print(f"            of {_counted(len(animated), 'animation')} ({_some(animated)}) the first frame")
+    if found.others:
+        endings = sorted({os.path.splitext(file)[1].lower() or "none" for file in found.others})
+        print(f"            {_counted(len(found.others), 'file')} with other endings left out ({_some(endings)})")
     if failed:
         shown = "".join(f"\n  {line}" for line in failed[:20]) + ("\n  ..." if len(failed) > 20 else "")
-        raise ValueError(f"{len(failed)} of {len(files)} pictures were not translated:{shown}")
+        raise ValueError(f"{len(failed)} of {_counted(everything, 'picture')} were not translated:{shown}")
     return target
 
 
@@ -123,7 +139,15 @@ def output_names(names: Iterable[str]) -> list[str]:
         kept |= clashing
 
 
-def check_apart(source: Path, target: Path, files: Iterable[str]) -> None:
+def _counted(number: int, name: str) -> str:
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if names[5:] else "")
+
+
+def check_apart(source: Path, target: Path, found: Content) -> None:
     """Refuses an output that would be translated itself the next time, or be written over what is translated.
 
     Raises:
@@ -132,7 +156,13 @@ def check_apart(source: Path, target: Path, files: Iterable[str]) -> None:
     real = os.path.realpath(target)
     if Path(real).is_relative_to(os.path.realpath(source)):
         raise ValueError(f"output {target} lies in input {source}: it would be translated itself the next time")
-    for file in files:
+    for link, leads in found.links.items():
+        if Path(real).is_relative_to(leads):
+            raise ValueError(
+                f"output {target} would be translated itself the next time, as the link {link} leads to {leads}: "
+                "remove the link, or give an output elsewhere"
+            )
+    for file in found.files:
         if Path(os.path.realpath(file)).is_relative_to(real):
             raise ValueError(f"{file} lies in output {target}: give an output of its own")
 
@@ -144,7 +174,7 @@ def check_shape(size: tuple[int, int], batch_size: int) -> None:
       ValueError: the height and width at which a picture would be translated are too large.
     """
     if batch_size * size[0] * size[1] > MOST_PIXELS:
-        shape = f"{size[0]} x {size[1]} pixels" + (f", {batch_size} times" if batch_size > 1 else "")
+        shape = f"{size[1]} x {size[0]} pixels" + (f", {batch_size} times" if batch_size > 1 else "")
         raise ValueError(f"{shape} would be translated together, at most {MOST_PIXELS:,} are: give a smaller --size")
 
 
@@ -158,7 +188,7 @@ def working_size(height: int, width: int, *, shorter: int) -> tuple[int, int]:
     (64, 108)
     """
     if max(height, width) > MOST_LONGER * min(height, width):
-        raise ValueError(f"{height} x {width} pixels, but one side may be at most {MOST_LONGER} times the other")
+        raise ValueError(f"{width} x {height} pixels, but one side may be at most {MOST_LONGER} times the other")
     step = max(1, shorter // SIXTEENTHS)
     longer = max(shorter, step * round(shorter * max(height, width) / (min(height, width) * step)))
     return (shorter, longer) if height <= width else (longer, shorter)

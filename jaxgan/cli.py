@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from jaxgan.allocation import keep_freed_memory
 from jaxgan.cache import keep_compiled_programs
 from jaxgan.config import RunConfig
 from jaxgan.distributed import join
-from jaxgan.flags import ranges
+from jaxgan.flags import Flags, ranges
 from jaxgan.output import forgiving, open_standard_streams
 from jaxgan.start import refuse_at_once
 
@@ -38,7 +39,7 @@ def parse(config_class: type[Config], argv: Sequence[str] | None = None) -> Conf
     """
     tyro = _import_tyro()
     argv = list(sys.argv[1:] if argv is None else argv)
-    options: dict[str, Any] = {"args": argv, "description": _description(config_class)}
+    options: dict[str, Any] = {"args": argv, "description": _description(config_class), "prog": _program(config_class)}
     if presets := getattr(config_class, "presets", None):
         # The preset sets the defaults that the other flags are shown and read with, so it is looked for first.
         first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -73,13 +74,18 @@ def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
                 join(config.coordinator, config.num_processes, config.process_id)
             _find_devices()
             main(config)
+            sys.stdout.flush()  # while it can still be said that this fails
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             raise SystemExit(128 + signal.SIGINT) from None
         except BrokenPipeError:  # as under `| head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be written goes nowhere
             raise SystemExit(128 + signal.SIGPIPE) from None
-        except (ValueError, OSError, ImportError, RuntimeError, FloatingPointError) as error:
+        except (ValueError, OSError, ImportError, RuntimeError, FloatingPointError, MemoryError) as error:
+            if (lacking := _lack_of_memory(error, config_class)) is not None:
+                leave(lacking)
+            if isinstance(error, OSError) and error.filename is None and not _can_show():
+                leave(f"standard output: {error.strerror or error}")
             if isinstance(error, OSError) and error.filename is not None and error.strerror:
                 leave(f"{os.fsdecode(error.filename2 or error.filename)}: {error.strerror}")
             if not _raised_by_us(error):
@@ -102,6 +108,35 @@ def _raised_by_us(error: BaseException) -> bool:
     return module.partition(".")[0] in ("jaxgan", "experiments", "benchmarks", "__main__")
 
 
+def _can_show() -> bool:
+    """Whether standard output takes what was printed; else what is still to be written there goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
+
+
+_SIZES = ("batch_size", "width", "widths", "image_size", "num_samples", "count", "size")  # fields that take memory
+
+
+def _lack_of_memory(error: BaseException, config_class: type) -> str | None:
+    """What to say where a device or the host had too little memory, None where this is not what went wrong."""
+    said = str(error)
+    if not isinstance(error, MemoryError) and not (
+        isinstance(error, jax.errors.JaxRuntimeError)
+        and re.search("out of memory|RESOURCE_EXHAUSTED", said, re.IGNORECASE)
+    ):
+        return None
+    asked = re.search(r"allocat\w* ([\d.,]+) ?(bytes|[KMGT]i?B)", said)
+    amount = f" ({asked[1]} {asked[2]} were asked for at once)" if asked else ""
+    fields = [field.name for field in dataclasses.fields(config_class)]
+    flags = [f"--{name.replace('_', '-')}" for name in _SIZES if name in fields]
+    cure = f": lower {' or '.join([', '.join(flags[:-1]), flags[-1]] if flags[1:] else flags)}" if flags else ""
+    return f"the networks and the batch do not fit into memory{amount}{cure}"
+
+
 def _find_devices() -> None:
     """Starts JAX's devices.
 
@@ -120,8 +155,12 @@ def _find_devices() -> None:
 
 
 def _with_ranges(tyro: Any, config_class: type) -> Any:
-    """Has tyro show the range of a flag beside its default, and give a dict, of which we make the configuration."""
-    registry = tyro.constructors.ConstructorRegistry()
+    """Has tyro show the range of a flag beside its default, and give a dict, of which we make the configuration.
+
+    What is no number it gives as the text it is, so that `Flags` refuses it in the words that it has for ranges.
+    """
+    constructors = tyro.constructors
+    registry = constructors.ConstructorRegistry()
 
     def hint(shown: str, default: str) -> str:
         return f"({shown}, default: {default})"
@@ -130,9 +169,12 @@ def _with_ranges(tyro: Any, config_class: type) -> Any:
         shown = " or ".join(map(str, ranges(field.type)))
         if not shown:
             return field
-        return dataclasses.replace(
-            field, type=Annotated[field.type, tyro.conf.arg(help_behavior_hint=partial(hint, shown))]
-        )
+        kind = Annotated[field.type, tyro.conf.arg(help_behavior_hint=partial(hint, shown))]
+        if issubclass(config_class, Flags):
+            spec = registry.get_primitive_spec(constructors.PrimitiveTypeInfo.make(field.type, set()))
+            if isinstance(spec, constructors.PrimitiveConstructorSpec):
+                kind = Annotated[kind, dataclasses.replace(spec, instance_from_str=partial(_or_text, spec))]
+        return dataclasses.replace(field, type=kind)
 
     @registry.struct_rule
     def rule(info: Any) -> Any:
@@ -141,13 +183,27 @@ def _with_ranges(tyro: Any, config_class: type) -> Any:
             return None
         busy = True  # so that tyro's own rule answers
         try:
-            spec = tyro.constructors.ConstructorRegistry.get_struct_spec(info)
+            spec = constructors.ConstructorRegistry.get_struct_spec(info)
         finally:
             busy = False
         return dataclasses.replace(spec, instantiate=dict, fields=tuple(map(with_range, spec.fields)))
 
     busy = False
     return registry
+
+
+def _or_text(spec: Any, arguments: list[str]) -> Any:
+    try:
+        return spec.instance_from_str(arguments)
+    except ValueError:
+        return arguments[0] if spec.nargs == 1 else list(arguments)
+
+
+def _program(config_class: type) -> str | None:
+    """How the program is started, wherever its file lies; None, for the file's name, where it is no module."""
+    module = sys.modules.get(config_class.__module__)
+    spec = getattr(module, "__spec__", None)
+    return f"python -m {spec.name}" if spec else None
 
 
 def _description(config_class: type) -> str:

@@ -239,7 +239,9 @@ def load_config(folder: Path) -> dict[str, Any]:
     """
     file = folder / "config.json"
     try:
-        record = check("the whole", records.parse(files.read_text(file, most=_MOST)), dict[str, Any])
+        record = records.parse(files.read_text(file, most=_MOST))
+        if not isinstance(record, dict):
+            raise ValueError("it is JSON, but no object")
         for name, kind in _RECORD.items():
             if name in record:
                 check(name, record[name], kind)

@@ -62,6 +62,10 @@ def draft(path: StrPath, *, inside: StrPath | None = None) -> Iterator[BinaryIO]
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
             yield file
         os.replace(beside, path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(beside)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None  # a name that the user knows
     finally:
         beside.unlink(missing_ok=True)
 

@@ -120,7 +120,7 @@ def described(kind: Any) -> str:
     if origin is tuple:
         return f"a list, each {described(arguments[0])}"
     if origin is dict:
-        return f"an object, each value {described(arguments[1])}"
+        return "an object" if arguments[1] is Any else f"an object, each value {described(arguments[1])}"
     return _NAMES.get(kind, getattr(kind, "__name__", str(kind)))
 
 

@@ -21,7 +21,9 @@ def parse(text: str) -> Any:
     ValueError: 'step' stands twice in one object
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite)
+        return json.loads(
+            text, object_pairs_hook=_unique, parse_int=_short, parse_float=_finite, parse_constant=_finite
+        )
     except json.JSONDecodeError as error:
         raise ValueError(f"it is no JSON: {error}") from None
     except RecursionError:
@@ -35,6 +37,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{twice!r} stands twice in one object")
     return found
+
+
+def _short(text: str) -> int:
+    if len(text) > 1000:  # Python itself reads no more than a few thousand
+        raise ValueError(f"an integer of {len(text):,} digits is too long")
+    return int(text)
 
 
 def _finite(text: str) -> float:

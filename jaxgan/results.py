@@ -108,7 +108,7 @@ def write_animation(
     Raises:
       ValueError: another ending.
     """
-    if path.suffix not in (".gif", ".webp"):
+    if path.suffix.lower() not in (".gif", ".webp"):
         raise ValueError(f"an animation is a .gif or a .webp file, not {path}")
     text = mark(command).encode()
     options = {"comment": text, "xmp": text, "save_all": True, "duration": round(1000 * seconds), "loop": 0}

@@ -75,6 +75,87 @@ def test_case_51_an_unknown_preset(preset, capsys):
     assert "paper" in refused(["--preset", preset], capsys, gan.Config)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--num-steps", "1e3"], "num_steps='1e3': expected an integer from 1 to 1,000,000,000"),
+        (["--seed", "nan"], "seed='nan': expected an integer from 0 to"),
+        (["--seed", ""], "seed='': expected an integer"),
+        (["--seed", "1.5"], "seed='1.5': expected an integer"),
+        (["--seed", "9" * 5000], "seed='999"),
+        (["--r1", "a"], "r1='a': expected a number from 0 to"),
+        (["--num-devices", "two"], "num_devices='two': expected an integer from 1 to 65,536 or nothing"),
+    ],
+)
+def test_a_word_for_a_number_is_refused_as_a_number_out_of_range_is(arguments, expected, capsys):
+    said = refused(arguments, capsys)
+    assert said.startswith(f"error: {expected}") and said.count("\n") == 1 and len(said) < 200
+
+
+def test_lists_and_nothing_are_still_parsed():
+    relativistic = MODULES["relativistic"].Config
+    assert cli.parse(relativistic, ["--widths", "8", "4", "8", "8"]).widths == (8, 4, 8, 8)
+    assert cli.parse(gaussians_2d.Config, ["--num-devices", "None"]).num_devices is None
+    translate = ["--run", "r", "--input", "i", "--output", "o", "--size"]
+    assert [cli.parse(MODULES["translate"].Config, [*translate, size]).size for size in ("native", "8")] == [
+        "native",
+        8,
+    ]
+
+
+def test_a_program_is_named_as_it_is_started(capsys):
+    """By a path of this machine, before."""
+    assert "python -m experiments.gaussians_2d --help" in " ".join(refused(["--seed"], capsys).split())
+    with pytest.raises(SystemExit):
+        cli.parse(MODULES["sample"].Config, ["--help"])
+    printed = capsys.readouterr().out
+    assert "usage: python -m experiments.sample" in printed
+    assert printed.count("\n    python -m experiments.sample --run") >= 4  # a line each
+
+
+OUT_OF_MEMORY = "Out of memory allocating 68719476736 bytes."
+
+
+@pytest.mark.parametrize(
+    ("error", "amount"),
+    [
+        (jax.errors.JaxRuntimeError(f"INTERNAL: {OUT_OF_MEMORY}"), " (68719476736 bytes were asked for at once)"),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: allocate 64.00GiB"), " (64.00 GiB were asked for at once)"),
+        (MemoryError("Unable to allocate 64.0 GiB for an array"), " (64.0 GiB were asked for at once)"),
+        (MemoryError(), ""),
+    ],
+)
+def test_what_does_not_fit_into_memory_is_one_line(error, amount, capsys, monkeypatch):
+    def main(config):
+        raise error
+
+    for config, flags in ((gan.Config, "--batch-size, --width or --image-size"), (gaussians_2d.Config, "")):
+        status, said = ended(types.SimpleNamespace(Config=config, main=main), [], capsys, monkeypatch)
+        assert status == 2
+        assert said.startswith(f"error: the networks and the batch do not fit into memory{amount}: lower --batch-size")
+        assert flags in said and said.count("\n") == 1
+
+
+def test_other_errors_of_a_device_keep_their_traceback(monkeypatch):
+    def main(config):
+        jax.pure_callback(lambda: 1 / 0, jax.ShapeDtypeStruct((), np.float32)).block_until_ready()
+
+    monkeypatch.setattr(sys, "argv", ["program"])
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        cli.run(gaussians_2d.Config, main)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("flush", [True, False])
+def test_a_full_standard_output_is_named(flush, capsys, monkeypatch):
+    sample = MODULES["sample"]
+    toy = types.SimpleNamespace(Config=sample.Config, main=lambda config: print("x", flush=flush))
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        status, said = ended(toy, ["--run", "r"], capsys, monkeypatch)
+        assert (status, said) == (2, "error: standard output: No space left on device\n")
+
+
 def test_help_lists_every_field_and_choice(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.parse(gan.Config, ["--help"])

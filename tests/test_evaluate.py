@@ -7,11 +7,14 @@ import urllib.error
 import urllib.request
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 from test_inception import tensors  # noqa: F401 (a fixture)
 
-from experiments import evaluate, gan, text_to_image
+from experiments import evaluate, gan, sample, text_to_image
+from jaxgan.checkpoint import Checkpoints
+from jaxgan.config import save_config
 from jaxgan.evaluation import judges
 from jaxgan.metrics import inception
 from jaxgan.metrics.features import Reader
@@ -28,7 +31,7 @@ def pictures(tmp_path):
 
 def test_without_labels_the_way_out_is_named(pictures, tmp_path, monkeypatch):
     run = types.SimpleNamespace(folder=tmp_path, experiment=gan, config=gan.Config(dataset=f"folder:{pictures}"))
-    monkeypatch.setattr(evaluate, "open_run", lambda folder, experiments, checkpoint: run)
+    monkeypatch.setattr(evaluate, "open_run", lambda folder, experiments, checkpoint, data: run)
     config = evaluate.Config(run="RUN")
     with pytest.raises(ValueError, match=r"folder:.* has no labels to train a classifier with: .*--features inception"):
         evaluate.main(config)
@@ -47,17 +50,19 @@ def test_without_labels_the_way_out_is_named(pictures, tmp_path, monkeypatch):
         evaluate.main(replace(config, features="inception"))
 
 
+def quarters(images):
+    return images.reshape(len(images), 4, -1).mean(axis=2)
+
+
+def reader(images, labels):
+    shares = lambda images: (quarters(images) / quarters(images).sum(axis=1, keepdims=True),)
+    return Reader(shares, quarters, "w")
+
+
 @pytest.fixture
 def opened(tmp_path, monkeypatch):
     """A run at step 200 whose samples are noise, scored by the means of their quarters: nothing is trained."""
     (tmp_path / "run").mkdir()
-
-    def quarters(images):
-        return images.reshape(len(images), 4, -1).mean(axis=2)
-
-    def reader(images, labels):
-        shares = lambda images: (quarters(images) / quarters(images).sum(axis=1, keepdims=True),)
-        return Reader(shares, quarters, "w")
 
     def sample(inputs):
         return {"samples": np.tanh(np.random.default_rng(3).normal(size=(len(inputs["latents"]), 8, 8, 1)))}
@@ -70,7 +75,7 @@ def opened(tmp_path, monkeypatch):
         step=200,
         sample=sample,
     )
-    monkeypatch.setattr(evaluate, "open_run", lambda folder, experiments, checkpoint: run)
+    monkeypatch.setattr(evaluate, "open_run", lambda folder, experiments, checkpoint, data: run)
     monkeypatch.setattr(judges, "train_classifier", reader)
     return run
 
@@ -108,6 +113,25 @@ def test_a_broken_model_has_no_scores(opened):
     assert not list(opened.folder.iterdir())
 
 
+def test_weights_that_are_not_finite_draw_nothing(tmp_path, monkeypatch):
+    config = gan.Config(width=4, dataset="noise", batch_size=4)
+    batch = {"image": np.zeros((4, 32, 32, 1), np.float32)}
+    state = jax.eval_shape(gan.build(config).init, jax.random.key(0), batch).replace(key=jax.random.key(0))
+    whole = lambda leaf: np.zeros(leaf.shape, leaf.dtype) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf
+    broken = jax.tree.map(lambda leaf: np.full(leaf.shape, np.nan, leaf.dtype), state.ema_params)
+    with Checkpoints(tmp_path / "run" / "checkpoints") as checkpoints:
+        checkpoints.save(7, jax.tree.map(whole, state.replace(ema_params=broken)))
+    save_config(config, tmp_path / "run", batch, size=1024)
+    monkeypatch.setattr(judges, "train_classifier", reader)
+    run, output = str(tmp_path / "run"), str(tmp_path / "x.png")
+    with pytest.raises(ValueError, match=r"run at step 7: 6 of 6 samples are not finite"):
+        sample.main(sample.Config(run=run, count=6, output=output))
+    with pytest.raises(ValueError, match=r"^checkpoint 7 of .*run drew 6 of 6 samples that are not finite"):
+        evaluate.main(evaluate.Config(run=run, num_samples=6))
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoints", "config.json"]
+    assert not (tmp_path / "x.png").exists()
+
+
 def test_where_scores_cannot_be_added_nothing_is_computed(opened, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(evaluate, "_evaluation", lambda run, config: pytest.fail("computed"))
     mine = tmp_path / "mine.txt"
@@ -121,6 +145,48 @@ def test_where_scores_cannot_be_added_nothing_is_computed(opened, tmp_path, monk
         with pytest.raises(ValueError, match=rf"scores cannot be added to .* \({reason}.*give --output FILE"):
             evaluate.main(replace(CONFIG, output=output and str(output)))
     assert mine.read_text() == ""
+
+
+def test_scores_are_added_to_nothing_but_scores(opened, tmp_path, monkeypatch):
+    """A line went to the end of whatever file was named: a run's config.json, a note, a picture."""
+    evaluate.main(CONFIG)
+    line = (opened.folder / "scores.jsonl").read_text()
+    config = replace(CONFIG, output=str(tmp_path / "mine"))
+    for content, lines in ((b"", 1), (line.encode(), 2), (line.strip().encode(), 2), (line.encode() * 2, 3)):
+        (tmp_path / "mine").write_bytes(content)
+        evaluate.main(config)
+        assert (tmp_path / "mine").read_text() == line * lines
+    monkeypatch.setattr(evaluate, "open_run", lambda *arguments, **options: pytest.fail("opened"))
+    for content, reason in (
+        (b"buy milk\n", "line 1 is no JSON"),
+        (b'{"experiment": "gan"}', 'line 1 is no object with "scores" and "stamp"'),
+        (line.encode() + b"buy milk", "line 2 is no JSON"),
+        (line.encode() + b"\n", "line 2 is no JSON"),
+        (b"[" * 100_000, "line 1 is no JSON"),
+        (b"\n", "line 1 is no JSON"),
+        (b"3", "line 1 is no object"),
+        (b"9" * 5000, "digits"),
+        (b"\x89PNG\r\n\x1a\n", "is no text in UTF-8"),
+    ):
+        (tmp_path / "mine").write_bytes(content)
+        with pytest.raises(ValueError, match=rf"mine holds something else than scores \(.*{reason}.*another --output$"):
+            evaluate.main(config)
+        assert (tmp_path / "mine").read_bytes() == content
+
+
+def test_scores_of_another_number_of_samples_are_refused_before_anything_is_computed(opened, pictures, monkeypatch):
+    evaluate.main(CONFIG)
+    monkeypatch.setattr(evaluate, "_evaluation", lambda run, config: pytest.fail("computed"))
+    against = str(opened.folder)
+    for number, other in ((20, 20), (None, 50), (60, 50)):
+        with pytest.raises(ValueError, match=rf"fake_count {number or 1000} and 50: .* --num-samples {other}$"):
+            evaluate.main(replace(CONFIG, num_samples=number, against=against))
+    monkeypatch.setattr(evaluate, "compare_pictures", lambda *arguments, **options: pytest.fail("computed"))
+    for number in (None, 10):  # there are 20
+        with pytest.raises(ValueError, match=rf"fake_count {number or 20} and 50: .* --num-samples {number or 20}$"):
+            evaluate.main(
+                evaluate.Config(pictures=str(pictures), reference=str(pictures), num_samples=number, against=against)
+            )
 
 
 def test_scores_are_printed_where_they_cannot_be_kept_after_all(opened, monkeypatch, capsys):

@@ -25,6 +25,7 @@ from experiments import (
     wgan,
     wgan_gp,
 )
+from jaxgan.config import save_config
 from jaxgan.run import open_run
 
 TINY = {"num_steps": 3, "batch_size": 4, "num_devices": 1}
@@ -264,9 +265,8 @@ def test_the_rates_of_the_papers():
 
 @pytest.mark.parametrize("kind", ["grid", "images", "interpolation", "walk"])
 def test_sample(kind, tmp_path, capsys, finished_run):
-    output = sample.main(
-        sample.Config(run=finished_run, kind=kind, count=2, truncation=0.5, output=str(tmp_path / "a.gif"))
-    )
+    output = str(tmp_path / f"a{sample.ENDINGS[kind][0]}")
+    output = sample.main(sample.Config(run=finished_run, kind=kind, count=2, truncation=0.5, output=output))
     assert "at step 3, averaged weights" in capsys.readouterr().out
     if kind == "images":
         assert sorted(path.name for path in output.iterdir()) == ["00000.png", "00001.png"]
@@ -275,6 +275,43 @@ def test_sample(kind, tmp_path, capsys, finished_run):
         assert getattr(picture, "n_frames", 1) == (2 * sample.FRAMES if kind == "walk" else 1)
         if kind == "interpolation":
             assert picture.width > 4 * picture.height
+
+
+@pytest.mark.parametrize("kind", ["grid", "interpolation", "walk"])
+def test_the_ending_of_a_picture_is_what_it_holds(kind, tmp_path, monkeypatch):
+    """The bytes of a PNG went into x.jpg."""
+    monkeypatch.setattr(sample, "open_run", lambda *arguments, **options: pytest.fail("opened"))
+    for name in ("x.jpg", "x", ".png", "x.gif" if kind != "walk" else "x.png"):
+        with pytest.raises(ValueError, match=r"a file of --kind \w+ ends in (\.png|\.gif or \.webp)$"):
+            sample.main(sample.Config(run="r", kind=kind, output=str(tmp_path / name)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_of_an_interpolation_for_each_label():
+    """The count was ignored where there are labels."""
+    config = sample.Config(run="r", kind="interpolation", count=3)
+    assert (sample._count(config, 0), sample._count(config, 2), sample._count(config, 3)) == (3, 3, 3)
+    assert [sample._count(dataclasses.replace(config, count=None), number) for number in (0, 2, 10)] == [10, 1, 1]
+    with pytest.raises(ValueError, match="count=3: at most 2 of each with --kind interpolation"):
+        sample._count(config, 4)
+    rows = sample._latents(config, 5, 6, 3)  # two labels
+    assert rows.shape == (6, sample.STEPS, 5) and len(np.unique(rows[:, 0], axis=0)) == 6
+    same = sample._latents(dataclasses.replace(config, same_latents=True), 5, 6, 3)
+    np.testing.assert_array_equal(same[:3], same[3:])
+    np.testing.assert_array_equal(same[:3], sample._latents(config, 5, 0, 3))
+    assert len(np.unique(same[:, 0], axis=0)) == 3
+
+
+def test_a_run_that_draws_points_has_no_pictures(tmp_path):
+    save_config(gaussians_2d.Config(), tmp_path, {}, size=1)
+    with pytest.raises(ValueError, match="draws points and has no pictures to sample"):
+        sample.main(sample.Config(run=str(tmp_path)))
+
+
+def test_a_file_without_prompts(tmp_path):
+    (tmp_path / "words.txt").write_text(" \n\n")
+    with pytest.raises(ValueError, match=r"words.txt holds no prompts"):
+        sample._conditions(None, sample.Config(run="r", prompts=str(tmp_path / "words.txt")))
 
 
 def test_sample_refuses(finished_run):

@@ -205,6 +205,21 @@ def test_every_experiment_is_exported_for_both_uses(name):
     assert {key.partition("_")[0] for key in arrays} <= {"ema", "generator", "encoder"}, arrays.keys()
 
 
+def test_weights_that_are_not_finite_are_not_written(run, tmp_path, monkeypatch):
+    """Those of the discriminator may be: they have no part in what is drawn."""
+    nan = lambda tree: jax.tree.map(lambda leaf: leaf.at[..., 0].set(np.nan), tree)
+    whole = run.state.replace(discriminator=run.state.discriminator.replace(params=nan(run.state.discriminator.params)))
+    used = export.drawn_with(run)
+    monkeypatch.setattr(export, "drawn_with", lambda *arguments: used)
+    assert export.weights(run._replace(state=whole)).keys() == export.weights(run).keys()
+    broken = run._replace(state=run.state.replace(ema_params=nan(run.state.ema_params)))
+    monkeypatch.setattr(export, "open_run", lambda *arguments, **options: broken)
+    for form in ("stablehlo", "safetensors"):
+        with pytest.raises(ValueError, match=r"at step 3: \d+ of \d+ arrays .* not finite .* ema_params/layer_0/"):
+            export.main(export.Config(run="r", to=form, output=str(tmp_path / "x")))
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_missing_is_said(run, monkeypatch):
     monkeypatch.setitem(export.NEEDS, "safetensors", "no_such_package")
     with pytest.raises(ModuleNotFoundError, match=r"no_such_package is missing: pip install -e '\.\[experiments\]'"):

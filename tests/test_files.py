@@ -1,5 +1,6 @@
 """Tests of jaxgan.files."""
 
+import errno
 import os
 import stat
 
@@ -22,6 +23,20 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path):
         raise RuntimeError
     assert (tmp_path / "a").read_text() == "before"
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_an_error_names_the_file_that_was_to_be_written(tmp_path):
+    """Not the draft beside it, of which nobody has heard."""
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match=r"folder'$") as refused:
+        files.write(tmp_path / "folder", b"")
+    assert refused.value.filename == str(tmp_path / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_an_error_without_a_name_gets_that_of_the_file(tmp_path):
+    with pytest.raises(OSError, match=r"No space left on device: .*x'$"), files.draft(tmp_path / "x"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_the_longest_name_can_be_written(tmp_path):

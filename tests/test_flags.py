@@ -100,6 +100,8 @@ def test_what_was_expected_is_said():
         Config(width=10**5000)  # which Python does not print
     with pytest.raises(ValueError, match="size='x': expected an integer from 1 to 4096, 'native' or nothing"):
         Config(size="x")
+    with pytest.raises(ValueError, match=r"config=None: expected an object$"):
+        check("config", None, dict[str, Any])
     with pytest.raises(ValueError, match="the whole=3: expected an object, each value a number from 0 to 1"):
         check("the whole", 3, dict[str, Annotated[float, Range(0.0, 1.0)]])
 

@@ -14,7 +14,8 @@ from jaxgan import records
         ("[NaN]", "NaN is no finite number"),
         ("-Infinity", "-Infinity is no finite number"),
         ("1e400", "1e400 is no finite number"),
-        ("9" * 5000, "digits"),
+        ("9" * 5000, "an integer of 5,000 digits is too long"),
+        ('{"size": -' + "9" * 1001 + "}", "digits is too long"),
     ],
 )
 def test_what_nobody_can_have_meant(text, reason):

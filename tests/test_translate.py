@@ -1,5 +1,7 @@
 """Translating pictures with a finished run."""
 
+import os
+import re
 import shutil
 
 import jax
@@ -12,6 +14,7 @@ from small_domains import save
 from experiments import translate
 from experiments.translate import Config, output_names, resized, working_size
 from jaxgan import cli
+from jaxgan.checkpoint import Checkpoints
 from jaxgan.data.folder import read_image
 from jaxgan.pixels import from_uint8, to_uint8
 from jaxgan.run import open_run
@@ -163,7 +166,7 @@ def test_what_cannot_be_translated_is_named_and_the_rest_is_done(run, tmp_path, 
         translated(run, tmp_path)
     told = str(refused.value)
     assert "in/junk.png: not an image" in told
-    assert "in/long.png: 1 x 17 pixels, but one side may be at most 16 times the other" in told
+    assert "in/long.png: 17 x 1 pixels, but one side may be at most 16 times the other" in told
     assert told.count("in/junk.png") == told.count("in/long.png") == told.count("in/longest.png") == 1
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "z.png"]
     with pytest.raises(ValueError, match=r"a.png: 16 x 16 pixels, 8 times would be translated together, at most 2,000"):
@@ -219,8 +222,76 @@ def test_links(run, tmp_path):
     (tmp_path / "link").symlink_to("out")  # the user's own
     assert set(translated(run, tmp_path, "link")) == {"x.png", "sub/y.png"}
     (tmp_path / "in/back").symlink_to("../out")
-    with pytest.raises(ValueError, match=r"in/back/sub/y.png lies in output .*/out"):
+    with pytest.raises(ValueError, match=r"out would be translated itself .*, as the link .*in/back leads to .*/out:"):
         translated(run, tmp_path)
+    (tmp_path / "in/back").unlink()
+    (tmp_path / "in/back").symlink_to("../out/sub")
+    with pytest.raises(ValueError, match=r"in/back/y.png lies in output .*/out"):
+        translated(run, tmp_path)
+
+
+def test_a_link_that_leads_above_the_output_is_refused_before_there_is_one(run, tmp_path):
+    """The first command went through, and the second refused what the first had written."""
+    save(tmp_path / "in/deep/x.png", (16, 16))
+    (tmp_path / "in/deep/up").symlink_to("../..")
+    with pytest.raises(ValueError, match=r"out would be translated itself the next time, as the link .*deep/up leads"):
+        translated(run, tmp_path)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "in/deep/up").unlink()
+    (tmp_path / "in/deep/round").symlink_to("..")  # which is not followed
+    assert set(translated(run, tmp_path)) == {"deep/x.png"}
+
+
+def test_what_is_no_file_stops_nothing(run, tmp_path, capsys):
+    save(tmp_path / "in/x.png", (16, 16))
+    os.mkfifo(tmp_path / "in/pipe.png")
+    (tmp_path / "in/gone.jpg").symlink_to("nowhere.jpg")
+    (tmp_path / "in/itself.gif").symlink_to("itself.gif")
+    (tmp_path / "in/linked.png").symlink_to("pipe.png")
+    with pytest.raises(ValueError, match=r"^4 of 5 pictures were not translated:") as refused:
+        translated(run, tmp_path)
+    for name, reason in {
+        "pipe.png": "not a file",
+        "linked.png": "not a file",
+        "gone.jpg": "a link to a file that is not there",
+        "itself.gif": "a link to a file that is not there",
+    }.items():
+        assert f"in/{name} is {reason}" in str(refused.value)
+    assert "translated  1 picture of " in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["x.png"]
+    (tmp_path / "in/x.png").unlink()
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(ValueError, match=r"^4 of 4 pictures were not translated:"):
+        translated(run, tmp_path)
+
+
+def test_what_is_left_out_is_counted(run, tmp_path, capsys):
+    save(tmp_path / "in/x.png", (16, 16))
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "in/moving.gif", save_all=True, append_images=frames[1:])
+    for name in ("1.heic", "2.HEIC", "3.avif", "sub.d/4", ".hidden.ppm"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    assert set(translated(run, tmp_path)) == {"x.png", "moving.png"}
+    said = capsys.readouterr().out
+    assert "translated  2 pictures of" in said
+    assert re.search(r"of 1 animation \(.*in/moving.gif\) the first frame\n", said)
+    assert "4 files with other endings left out (.avif, .heic, none)\n" in said
+
+
+def test_weights_that_are_not_finite(run, tmp_path, monkeypatch):
+    save(tmp_path / "in/x.png", (16, 16))
+    opened = open_run(run, {"small_domains": small_domains})
+    state = jax.tree.map(
+        lambda leaf: np.full_like(leaf, np.nan) if leaf.dtype == np.float32 and leaf.ndim else leaf, opened.state
+    )
+    shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    with Checkpoints(tmp_path / "run/checkpoints") as checkpoints:
+        checkpoints.save(9, state)
+    with pytest.raises(ValueError, match=r"run at step 9: 1 of 1 samples are not finite"):
+        translated(tmp_path / "run", tmp_path)
+    assert not list(tmp_path.glob("out/*"))
 
 
 def test_the_command_line(capsys):

@@ -16,8 +16,7 @@ none of which starts another program; and none of more than `PIL.Image.MAX_IMAGE
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -59,10 +58,47 @@ def image_files(folder: str | os.PathLike[str]) -> list[str]:
 
 def files_in(folder: str | os.PathLike[str], suffixes: tuple[str, ...]) -> list[str]:
     """The files in a folder and its sub-folders that end in one of these, as `image_files` finds them."""
+    found = content(folder, suffixes)
+    for path in sorted(found.broken):
+        raise ValueError(f"{path} is {found.broken[path]}")
+    return found.files
+
+
+class Content(NamedTuple):
+    """What a folder and its sub-folders hold.
+
+    Attributes:
+      files: what ends as asked for, sorted by its name in Unicode's composed form; what is broken of it, too.
+      broken: what of these is no file, and sub-folders that cannot be read: what they are instead.
+      others: files that end otherwise.
+      links: links to folders that were followed, and where they lead.
+    """
+
+    files: list[str]
+    broken: dict[str, str]
+    others: list[str]
+    links: dict[str, str]
+
+
+def content(folder: str | os.PathLike[str], suffixes: tuple[str, ...] = SUFFIXES) -> Content:
+    """What is in a folder; what is broken there stops nothing.
+
+    Args:
+      folder: the folder.
+      suffixes: endings, in lower case, of the files that are looked for.
+
+    Returns:
+      The `Content`. Hidden files are passed over, and links followed, as by `image_files`.
+
+    Raises:
+      ValueError: no such folder, or too many links.
+    """
     folder = expanded(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder} is {'a file' if folder.exists() else 'not there'}, where a folder was expected")
-    return sorted(sorted(_walk(str(folder), suffixes)), key=composed)
+    found = Content([], {}, [], {})
+    _walk(str(folder), suffixes, found)
+    return found._replace(files=sorted(sorted(found.files), key=composed))
 
 
 def is_hidden(name: str) -> bool:
@@ -70,32 +106,44 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _walk(folder: str, suffixes: tuple[str, ...]) -> Iterator[str]:
+def _walk(folder: str, suffixes: tuple[str, ...], found: Content) -> None:
     waiting: list[tuple[str, str, frozenset[str]]] = [(folder, os.path.realpath(folder), frozenset())]
-    followed = 0
     while waiting:
         inner, real, above = waiting.pop()
-        if real in above:
+        try:
+            entries = sorted(os.scandir(inner), key=lambda entry: entry.name)
+        except OSError as error:
+            if inner == folder:
+                raise
+            found.broken[inner] = f"a folder that cannot be read ({error.strerror})"
             continue
-        with os.scandir(inner) as entries:
-            for entry in entries:
-                if is_hidden(entry.name):
+        above |= {real}
+        for entry in entries:
+            if is_hidden(entry.name):
+                continue
+            try:
+                is_folder, is_file = entry.is_dir(), entry.is_file()
+            except OSError:  # as of a link to itself
+                is_folder = is_file = False
+            if is_folder:
+                leads = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)
+                if leads in above:
                     continue
-                if entry.is_dir():
-                    if not entry.is_symlink():
-                        waiting.append((entry.path, os.path.join(real, entry.name), above | {real}))
-                        continue
-                    if (followed := followed + 1) > MOST_LINKS:
+                if entry.is_symlink():
+                    found.links[entry.path] = leads
+                    if len(found.links) > MOST_LINKS:
                         raise ValueError(
                             f"{folder} leads through more than {MOST_LINKS:,} links to folders, one of them "
                             f"{entry.path}: do they lead to each other?"
                         )
-                    waiting.append((entry.path, os.path.realpath(entry.path), above | {real}))
-                elif entry.name.lower().endswith(suffixes):
-                    if not entry.is_file():
-                        found = "a link to a file that is not there" if entry.is_symlink() else "not a file"
-                        raise ValueError(f"{entry.path} is {found}")
-                    yield entry.path
+                waiting.append((entry.path, leads, above))
+            elif entry.name.lower().endswith(suffixes):
+                found.files.append(entry.path)
+                if not is_file:
+                    missing = entry.is_symlink() and not os.path.exists(entry.path)
+                    found.broken[entry.path] = "a link to a file that is not there" if missing else "not a file"
+            elif is_file:
+                found.others.append(entry.path)
 
 
 def read_image(
@@ -130,6 +178,15 @@ def read_image(
     except Exception as error:  # each decoder has its own ways to say that a file is damaged
         reason = str(error) or type(error).__name__
     raise ValueError(f"{os.fspath(file)}: {reason}" if isinstance(file, str | os.PathLike) else reason)
+
+
+def has_frames(file: str | os.PathLike[str]) -> bool:
+    """Whether an image has several frames, of which `read_image` takes the first; one that is damaged has not."""
+    try:
+        with _open(file) as image:
+            return getattr(image, "is_animated", False)
+    except Exception:  # each decoder has its own ways to say that a file is damaged
+        return False
 
 
 def _open(file) -> Image.Image:
