@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
 import sys
@@ -15,13 +14,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgan import files
+from jaxgan import files, records
 from jaxgan.checkpoint import CheckpointError, Checkpoints
 from jaxgan.config import RunConfig, class_names, differences, load_config, other_classes, run_folder
 from jaxgan.lock import refuse_held
 from jaxgan.state import GANState
 
 _LOGS = (".err", ".log", ".out")
+_WRITTEN = ("checkpoints", "metrics.jsonl", "samples", "starts.jsonl", "tensorboard")
 
 
 def refuse_at_once(config: RunConfig) -> None:
@@ -37,14 +37,19 @@ def refuse_at_once(config: RunConfig) -> None:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Refuses a folder that holds something, but no run.
+    """Refuses a folder that holds something, but no run; or a run with links where it would be written.
 
     Hidden files and logs may lie in it: `*.log`, `*.out`, `*.err`, `log.txt`, and whatever file this process prints to.
 
     Raises:
       ValueError: the message names what was found.
     """
-    if not folder.is_dir() or (folder / "config.json").exists():
+    if not folder.is_dir():
+        return
+    if (folder / "config.json").exists():
+        for name in _WRITTEN:
+            if (folder / name).is_symlink():
+                raise ValueError(f"{folder / name} is a link, and a run writes through none: remove it")
         return
     for path in sorted(folder.iterdir()):
         is_log = path.suffix in _LOGS or path.name == "log.txt" or any(map(path.samefile, _outputs()))
@@ -175,9 +180,9 @@ def _classes(source: Path) -> Sequence[str] | None:
 def _refuse_other(source: Path, name: str, write: Callable[[Path], None]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder, name))
-        ours = json.loads(files.read_text(Path(folder, name)))
+        ours = records.parse(files.read_text(Path(folder, name)))
     try:
-        theirs = json.loads(files.read_text(source / name))
+        theirs = records.parse(files.read_text(source / name))
     except (OSError, ValueError) as error:
         raise ValueError(f"init_from={str(source)!r}: {name} cannot be read: {error}") from None
     for (path, a), (_, b) in itertools.zip_longest(_items(theirs), _items(ours), fillvalue=("the end", None)):

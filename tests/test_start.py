@@ -41,6 +41,15 @@ def test_anything_else_is_somebody_s(tmp_path, name):
         refuse_foreign(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["checkpoints", "samples", "metrics.jsonl"])
+def test_links_in_a_run_are_refused_before_anything_is_compiled(tmp_path, name):
+    (tmp_path / "config.json").write_text("{}")
+    refuse_foreign(tmp_path)
+    (tmp_path / name).symlink_to(tmp_path.parent)
+    with pytest.raises(ValueError, match=f"{name} is a link, and a run writes through none: remove it"):
+        refuse_foreign(tmp_path)
+
+
 def test_a_command_is_refused_before_it_reads_data(tmp_path, monkeypatch, capsys):
     called = []
     monkeypatch.setattr(sys, "argv", ["program", "--workdir", str(tmp_path)])
@@ -150,6 +159,9 @@ def test_numbers_of_words_must_mean_the_same_words(tmp_path):
         Vocabulary(other).save(tmp_path / "words.json")
         with pytest.raises(ValueError, match=different):
             weights_from(tmp_path, state_of(), words)
+    (tmp_path / "words.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"words\.json cannot be read: it is nested too deep"):
+        weights_from(tmp_path, state_of(), words)
     (tmp_path / "words.json").write_text(json.dumps({"words": ["red", "circle"]}))
     weights_from(tmp_path, state_of(), words)
 
