@@ -13,13 +13,14 @@ were made alike.
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from experiments import sample, translate
-from jaxgan import cli, files
+from jaxgan import cli, files, records
 from jaxgan.data.folder import image_files
 from jaxgan.evaluation.base import Evaluation, Scores
 from jaxgan.evaluation.captions import caption_evaluation
@@ -193,7 +194,8 @@ def _keep_and_print(
     others = {}
     try:
         if file is not None:
-            line = json.dumps({"scores": scores, "stamp": dataclasses.asdict(stamp)})
+            kept = {name: value if math.isfinite(value) else str(value) for name, value in scores.items()}
+            line = json.dumps({"scores": kept, "stamp": dataclasses.asdict(stamp)})
             files.append(file, f"{_line_break(file, inside)}{line}\n", inside=inside)
         others = _comparable(against, stamp)
     finally:
@@ -201,7 +203,8 @@ def _keep_and_print(
         made = f"{stamp.fake_count} against {stamp.real_count} of {stamp.dataset} {stamp.split}"
         print(f"scores      {made}, features: {stamp.features}, {stamp.image_size} pixels, as bytes")
         warnings = [bias_warning(stamp.real_count, stamp.fake_count, num_features)]
-        warnings += [subset_warning(stamp.kernel_subset_size)] if stamp.kernel_subset_size else []
+        if stamp.kernel_subset_size:
+            warnings.append(subset_warning(stamp.kernel_subset_size, stamp.real_count, stamp.fake_count))
         for warning in filter(None, warnings):
             print(f"            {warning}")
         for name, value in scores.items():
@@ -221,14 +224,14 @@ def _read_scores(place: Path) -> _Record:
     """The last scores of another run, or in a file, and how they were made."""
     file = place / "scores.jsonl" if place.is_dir() else place
     try:
-        record = json.loads(files.read_text(file).splitlines()[-1])
+        record = records.parse(files.read_text(file).splitlines()[-1])
         if not isinstance(record, dict) or not isinstance(scores := record.get("scores"), dict):
             raise ValueError(f'the last line of {file.name} is no object with "scores" and "stamp"')
         for name, value in scores.items():
-            if type(value) not in (int, float) or value != value:
+            if type(value) not in (int, float) and value not in ("inf", "-inf"):
                 raise ValueError(f"the score {name} is {str(value)[:40]!r}, no number")
         return {name: float(value) for name, value in scores.items()}, read_stamp(record.get("stamp"))
-    except (OSError, IndexError, ValueError, OverflowError, RecursionError) as error:
+    except (OSError, IndexError, ValueError, OverflowError) as error:
         reason = "it is empty" if isinstance(error, IndexError) else error
         raise ValueError(
             f"{place} has no scores to compare with ({reason}): evaluate it first, by this version"

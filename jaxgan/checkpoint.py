@@ -34,7 +34,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Sharding, SingleDeviceSharding
 
-from jaxgan import digests, files
+from jaxgan import digests, files, records
 
 METRICS = "metrics/metrics"  # where Orbax keeps them in a step
 UNSCHEDULED = "unfinished/unscheduled"  # of a step's metrics: it counts among those to keep only while it is the last
@@ -142,7 +142,7 @@ class Checkpoints:
             )
         values = _finite(metrics)
         with self._saving(step):
-            self._prepare_to_write()
+            self._prepare_to_write(step)
             self._scores[step] = self._score(values)
             self._unscheduled |= {step} if UNSCHEDULED in values else set()
             self._unwritten = set(arrays)
@@ -176,7 +176,7 @@ class Checkpoints:
         self.wait()
         path = self.folder / str(step) / METRICS
         try:
-            return {} if digests.changes(path.parents[1], METRICS) else _finite(json.loads(files.read_text(path)))
+            return {} if digests.changes(path.parents[1], METRICS) else _finite(records.parse(files.read_text(path)))
         except (OSError, ValueError, TypeError, AttributeError):
             return {}
 
@@ -209,6 +209,7 @@ class Checkpoints:
         """
         self.wait()
         with self._failing_as(f"step {step} in {self.folder} cannot be read", DamagedCheckpointError):
+            self._refuse_changed(step)
             return list(self._manager.item_metadata(step)["state"])
 
     def restore(
@@ -340,8 +341,7 @@ class Checkpoints:
         }
         wanted = {path: leaf for path, leaf in wanted.items() if leaf.size}
         with self._failing_as(f"step {step} in {self.folder} cannot be read", DamagedCheckpointError):
-            if changes := digests.changes(self.folder / str(step)):
-                raise DamagedCheckpointError(f"step {step} in {self.folder} is damaged: {', '.join(_first(changes))}")
+            self._refuse_changed(step)
             stored = dict(self._manager.item_metadata(step)["state"])
             self._refuse(step, _differences(stored, wanted, parts))
             read = ocp.args.PyTreeRestore(
@@ -358,6 +358,10 @@ class Checkpoints:
         if told is None and hasattr(state, "step") and (found := int(jnp.max(state.step))) != step:
             raise DamagedCheckpointError(f"step {step} in {self.folder} is damaged: it holds step {found}")
         return state
+
+    def _refuse_changed(self, step: int) -> None:
+        if changes := digests.changes(self.folder / str(step)):
+            raise DamagedCheckpointError(f"step {step} in {self.folder} is damaged: {', '.join(_first(changes))}")
 
     @contextlib.contextmanager
     def _failing_as(self, message: str, kind: type[CheckpointError] = CheckpointError) -> Iterator[None]:
@@ -388,21 +392,27 @@ class Checkpoints:
             lines = "".join(f"\n  {line}" for line in _first(differences))
             raise CheckpointError(f"step {step} in {self.folder} does not fit the state it is restored into:{lines}")
 
-    def _prepare_to_write(self) -> None:
+    def _prepare_to_write(self, step: int) -> None:
+        if jax.process_index() == 0:
+            self._set_aside(step)  # whatever has its name is no step, and Orbax would wait for a pipe
         if self._writable and not self._damaged:
             return
         if jax.process_index() == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._remove_leftovers()
             for step in self._damaged:
-                aside = self.folder / f"{step}.damaged"
-                _remove(aside)
-                (self.folder / str(step)).rename(aside)
+                self._set_aside(step)
         if self._damaged:
             self._damaged.clear()
             self._manager.close()
             self._open()
         self._writable = True
+
+    def _set_aside(self, step: int) -> None:
+        path, aside = self.folder / str(step), self.folder / f"{step}.damaged"
+        if os.path.lexists(path):
+            _remove(aside)
+            path.rename(aside)
 
     def _remove_leftovers(self) -> None:
         if jax.process_index() == 0:
@@ -461,10 +471,10 @@ def _finite(metrics: Mapping[str, Any] | None) -> dict[str, float]:
 
 def _remove(path: Path) -> None:
     """Removes a folder with what is in it; of a link only the link."""
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -1,16 +1,22 @@
-"""Digests of a folder's files and its number: whether it is what was written."""
+"""Digests of a folder's files and its number: whether it is what was written, and can be read without harm."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container, Mapping
+import stat
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxgan import files, records
 
 NAME = "digests.json"
+
+MOST = 64 * 2**20
+"""So many bytes a file that describes the arrays has at most; theirs, which lie in folders named `d`, may have more."""
+
+_DEPTH = 16
 
 
 def digests(folder: Path, only: Container[str] | None = None) -> dict[str, str]:
@@ -25,7 +31,13 @@ def digests(folder: Path, only: Container[str] | None = None) -> dict[str, str]:
 
 
 def changes(folder: Path, prefix: str = "") -> list[str]:
-    """What of a folder named after its step is not as it was written; nothing where no digests were."""
+    """What of a folder named after its step is not as it was written; where no digests were, what cannot be read.
+
+    Before any file is opened, all that lies in the folder is looked at: a pipe would be waited for, a device never
+    ends, and a link leads elsewhere.
+    """
+    if unreadable := sorted(_unreadable(folder)):
+        return unreadable
     try:
         record = read(folder)
     except ValueError:
@@ -41,6 +53,22 @@ def changes(folder: Path, prefix: str = "") -> list[str]:
         for name, digest in written.items()
         if found.get(name) != digest
     ]
+
+
+def _unreadable(folder: Path) -> Iterator[str]:
+    """What is neither a regular file of bounded size nor a folder of such ones."""
+    paths = [folder]
+    while paths:
+        path = paths.pop()
+        name, status = path.relative_to(folder).as_posix(), path.lstat()
+        if stat.S_ISDIR(status.st_mode) and name.count("/") < _DEPTH:
+            paths += path.iterdir()
+        elif stat.S_ISDIR(status.st_mode):
+            yield f"{name[:40]}... lies deeper than any file of a step"
+        elif not stat.S_ISREG(status.st_mode):
+            yield f"{path.name if path == folder else name} is no regular file"
+        elif path.parent.name != "d" and status.st_size > MOST:
+            yield f"{name} has more than {MOST:,} bytes"
 
 
 def read(folder: Path) -> dict[str, Any] | None:

@@ -137,6 +137,8 @@ def fit(
         if evaluate is not None and (config.best is not None or to_score):
             scores = _numbers(evaluate(own_copy(state)))
         if config.best is not None and config.best not in scores:
+            if bad := scores.get("nonfinite_samples"):
+                raise ValueError(f"best={config.best!r}: {bad:.0%} of the samples at step {start} are not finite")
             raise ValueError(f"best={config.best!r} is no score of this run: there are {', '.join(scores)}")
         about: Any = {"mesh": mesh, "state": state, "batches": batches, "start": start}
         if config.check:

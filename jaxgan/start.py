@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgan import files, page, report
+from jaxgan import files, page, records, report
 from jaxgan.checkpoint import CheckpointError, Checkpoints
 from jaxgan.config import RunConfig, class_names, differences, load_config, other_classes, run_folder
 from jaxgan.lock import refuse_held
@@ -37,7 +36,7 @@ def refuse_at_once(config: RunConfig) -> None:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Refuses a folder that holds something, but no run.
+    """Refuses a folder that holds something, but no run; or a run with links where it would be written.
 
     Hidden files and logs may lie in it: `*.log`, `*.out`, `*.err`, `log.txt`, and whatever file this process prints to.
 
@@ -210,9 +209,9 @@ def _classes(source: Path) -> Sequence[str] | None:
 def _refuse_other(source: Path, name: str, write: Callable[[Path], None]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder, name))
-        ours = json.loads(files.read_text(Path(folder, name)))
+        ours = records.parse(files.read_text(Path(folder, name)))
     try:
-        theirs = json.loads(files.read_text(source / name))
+        theirs = records.parse(files.read_text(source / name))
     except (OSError, ValueError) as error:
         raise ValueError(f"init_from={str(source)!r}: {name} cannot be read: {error}") from None
     for (path, a), (_, b) in itertools.zip_longest(_items(theirs), _items(ours), fillvalue=("the end", None)):

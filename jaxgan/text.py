@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxgan import files
+from jaxgan import files, records
 
 PADDING = 0
 UNKNOWN = 1
@@ -218,7 +218,7 @@ class Vocabulary:
           ValueError: no such file, a larger one than any vocabulary, or another content; the message names it.
         """
         try:
-            record = json.loads(files.read_text(path, most=MOST_BYTES))
+            record = records.parse(files.read_text(path, most=MOST_BYTES))
             return cls(record["words"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not a vocabulary: {error}") from None

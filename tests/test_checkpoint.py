@@ -1,6 +1,7 @@
 import contextlib
 import errno
 import json
+import os
 import pickle
 import threading
 
@@ -570,11 +571,75 @@ def test_links_in_the_folder_are_not_followed(tmp_path):
     for name in ("2.damaged", "9.orbax-checkpoint-tmp"):
         (folder / name).symlink_to(theirs)
     (folder / "2/state/_METADATA").unlink()
-    (folder / "1").rename(tmp_path / "1")
-    (folder / "1").symlink_to(tmp_path / "1")
     with Checkpoints(folder, keep=1) as checkpoints:
         assert value_in(checkpoints, None) == 1
         checkpoints.save(3, state_of(3))
-    assert sorted(path.name for path in folder.iterdir()) == ["1", "2.damaged", "3"]
+    assert sorted(path.name for path in folder.iterdir()) == ["2.damaged", "3"]
     assert not (folder / "2.damaged").is_symlink()
-    assert (theirs / "a").read_text() == "theirs" and (tmp_path / "1/state").exists()
+    assert (theirs / "a").read_text() == "theirs"
+
+
+DESCRIPTIONS = (
+    "_CHECKPOINT_METADATA", "state/_METADATA", "state/manifest.ocdbt", "state/_sharding",
+    "state/array_metadatas/process_0", "metrics/metrics", "digests.json",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("digested", [True, False])
+def test_what_is_no_regular_file_is_not_opened(tmp_path, capsys, digested):
+    """A pipe would be waited for, a device never ends, and a link leads to what others may change."""
+    two_steps(tmp_path, best="fid")
+    if not digested:
+        (tmp_path / "2" / digests.NAME).unlink()
+    for name in DESCRIPTIONS if digested else DESCRIPTIONS[:-1]:
+        path, aside = tmp_path / "2" / name, tmp_path / "aside"
+        path.rename(aside)
+        for put in (os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path, to=aside: path.symlink_to(to)):
+            put(path)
+            with Checkpoints(tmp_path, best="fid") as checkpoints:
+                with pytest.raises(DamagedCheckpointError, match=f"step 2 .* {name} is no regular file"):
+                    checkpoints.arrays(2)
+                assert checkpoints.metrics(2) == {}
+                assert value_in(checkpoints, None) == 1
+            assert f"{name} is no regular file; going back to step 1" in capsys.readouterr().err
+            path.unlink()
+        aside.rename(path)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert value_in(checkpoints, None) == 2
+
+
+def test_a_step_that_is_no_folder(tmp_path, capsys):
+    two_steps(tmp_path / "run")
+    (tmp_path / "run" / "2").rename(tmp_path / "elsewhere")
+    (tmp_path / "run" / "2").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(tmp_path / "run" / "3")
+    with Checkpoints(tmp_path / "run") as checkpoints:
+        assert value_in(checkpoints, None) == 1
+        assert "2 is no regular file; going back to step 1" in capsys.readouterr().err
+        checkpoints.save(2, state_of(2))
+        checkpoints.save(3, state_of(3))
+        assert value_in(checkpoints, None) == 3
+    assert (tmp_path / "elsewhere" / "state").exists() and (tmp_path / "run" / "2.damaged").is_symlink()
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"fid": 1.0, "fid": 0.0}', '{"fid": NaN}', "[]", '{"fid": {}}'])
+def test_metrics_that_are_none_stop_nothing(tmp_path, content):
+    two_steps(tmp_path, best="fid")
+    (tmp_path / "2" / digests.NAME).unlink()
+    (tmp_path / "2" / "metrics" / "metrics").write_text(content)
+    with Checkpoints(tmp_path, best="fid") as checkpoints:
+        assert (checkpoints.metrics(2), checkpoints.best_step()) == ({}, 1)
+        assert value_in(checkpoints, None) in (1, 2)
+
+
+def test_what_describes_a_step_is_of_bounded_size(tmp_path, capsys):
+    two_steps(tmp_path)
+    (tmp_path / "2" / digests.NAME).unlink()
+    os.truncate(tmp_path / "2" / "state" / "_METADATA", digests.MOST + 1)
+    deep = tmp_path / "1" / "/".join("d" * 30)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert value_in(checkpoints, None) == 1
+        assert "state/_METADATA has more than 67,108,864 bytes; going back" in capsys.readouterr().err
+        deep.mkdir(parents=True)
+        with pytest.raises(DamagedCheckpointError, match="lies deeper than any file"):
+            value_in(checkpoints, 1)

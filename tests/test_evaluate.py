@@ -31,7 +31,7 @@ def pictures(tmp_path):
 
 def test_without_labels_the_way_out_is_named(pictures, tmp_path, monkeypatch):
     run = types.SimpleNamespace(folder=tmp_path, experiment=gan, config=gan.Config(dataset=f"folder:{pictures}"))
-    monkeypatch.setattr(evaluate, "open_run", lambda folder, experiments, checkpoint, data: run)
+    monkeypatch.setattr(evaluate, "open_run", lambda folder, experiments, **options: run)
     config = evaluate.Config(run="RUN")
     with pytest.raises(ValueError, match=r"folder:.* has no labels to train a classifier with: .*--features inception"):
         evaluate.main(config)
@@ -75,7 +75,7 @@ def opened(tmp_path, monkeypatch):
         step=200,
         sample=sample,
     )
-    monkeypatch.setattr(evaluate, "open_run", lambda folder, experiments, checkpoint, data: run)
+    monkeypatch.setattr(evaluate, "open_run", lambda folder, experiments, **options: run)
     monkeypatch.setattr(judges, "train_classifier", reader)
     return run
 
@@ -209,9 +209,10 @@ def test_other_scores_that_are_none(opened, tmp_path, monkeypatch):
         (whole | {"stamp": older}, "does not say how subset_seed, subset_size, .* as scores of an earlier version"),
         (whole | {"stamp": whole["stamp"] | {"step": "200"}}, "step is '200', no int"),
         (whole | {"stamp": None}, "a stamp is an object"),
+        (whole | {"stamp": {n: v for n, v in whole["stamp"].items() if n != "real_digest"}}, "how real_digest was"),
         (whole | {"scores": [1.0]}, "no object with"),
         (whole | {"scores": {"fid": "3"}}, "the score fid is '3', no number"),
-        (whole | {"scores": {"fid": float("nan")}}, "the score fid is 'nan', no number"),
+        (whole | {"scores": {"fid": float("nan")}}, "NaN is no finite number"),
         (whole | {"scores": {"fid": [3.0]}}, r"the score fid is '\[3.0\]', no number"),
         (whole | {"scores": {"fid": 10**400}}, "too large"),
         ([whole], "no object with"),

@@ -84,13 +84,12 @@ def test_scores_do_not_depend_on_the_order_of_files_or_labels(monkeypatch):
     monkeypatch.setattr(images, "FEW", 150)
     found = []
     for rows in (np.arange(600), shuffle):
-        splits = {"train": {"image": fake, "label": label}, "test": {"image": test[rows], "label": label[rows]}}
+        splits = {"train": {"image": fake, "label": label[:200]}, "test": {"image": test[rows], "label": label[rows]}}
         for module in (images, judges):
             monkeypatch.setattr(module, "images", lambda name, split, splits=splits, **options: splits[split])
         scored = images.image_evaluation(Unconditional(dataset="x", channels=1, image_size=8), num_samples=200)
         found.append(scored.scores(sample))
-    for name in ("coverage", "diversity", "classifier_precision", "classifier_density", "classifier_frechet"):
-        assert found[0][name] == pytest.approx(found[1][name], rel=0.05), name
+    assert found[0] == found[1]
     assert found[0]["coverage"] > 0.8 and found[0]["diversity"] == pytest.approx(1.0, abs=0.05)
     sizes = {"subset_seed": 0, "subset_size": 10_000, "pixel_subset_size": 150, "kernel_subset_size": 200}
     assert sizes.items() <= scored.protocol.items()

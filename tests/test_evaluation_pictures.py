@@ -83,6 +83,41 @@ def test_of_many_pictures_a_random_subset_of_each_folder(tmp_path, reference):
         assert scores["nearest"] == pytest.approx(1.0, abs=0.1) and scores["diversity"] == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.parametrize("num_samples", [None, 10])
+def test_no_score_depends_on_the_names_of_files(tmp_path, others, reference, num_samples):
+    shuffle = np.random.default_rng(1).permutation
+    renamed = folder(tmp_path / "a" / "reference", shuffle(REFERENCE)), folder(tmp_path / "b", shuffle(OTHERS))
+    options = {"features": "pixels", "num_samples": num_samples}
+    found = compare_pictures(others, reference, **options)
+    assert found == compare_pictures(renamed[1], f"{tmp_path}/b/../a/reference/", **options)
+    assert ("pixels_kernel_std" in found[0]) == (num_samples is None)
+
+
+def test_scores_against_other_pictures_are_not_made_alike(tmp_path, others, reference):
+    config = evaluate.Config(pictures=str(others), reference=str(reference), features="pixels")
+    evaluate.main(replace(config, output=str(tmp_path / "scores.jsonl")))
+    changed = REFERENCE.copy()
+    changed[7, 0, 0, 0] ^= 1
+    another = folder(tmp_path / "x" / "reference", changed)
+    with pytest.raises(ValueError, match=r"cannot be compared: real_digest '\w{32}' and '\w{32}'$"):
+        evaluate.main(replace(config, reference=str(another), against=str(tmp_path / "scores.jsonl")))
+
+
+def test_pictures_that_are_all_the_same(tmp_path, capsys):
+    same = folder(tmp_path / "same", REFERENCE[[3] * 10])
+    file = str(tmp_path / "scores.jsonl")
+    config = evaluate.Config(pictures=str(same), reference=str(same), features="pixels", output=file)
+    scores = evaluate.main(config)
+    assert scores["pixels_kernel"] == 0.0 and not {"nearest", "diversity", "pixels_kernel_std"} & scores.keys()
+    assert np.isfinite(list(scores.values())).all()
+    assert "there is no score nearest: both distances are 0" in capsys.readouterr().err
+    # Infinite ones are kept, and read again.
+    config = replace(config, pictures=str(folder(tmp_path / "others", OTHERS)))
+    assert evaluate.main(config)["nearest"] == np.inf
+    evaluate.main(replace(config, against=file))
+    assert capsys.readouterr().out.count("inf") == 6
+
+
 def test_by_inception_features(others, reference, monkeypatch):
     """A network whose features are the mean and the first pixel: the Frechet distance against SciPy's formula."""
 
@@ -133,7 +168,10 @@ def test_from_the_command(tmp_path, others, reference, capsys):
     with pytest.raises(ValueError, match="cannot be compared: real_count 10 and 30; fake_count 10 and 20"):
         evaluate.main(replace(config, against=str(file), num_samples=10))
     printed = capsys.readouterr().out  # the scores, for all that
-    assert "10 against 10 of reference train" in printed and "kernel distance is of subsets of 10 samples" in printed
+    assert (
+        "10 against 10 of reference train" in printed
+        and "of all 10 samples at once, so that it has no standard" in printed
+    )
     for wrong, message in (
         ({"reference": None}, "give --run FOLDER, or --pictures FOLDER and --reference FOLDER"),
         ({"run": "runs/gan"}, "give --run FOLDER, or"),

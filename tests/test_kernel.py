@@ -1,5 +1,7 @@
 """The kernel distance against loops over all pairs, and what makes it unbiased."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,7 @@ def test_one_subset_of_everything_equals_the_recorded_loops():
     # which is what torch-fidelity's and the authors' KID average over subsets. Recorded 2026-11-26, Python 3.11.7.
     real, fake = two_sets(60, 60, 16)
     distance = kernel_distance(real, fake, subset_size=60, subsets=1)
-    assert distance.mean == pytest.approx(0.3040033596655851, rel=1e-10) and distance.std == 0.0
+    assert distance.mean == pytest.approx(0.3040033596655851, rel=1e-10) and distance.std is None
 
 
 def test_subsets_equal_the_recorded_loops():
@@ -34,6 +36,33 @@ def test_by_hand_with_unequal_counts():
     # x = 0, 0; y = 1, 2, drawn whole: 1 + 3^3 - 2 (1 + 1 + 1 + 1) / 4.
     assert kernel_distance([0, 0], [1, 2], subset_size=2, subsets=1).mean == 26.0
     assert kernel_distance([0, 0, 0, 0], [1, 2], subset_size=2, subsets=3).mean == 26.0
+
+
+def test_of_one_subset_there_is_no_deviation():
+    real, fake = two_sets(20, 20, 3)
+    whole = kernel_distance(real, fake, subset_size=20)
+    assert whole == kernel_distance(real, fake, subset_size=20, subsets=1) and whole.std is None
+    some = kernel_distance(real, np.vstack([fake, fake + 1.0]), subset_size=20)
+    assert some.std is not None and some.std > 1e-3
+
+
+@pytest.mark.parametrize("size", [0.0, 1.0, -1e3, 1e9, 1e40])
+def test_features_that_are_all_alike_are_at_distance_0(size):
+    real = np.full((9, 4), size)
+    assert kernel_distance(real, real[:6], subset_size=5).mean == 0.0
+    assert kernel_distance(real, np.full((7, 4), size / 2.0), subset_size=5).mean >= 0.0
+    with pytest.raises(ValueError, match="of which scores overflow"):
+        kernel_distance(real + 1e41, real, subset_size=5)
+
+
+def test_large_features_that_differ_little():
+    """Exactly, in fractions: x.y / 1 of whole numbers near 10^6."""
+    real, fake = [10**6 + n for n in (0, 1, 3)], [10**6 + n for n in (1, 2, 2)]
+    k = lambda a, b: (a * b + 1) ** 3
+    within = lambda x: sum(k(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j)
+    exact = Fraction(within(real) + within(fake), 6) - Fraction(2 * sum(k(a, b) for a in real for b in fake), 9)
+    found = kernel_distance(np.array(real, float), np.array(fake, float), subset_size=3, subsets=1).mean
+    assert found == pytest.approx(float(exact), rel=1e-6)
 
 
 def test_it_is_unbiased_and_not_clipped():

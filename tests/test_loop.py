@@ -247,6 +247,9 @@ def test_a_best_score_must_exist(tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match="'fid' is no score of this run: there are score"):
         small.run(small.config(tmp_path, best="fid", evaluate_every=5), evaluate=lambda state: {"score": 0.5})
+    with pytest.raises(ValueError, match="best='fid': 25% of the samples at step 0 are not finite"):
+        config = small.config(tmp_path, best="fid", evaluate_every=5, on_nonfinite="skip")
+        small.run(config, evaluate=lambda state: {"nonfinite_samples": 0.25})
 
 
 @pytest.mark.parametrize("on_alarm", ["note", "stop"])

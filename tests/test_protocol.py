@@ -25,6 +25,7 @@ OTHER = {
     "dataset": "mnist", "split": "train", "real_count": 400, "fake_count": 900, "image_size": 28,
     "features": "inception", "feature_weights": "cd34", "resizer": "legacy", "quantized": False, "averaged": False,
     "subset_seed": 1, "subset_size": 10_000, "pixel_subset_size": 1000, "kernel_subset_size": 500,
+    "real_digest": "ef56",
 }  # fmt: skip
 
 

@@ -184,6 +184,9 @@ def test_numbers_of_words_must_mean_the_same_words(tmp_path):
         Vocabulary(other).save(tmp_path / "words.json")
         with pytest.raises(ValueError, match=different):
             weights_from(tmp_path, state_of(), words)
+    (tmp_path / "words.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"words\.json cannot be read: it is nested too deep"):
+        weights_from(tmp_path, state_of(), words)
     (tmp_path / "words.json").write_text(json.dumps({"words": ["red", "circle"]}))
     weights_from(tmp_path, state_of(), words)
 

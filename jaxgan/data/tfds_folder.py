@@ -7,7 +7,6 @@ for, and none of its own decoders sees an image.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from google.protobuf import json_format
 from tensorflow_datasets.core import read_only_builder
 from tensorflow_datasets.core.proto import dataset_info_pb2, feature_pb2
 
-from jaxgan import files
+from jaxgan import files, records
 
 CLASSES = {
     "features_dict.FeaturesDict": "features_dict",
@@ -90,7 +89,7 @@ def _default_config(folder: Path) -> str | None:
     if not path.is_file():
         return None
     with damaged(folder):
-        config = json.loads(files.read_text(path, most=_MOST))["default_config_name"]
+        config = records.parse(files.read_text(path, most=_MOST))["default_config_name"]
         if config is not None and not re.fullmatch(r"\w[\w.+-]*", config):
             raise ValueError(f"{path} names the config {config!r}")
         return config

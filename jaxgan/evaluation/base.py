@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from jaxgan.cache import note
-from jaxgan.metrics.arrays import random_subset
+from jaxgan.metrics.arrays import content_digest, content_order, random_subset, row_digests
 from jaxgan.metrics.kernel import subset_warning
 from jaxgan.pixels import NonFiniteSamplesError, to_uint8
 from jaxgan.sharding import in_parts
@@ -60,7 +60,8 @@ def while_training(make: Callable[[Any], Evaluation], gan: GAN, config: Any) -> 
         return None
     evaluation = make(config)
     if size := evaluation.protocol.get("kernel_subset_size"):
-        note(subset_warning(size))
+        counts = (evaluation.protocol.get(name, 0) for name in ("real_count", "fake_count"))
+        note(subset_warning(size, *counts))
 
     def evaluate(state: Any) -> Scores:
         try:
@@ -76,7 +77,16 @@ def while_training(make: Callable[[Any], Evaluation], gan: GAN, config: Any) -> 
 
 
 def protocol(
-    config: Any, split: str, real: int, fake: int, features: str, weights: str, *, resizer: str = "none", **subsets: int
+    config: Any,
+    split: str,
+    real: int,
+    fake: int,
+    features: str,
+    weights: str,
+    *,
+    digest: str,
+    resizer: str = "none",
+    **subsets: int,
 ) -> dict[str, Any]:
     """The `protocol` of an `Evaluation`, by a network or by pixels.
 
@@ -87,6 +97,7 @@ def protocol(
       fake: how many samples.
       features: what the scores are made of, see `jaxgan.metrics.protocol.score_name`.
       weights: SHA-256 of the network, or nothing.
+      digest: of the real images, see `jaxgan.metrics.arrays.content_digest`.
       resizer: what brings images to the network's size; none where it was trained at theirs.
       subsets: the sizes of subsets, see `jaxgan.metrics.protocol.Stamp`.
     """
@@ -94,6 +105,7 @@ def protocol(
         "dataset": config.dataset,
         "split": split,
         "real_count": real,
+        "real_digest": digest,
         "fake_count": fake,
         "image_size": config.image_size,
         "features": features,
@@ -120,6 +132,30 @@ def some(rows: Any, size: int | None, kind: Literal["real", "fake"]) -> Any:
     return rows[random_subset(len(rows), size, seed=(SUBSET_SEED, ("real", "fake").index(kind)))]
 
 
-def ratio(a: Any, b: Any) -> float:
-    """`a / b` of two numbers that are not negative: infinite where b is 0, as between a test split and itself."""
-    return float(a / b) if b else math.inf
+def ordered(columns: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Examples in an order that their content decides, whatever their files are called, and a digest of them all.
+
+    Args:
+      columns: arrays or lists of as many rows each, by name; row i of all is one example.
+    """
+    digests = row_digests(*columns.values())
+    rows = content_order(digests)
+    taken = {
+        name: column[rows] if isinstance(column, np.ndarray) else [column[row] for row in rows]
+        for name, column in columns.items()
+    }
+    return taken, content_digest(digests)
+
+
+def ratios(**pairs: tuple[Any, Any]) -> Scores:
+    """`a / b` of two numbers that are not negative: infinite where b is 0, as between a test split and itself.
+
+    Where both are 0, as of pictures that are all the same, the score is left out, and a line says so.
+    """
+    found = {}
+    for name, (a, b) in pairs.items():
+        if a or b:
+            found[name] = float(a / b) if b else math.inf
+        else:
+            note(f"there is no score {name}: both distances are 0, of which it is the ratio")
+    return found

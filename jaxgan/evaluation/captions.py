@@ -12,7 +12,7 @@ from jaxgan.data.builders.scenes import attributes_of, place
 from jaxgan.data.builders.scenes import draw as draw_scenes
 from jaxgan.data.captions import TINTS, captioned_images, tinted
 from jaxgan.data.sources import images
-from jaxgan.evaluation.base import Evaluation, Sampler, Scores, protocol, some, unit
+from jaxgan.evaluation.base import Evaluation, Sampler, Scores, ordered, protocol, some, unit
 from jaxgan.metrics.features import Reader, train_reader
 from jaxgan.metrics.scenes import (
     Probabilities,
@@ -49,11 +49,13 @@ def caption_evaluation(
     if name not in _SUBJECTS:
         raise ValueError(f"captions are scored on the data sets {' and '.join(_SUBJECTS)}, not on {config.dataset}")
     subject = _SUBJECTS[name](config)
-    inputs, meanings, real = {}, {}, {}
+    inputs, meanings, real, digests = {}, {}, {}, []
     key = jax.random.key(seed)
     options = {"data_dir": config.data_dir, "image_size": config.image_size, "channels": 3}
     for prefix, split in (("", "test"), ("heldout_", "heldout")):
         examples = captioned_images(config.dataset, split, **options)
+        examples, digest = ordered({name: examples[name] for name in ("image", "captions", "meaning")})
+        digests.append(digest)
         rows = some(np.arange(len(examples["image"])), num_samples, "real")
         wordings = [examples["captions"][row] for row in rows]
         texts = [captions[place % len(captions)] for place, captions in enumerate(wordings)]  # another one for each
@@ -83,7 +85,7 @@ def caption_evaluation(
         return result | {"real_attributes": real[""]["attributes"], "real_exact": real[""]["exact"]}
 
     made = ("test, heldout", len(meanings[""]), len(meanings[""]), subject.name, subject.reader.weights)
-    return Evaluation(scores, protocol(config, *made, subset_size=num_samples))
+    return Evaluation(scores, protocol(config, *made, digest=" ".join(digests), subset_size=num_samples))
 
 
 class _Subject(NamedTuple):
@@ -119,6 +121,7 @@ def _clothes(config: Any) -> _Subject:
         images("fashion_mnist", split, data_dir=config.data_dir, image_size=config.image_size, channels=1)
         for split in ("train", "test")
     )
+    test, _ = ordered(test)
     # Every class in every colour, so that those held out of a run's captions can be read too.
     colour = np.random.RandomState(0).randint(len(TINTS), size=len(train["label"]))
     attributes = np.stack([train["label"], colour], axis=1)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxgan.data.sources import images
-from jaxgan.evaluation.base import Evaluation, Sampler, Scores, as_bytes, protocol, ratio, some, unit
+from jaxgan.evaluation.base import Evaluation, Sampler, Scores, as_bytes, ordered, protocol, ratios, some, unit
 from jaxgan.evaluation.judges import (
     NEIGHBOURS,
     classifier_judge,
@@ -77,6 +77,9 @@ def image_evaluation(
           the samples are copies; infinite if the run was shown the test images;
         - `diversity`: mean distance of two samples' pixels over that of two test images.
 
+      No score depends on the order of the images. Those of one subset alone have no `_std`, and `nearest` and
+      `diversity` are left out, with a notice, where they are 0 over 0.
+
     Raises:
       ValueError: as `images` and `load_inception`, other features, labels that train no classifier, or too few images.
       OSError: as `load_inception`.
@@ -91,7 +94,7 @@ def image_evaluation(
         judge = classifier_judge(config, split=train_split, threshold=threshold)
     else:
         raise ValueError(f"unknown features {features!r}: there are classifier, inception")
-    test, shown = (_bytes_of(config, split) for split in (test_split, config.split))
+    (test, digest), (shown, _) = (ordered(_bytes_of(config, split)) for split in (test_split, config.split))
     if len(test["image"]) < FEWEST:
         raise ValueError(
             f"split {test_split} of {config.dataset} has {len(test['image'])} images: scores need at least {FEWEST}"
@@ -123,8 +126,10 @@ def image_evaluation(
         result[score_name("frechet", judge.name)] = frechet_distance(real, found)
         result |= by_features(found)
         result["coverage"] = by_pixels(few)
-        result["nearest"] = ratio(np.median(nearest_distances(few, shown["image"])), unseen)
-        result["diversity"] = ratio(pairwise_diversity(unit(few)), spread)
+        result |= ratios(
+            nearest=(np.median(nearest_distances(few, shown["image"])), unseen),
+            diversity=(pairwise_diversity(unit(few)), spread),
+        )
         return result | about
 
     made = (test_split, len(real), num_samples, judge.name, judge.weights)
@@ -133,7 +138,8 @@ def image_evaluation(
         "pixel_subset_size": FEW,
         "kernel_subset_size": kernel_size(len(real), num_samples),
     }
-    return Evaluation(scores, protocol(config, *made, resizer=judge.resizer, **sizes), num_features=real.shape[1])
+    made_of = protocol(config, *made, digest=digest, resizer=judge.resizer, **sizes)
+    return Evaluation(scores, made_of, num_features=real.shape[1])
 
 
 def _bytes_of(config: Any, split: str) -> dict[str, np.ndarray]:

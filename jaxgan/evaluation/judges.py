@@ -150,9 +150,10 @@ def feature_scorer(name: str, real: np.ndarray, fake_count: int) -> Callable[[np
       fake_count: M, how many samples each set will have, more than 5.
 
     Returns:
-      From features `[M, D]` to `kernel` and its `kernel_std`, `precision`, `recall`, `density` and `coverage`, by the
-      names that `score_name` gives them. The last four are of at most 10,000 of each, a random subset of more. Coverage
-      depends on the number of real images: of more than M, it is the mean over random subsets of M.
+      From features `[M, D]` to `kernel` and its `kernel_std` (where there is more than one subset), `precision`,
+      `recall`, `density` and `coverage`, by the names that `score_name` gives them. The last four are of at most 10,000
+      of each, a random subset of more. Coverage depends on the number of real images: of more than M, it is the mean
+      over random subsets of M.
     """
     size = kernel_size(len(real), fake_count)
     balls = find_neighbours(some(real, NEIGHBOURS, "real"), 5)
@@ -164,7 +165,7 @@ def feature_scorer(name: str, real: np.ndarray, fake_count: int) -> Callable[[np
         kernel = kernel_distance(real, fake, subset_size=size, seed=SUBSET_SEED)
         found = {
             "kernel": kernel.mean,
-            "kernel_std": kernel.std,
+            **({} if kernel.std is None else {"kernel_std": kernel.std}),
             **precision_recall(balls, few),
             **density_coverage(balls, few),
         }

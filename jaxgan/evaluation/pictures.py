@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from jaxgan.data.sources import Source, open_images, read_all
-from jaxgan.evaluation.base import SUBSET_SEED, Scores, as_bytes, ratio, some, unit
+from jaxgan.evaluation.base import SUBSET_SEED, Scores, as_bytes, ratios, some, unit
 from jaxgan.evaluation.images import FEWEST
 from jaxgan.evaluation.judges import NEIGHBOURS, feature_scores, inception_features, inception_opinion, kernel_size
+from jaxgan.metrics.arrays import content_digest, content_order, row_digests
 from jaxgan.metrics.frechet import frechet_distance
 from jaxgan.metrics.inception import load_inception
 from jaxgan.metrics.neighbours import nearest_distances, nearest_neighbours, pairwise_diversity
@@ -57,7 +58,10 @@ def compare_pictures(
           `inception_recall`, `inception_density` and `inception_coverage`;
         - of pixels in [0, 1] `pixels_sliced_wasserstein`, `pixels_kernel`, `pixels_precision` and so on; `nearest`: the
           median distance of a picture to the nearest reference picture, over that within the reference; `diversity`:
-          the mean distance of two pictures, over that of two of the reference.
+          the mean distance of two pictures, over that of two of the reference. Both are left out, with a notice, where
+          they are 0 over 0.
+
+      They do not depend on the names of the files.
 
     Raises:
       ValueError: as `images` and `load_inception`, other features, or too few pictures.
@@ -72,18 +76,28 @@ def compare_pictures(
         raise ValueError(f"pictures of {side} pixels are too large to compare these: give image_size, such as 64")
     most = min((limit for limit in (num_samples, few) if limit is not None), default=None)
 
-    def each(function: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """A function of the pictures of both folders."""
-        return of(reference, "real", function), of(pictures, "fake", function)
+    def each(function: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray, str]:
+        """A function of the pictures of both folders, and a digest of the reference."""
+        (real, digest), (fake, _) = of(reference, "real", function), of(pictures, "fake", function)
+        return real, fake, digest
 
-    def of(folder: Any, kind: Literal["real", "fake"], function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    def of(
+        folder: Any, kind: Literal["real", "fake"], function: Callable[[np.ndarray], np.ndarray]
+    ) -> tuple[np.ndarray, str]:
         source = open_images(f"folder:{folder}", image_size=side, channels=channels)
         if source.size < FEWEST:
             raise ValueError(f"{folder} holds {source.size} pictures: scores need at least {FEWEST}")
-        rows = some(np.arange(source.size), most, kind)
-        parts = (rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE))
-        read = lambda part: read_all(Source(len(part), lambda wanted: source.read(part[wanted])))
-        return np.concatenate([function(as_bytes(read(part)["image"])) for part in parts])
+
+        def read(rows: np.ndarray) -> Iterator[np.ndarray]:
+            for start in range(0, len(rows), AT_ONCE):
+                part = rows[start : start + AT_ONCE]
+                found = read_all(Source(len(part), lambda wanted, part=part: source.read(part[wanted])))
+                yield as_bytes(found["image"])
+
+        # They are read twice, since the order that they are drawn and scored in depends on what all of them show.
+        digests = [digest for images in read(np.arange(source.size)) for digest in row_digests(images)]
+        rows = some(content_order(digests), most, kind)
+        return np.concatenate([function(images) for images in read(rows)]), content_digest(digests)
 
     if num_samples is not None and num_samples < FEWEST:
         raise ValueError(
@@ -91,22 +105,25 @@ def compare_pictures(
         )
     if features == "inception":
         network = load_inception(inception_weights, resizer=resizer)
-        real, fake = each(lambda images: inception_features(network, images))
+        real, fake, digest = each(lambda images: inception_features(network, images))
         scores = {score_name("frechet", features): frechet_distance(real, fake)}
         scores |= inception_opinion(network, fake) | feature_scores(features, real, fake)
         weights, resizer = network.weights, network.resizer
     else:
-        real, fake = each(lambda images: unit(images).reshape(len(images), -1))
+        real, fake, digest = each(lambda images: unit(images).reshape(len(images), -1))
         scores = {score_name("sliced_wasserstein", features): sliced_wasserstein(real, fake)}
         scores |= feature_scores(features, real, fake)
         within = nearest_neighbours(real, real, k=2)[1][:, 1]  # the nearest of all is the picture itself
-        scores["nearest"] = ratio(np.median(nearest_distances(fake, real)), np.median(within))
-        scores["diversity"] = ratio(pairwise_diversity(fake), pairwise_diversity(real))
+        scores |= ratios(
+            nearest=(np.median(nearest_distances(fake, real)), np.median(within)),
+            diversity=(pairwise_diversity(fake), pairwise_diversity(real)),
+        )
         weights, resizer = "", "none"
     return scores, Stamp(
         dataset=Path(reference).resolve().name,
         split="train",
         real_count=len(real),
+        real_digest=digest,
         fake_count=len(fake),
         image_size=side,
         features=features,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxgan.data.sources import images
-from jaxgan.evaluation.base import Evaluation, Sampler, Scores, as_bytes, protocol, some, unit
+from jaxgan.evaluation.base import Evaluation, Sampler, Scores, as_bytes, ordered, protocol, some, unit
 from jaxgan.metrics.kernel import kernel_distance
 from jaxgan.metrics.scenes import attribute_accuracy, likeliest, scene_reader
 from jaxgan.metrics.translation import translation_scores
@@ -60,18 +60,27 @@ def translation_evaluation(
             f"split {split_a} has {counts['a']} pictures and {split_b} {counts['b']}, where at least 2 of each"
             f"{', as many of both since they are pairs,' if paired else ''} were expected"
         )
-    # Where these are pairs, the rows are the same in both; else others are taken, so that no pair is left by chance.
-    test = {"a": some(test["a"], most, "real"), "b": some(test["b"], most, "real" if paired else "fake")}
-    train = {domain: some(read(domain, split), most, "real") for domain, split in trained.items()}
-    mask = truth = None
-    readers: dict[str, Any] = {}
+    more: dict[str, np.ndarray] = {}
     if scenes:
         from jaxgan.data.prepared import read_features  # here, since it loads TFDS
 
-        more = read_features(config.dataset, split_a, names=("attributes", "mask"), data_dir=config.data_dir)
-        truth = some(np.asarray(more["attributes"]), most, "real")
-        if np.shape(more["mask"])[1:3] == test["a"].shape[1:3]:
-            mask = some(np.asarray(more["mask"]), most, "real")[..., 0] > 0
+        found = read_features(config.dataset, split_a, names=("attributes", "mask"), data_dir=config.data_dir)
+        more = {name: np.asarray(values) for name, values in found.items()}
+    if paired:
+        together, digest = ordered(test | more)
+        test, more = {domain: together[domain] for domain in test}, {name: together[name] for name in more}
+    else:
+        (with_a, digest_a), (with_b, digest_b) = ordered({"a": test["a"]} | more), ordered({"b": test["b"]})
+        test, more, digest = {"a": with_a.pop("a")} | with_b, with_a, f"{digest_a} {digest_b}"
+    # Where these are pairs, the rows are the same in both; else others are taken, so that no pair is left by chance.
+    test = {"a": some(test["a"], most, "real"), "b": some(test["b"], most, "real" if paired else "fake")}
+    train = {domain: some(ordered({"": read(domain, split)})[0][""], most, "real") for domain, split in trained.items()}
+    mask = truth = None
+    readers: dict[str, Any] = {}
+    if scenes:
+        truth = some(more["attributes"], most, "real")
+        if more["mask"].shape[1:3] == test["a"].shape[1:3]:
+            mask = some(more["mask"], most, "real")[..., 0] > 0
         readers = {
             domain: scene_reader(style, image_size=config.image_size)
             for domain, style in (("a", "flat"), ("b", "chalk"))
@@ -101,7 +110,7 @@ def translation_evaluation(
 
     features, weights = ("scenes", readers["b"].weights) if readers else ("pixels", "")
     made = (f"{split_a}, {split_b}", len(test["b"]), len(test["a"]), features, weights)
-    return Evaluation(scores, protocol(config, *made, subset_size=most))
+    return Evaluation(scores, protocol(config, *made, digest=digest, subset_size=most))
 
 
 def _discrepancy(real: np.ndarray, fake: np.ndarray) -> float:

@@ -1,14 +1,16 @@
-"""Sets of features as every score takes them: checked, in float64, on the host; and random subsets of large ones."""
+"""Sets of features as every score takes them: checked, in float64, on the host; their order, and random subsets."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-MOST = 1e50
-"""Beyond this a cube of a square, as in the kernel distance, overflows; float32 ends long before."""
+MOST = 1e40
+"""Beyond this sums of cubes of squares, as in the kernel distance, come near overflow; float32 ends before."""
 
 
 def as_features(name: str, features: ArrayLike, *, at_least: int = 1) -> np.ndarray:
@@ -63,6 +65,43 @@ def as_pair(real: ArrayLike, fake: ArrayLike, *, at_least: int = 1) -> tuple[np.
     if real.shape[1] != fake.shape[1]:
         raise ValueError(f"real has {real.shape[1]} features a sample and fake {fake.shape[1]}")
     return real, fake
+
+
+def row_digests(*columns: Sequence[Any]) -> list[bytes]:
+    """A digest of the content of each row, of several columns together: images with their labels, or both of a pair.
+
+    Args:
+      columns: `[N, ...]` each; rows are arrays, or lists of strings.
+
+    Returns:
+      N digests.
+    """
+    if len({len(column) for column in columns}) > 1:
+        counts = ", ".join(str(len(column)) for column in columns)
+        raise ValueError(f"columns of {counts} rows, where equally many were expected")
+    digests = []
+    for row in zip(*columns, strict=True):
+        digest = hashlib.blake2b(digest_size=32)
+        for part in row:
+            digest.update(np.asarray(part).tobytes())
+        digests.append(digest.digest())
+    return digests
+
+
+def content_order(digests: Sequence[bytes]) -> np.ndarray:
+    """The rows in an order that does not depend on the one they came in: that of their digests.
+
+    Whatever is drawn of rows at random is drawn in this order, so that a score does not depend on the names of files.
+
+    >>> content_order([b"c", b"a", b"b"]).tolist()
+    [1, 2, 0]
+    """
+    return np.array(sorted(range(len(digests)), key=digests.__getitem__), int)
+
+
+def content_digest(digests: Sequence[bytes]) -> str:
+    """32 hexadecimal digits of what rows hold, in any order."""
+    return hashlib.blake2b(b"".join(sorted(digests)), digest_size=16).hexdigest()
 
 
 def random_subset(count: int, size: int | None, *, seed: int | Sequence[int] = 0) -> np.ndarray:

@@ -22,11 +22,12 @@ class KernelDistance(NamedTuple):
 
     Attributes:
       mean: over the subsets; unbiased, so it may be negative where the distance is near 0.
-      std: the standard deviation of a single subset's estimate, not the error of the mean.
+      std: the standard deviation of a single subset's estimate, not the error of the mean; None of one subset alone,
+        which says nothing of it.
     """
 
     mean: float
-    std: float
+    std: float | None
 
 
 def kernel_distance(
@@ -41,7 +42,7 @@ def kernel_distance(
       real: features `[N, ...]`.
       fake: features `[M, ...]` of the same dimension.
       subset_size: samples of each set in a subset, 2 to min(N, M).
-      subsets: how many are averaged.
+      subsets: how many are averaged; where a subset is all there is of both sets, it is the only one.
       seed: of the subsets.
 
     Returns:
@@ -53,7 +54,7 @@ def kernel_distance(
     Paper: Binkowski et al. 2018, arXiv:1801.01401.
 
     >>> kernel_distance([[0.0], [0.0]], [[1.0], [1.0]], subset_size=2, subsets=1)  # 1 + 8 - 2
-    KernelDistance(mean=7.0, std=0.0)
+    KernelDistance(mean=7.0, std=None)
     """
     real, fake = as_pair(real, fake, at_least=2)
     if not 2 <= subset_size <= min(len(real), len(fake)):
@@ -63,27 +64,47 @@ def kernel_distance(
         )
     if subsets < 1:
         raise ValueError(f"subsets={subsets}, but the distance needs at least 1")
+    if subset_size == len(real) == len(fake):
+        subsets = 1
     random = np.random.default_rng(seed)
     subset = lambda features: features[random.choice(len(features), subset_size, replace=False)]
     estimates = [_squared_discrepancy(subset(real), subset(fake)) for _ in range(subsets)]
-    return KernelDistance(float(np.mean(estimates)), float(np.std(estimates)))
+    return KernelDistance(float(np.mean(estimates)), float(np.std(estimates)) if subsets > 1 else None)
 
 
 def _squared_discrepancy(x: np.ndarray, y: np.ndarray) -> float:
-    kernel = lambda a, b: (a @ b.T / a.shape[1] + 1.0) ** 3
+    # The kernel of the centre is subtracted from all, which changes nothing, as a difference that is not rounded away:
+    # features that are large beside their differences would else give rounding alone.
+    center = (np.minimum(x.min(axis=0), y.min(axis=0)) + np.maximum(x.max(axis=0), y.max(axis=0))) / 2.0
+    x, y = x - center, y - center
+    base = center @ center / len(center) + 1.0
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        rise = (a @ b.T + (a @ center)[:, None] + b @ center) / len(center)
+        value = base + rise
+        return rise * (value * value + value * base + base * base)
+
     within = 0.0
     for points in (x, y):
         gram = kernel(points, points)
         within += (gram.sum() - np.trace(gram)) / (len(points) * (len(points) - 1))
-    return within - 2.0 * kernel(x, y).mean()
+    return float(within - 2.0 * kernel(x, y).mean())
 
 
-def subset_warning(subset_size: int) -> str:
-    """What to say beside a kernel distance whose subsets are smaller than usual.
+def subset_warning(subset_size: int, *counts: int) -> str:
+    """What to say beside a kernel distance whose subsets are smaller than usual, or all there is.
 
-    >>> subset_warning(500)
+    Args:
+      subset_size: samples of each set in a subset.
+      counts: how many samples there are of each set.
+
+    >>> subset_warning(500, 500, 2000)
     'the kernel distance is of subsets of 500 samples, not 1,000: its standard deviation is larger for that'
+    >>> subset_warning(500, 500, 500)
+    'the kernel distance is of all 500 samples at once, so that it has no standard deviation'
     """
+    if set(counts) == {subset_size}:
+        return f"the kernel distance is of all {subset_size:,} samples at once, so that it has no standard deviation"
     if subset_size >= SUBSET:
         return ""
     made = f"the kernel distance is of subsets of {subset_size:,} samples, not {SUBSET:,}"

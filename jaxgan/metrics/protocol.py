@@ -39,10 +39,11 @@ class Stamp:
     averaged: bool  # whether the generator's averaged weights were scored, not the raw ones
     step: int  # the generator update they are of
     # Of larger sets a random subset without replacement is compared: so many images of each kind at most, 0 for all
-    subset_seed: int = 0  # what decides which ones, see `jaxgan.metrics.arrays.random_subset`
+    subset_seed: int = 0  # what decides which ones, see `random_subset` of `jaxgan.metrics.arrays`
     subset_size: int = 0  # for scores of features by neighbours; of captions and translations, for all scores
     pixel_subset_size: int = 0  # for scores of pixels
     kernel_subset_size: int = 0  # in each of the subsets that the kernel distance is a mean over
+    real_digest: str = ""  # of what the real images show, all of them in any order, see `content_digest`
 
 
 def read_stamp(values: Any) -> Stamp:
