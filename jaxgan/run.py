@@ -104,8 +104,8 @@ def open_run(
     moved = {name: value for name, value in (data or {}).items() if value is not None}
     if unknown := sorted(moved.keys() - {field.name for field in dataclasses.fields(config)}):
         raise ValueError(f"{folder} is a run of {config.experiment}, which has no {', '.join(unknown)}")
-    check_trusted_paths(config, folder, given=moved)
     config = dataclasses.replace(config, **moved)
+    check_trusted_paths(config, folder, given=moved)
     with Checkpoints(folder / "checkpoints", best=config.best, best_mode=config.best_mode) as checkpoints:
         step = checkpoints.resolve(checkpoint)
         gan, batch, abstract = _built(experiment, config, record, folder)
