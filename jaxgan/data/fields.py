@@ -18,6 +18,8 @@ def as_field(name: str, values: np.ndarray) -> np.ndarray:
     described = f"field {name!r}, {values.dtype} of shape {list(values.shape)},"
     if values.ndim == 0:
         raise ValueError(f"{described} has no axis of examples")
+    if values.ndim == 4 and 0 in values.shape[1:]:
+        raise ValueError(f"{described} is taken for pictures, and these have 0 pixels")
     if jnp.issubdtype(values.dtype, jnp.floating):
         values = values.astype(np.float32, copy=False)
         if not np.isfinite(values).all():

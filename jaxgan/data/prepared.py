@@ -88,7 +88,11 @@ def open_split(name: str, split: str, data_dir: str | os.PathLike[str] | None) -
 
 
 def _is_integer(feature: Any) -> bool:
-    return feature.HasField("tensor") and not feature.tensor.shape.dimensions and "int" in feature.tensor.dtype
+    return (
+        feature.HasField("tensor")
+        and not feature.tensor.shape.dimensions
+        and feature.tensor.dtype.startswith(("int", "uint"))
+    )
 
 
 def read_features(
