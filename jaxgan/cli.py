@@ -22,8 +22,11 @@ from jaxgan.distributed import join
 from jaxgan.flags import ranges
 from jaxgan.output import forgiving, open_standard_streams
 from jaxgan.start import refuse_at_once
+from jaxgan.text import printable
 
 Config = TypeVar("Config")
+
+_MOST_LINES = 40
 
 
 def parse(config_class: type[Config], argv: Sequence[str] | None = None) -> Config:
@@ -88,8 +91,9 @@ def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
 
 
 def leave(message: str) -> Any:
-    """Ends the program with status 2 and this message."""
-    print(f"error: {message}", file=sys.stderr)
+    """Ends the program with status 2 and this message, in one line; what we list stands in indented ones below it."""
+    lines = message.split("\n  ")
+    print("\n  ".join([printable(f"error: {lines[0]}"), *map(printable, lines[1:_MOST_LINES])]), file=sys.stderr)
     raise SystemExit(2)
 
 

@@ -109,7 +109,7 @@ def test_labels_that_cannot_be_meant(tmp_path, labels, message):
         (PIXELS / 127.5 - 1, r"from -\S+ to 1: save \(\(images \+ 1\) \* 127\.5\)"),
         (PIXELS.astype(np.float32), r"save images\.round\(\)\.astype\('uint8'\)"),
         ((PIXELS - 120.0) / 70, r"its values reach from -1\.\d+ to 1\.\d+$"),
-        (PIXELS[0], r"shape \[8, 8, 3\], one picture or grey ones of 8 x 3 pixels: give images\[None\]"),
+        (PIXELS[0], r"shape \[8, 8, 3\]: one picture, or grey ones of 8 x 3 pixels: give images\[None\]"),
         (np.zeros((3, 0, 8), np.uint8), r"shape \[3, 0, 8\]: images of 0 pixels"),
         (PIXELS.astype(np.int16), r"int16 of shape \[6, 8, 8, 3\], where images were expected: uint8"),
     ],

@@ -98,9 +98,9 @@ def _check_images(image: _Header, path: Path) -> None:
         )
     if not all(shape[1:]):
         raise ValueError(f"{held}: images of 0 pixels")
-    if len(shape) == 3 and shape[2] <= 4:
+    if len(shape) == 3 and shape[2] <= 4 and shape[1] != shape[2]:
         raise ValueError(
-            f"{held}, one picture or grey ones of {shape[1]} x {shape[2]} pixels: give images[None] for one picture, "
+            f"{held}: one picture, or grey ones of {shape[1]} x {shape[2]} pixels: give images[None] for one picture, "
             "images[..., None] for grey ones"
         )
     if shape[1] * shape[2] > MOST_PIXELS:
