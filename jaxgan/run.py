@@ -117,7 +117,10 @@ def open_run(
 
 def _built(experiment: ModuleType, config: Any, record: Mapping[str, Any], folder: Path) -> tuple[GAN, Any, Any]:
     """The GAN, a batch and a state, the latter two abstract."""
-    gan = experiment.build(config)
+    try:
+        gan = experiment.build(config)
+    except ValueError as error:  # of a value that only the networks know to be wrong
+        raise ValueError(f"{folder / 'config.json'}: {error}") from None
     if "batch" not in record:
         batch = jax.eval_shape(lambda batch: batch, experiment.batches(config)(0)[0])
     else:

@@ -93,8 +93,9 @@ def _walk(folder: str, suffixes: tuple[str, ...]) -> Iterator[str]:
                     waiting.append((entry.path, os.path.realpath(entry.path), above | {real}))
                 elif entry.name.lower().endswith(suffixes):
                     if not entry.is_file():
-                        found = "a link to a file that is not there" if entry.is_symlink() else "not a file"
-                        raise ValueError(f"{entry.path} is {found}")
+                        link = "a link to " if entry.is_symlink() else ""
+                        found = "no regular file" if os.path.exists(entry.path) else "a file that is not there"
+                        raise ValueError(f"{entry.path} is {link}{found}")
                     yield entry.path
 
 
