@@ -31,6 +31,7 @@ from jaxgan.metrics.kernel import subset_warning
 from jaxgan.metrics.protocol import Stamp, check_comparable, read_stamp
 from jaxgan.pixels import drawn_by
 from jaxgan.run import Run, open_run
+from jaxgan.text import printable
 
 EXPERIMENTS = sample.EXPERIMENTS | translate.EXPERIMENTS
 
@@ -162,9 +163,9 @@ def _keep_and_print(
             files.append(file, line + "\n", inside=inside)
         others = _comparable(against, stamp)
     finally:
-        print(title)
+        print(printable(title))
         made = f"{stamp.fake_count} against {stamp.real_count} of {stamp.dataset} {stamp.split}"
-        print(f"scores      {made}, features: {stamp.features}, {stamp.image_size} pixels, as bytes")
+        print(printable(f"scores      {made}, features: {stamp.features}, {stamp.image_size} pixels, as bytes"))
         warnings = [bias_warning(stamp.real_count, stamp.fake_count, num_features)]
         warnings += [subset_warning(stamp.kernel_subset_size)] if stamp.kernel_subset_size else []
         for warning in filter(None, warnings):

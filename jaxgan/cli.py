@@ -91,9 +91,14 @@ def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
 
 
 def leave(message: str) -> Any:
-    """Ends the program with status 2 and this message, in one line; what we list stands in indented ones below it."""
-    lines = message.split("\n  ")
-    print("\n  ".join([printable(f"error: {lines[0]}"), *map(printable, lines[1:_MOST_LINES])]), file=sys.stderr)
+    """Ends the program with status 2 and this message.
+
+    It is one line, whatever it quotes. What a message lists after a colon, in indented lines, stays in lines.
+    """
+    title, listed, lines = message.partition(":\n  ")
+    said = [printable(f"error: {title}{listed.strip()}")]
+    said += map(printable, lines.split("\n  ")[:_MOST_LINES] if listed else [])
+    print("\n  ".join(said), file=sys.stderr)
     raise SystemExit(2)
 
 

@@ -102,6 +102,7 @@ HOSTILE = "\x1b]0;owned\x07\nerror: all is lost\r\u202e\u2028\u200f\x85\udcff\x0
     [
         ValueError(f"all pictures lie in {HOSTILE}, Z\u00fcrich \u6771\u4eac \U0001f600"),
         OSError(2, "No such file", f"{HOSTILE} Z\u00fcrich \u6771\u4eac \U0001f600"),
+        ValueError(f"folder x\n  error: y {HOSTILE} Z\u00fcrich \u6771\u4eac \U0001f600"),
         ValueError("x" * 100_000 + HOSTILE + "Z\u00fcrich \u6771\u4eac \U0001f600"),
     ],
 )
