@@ -33,6 +33,7 @@ from jaxgan.metrics.kernel import subset_warning
 from jaxgan.metrics.protocol import Stamp, check_comparable, read_stamp
 from jaxgan.pixels import drawn_by
 from jaxgan.run import Run, open_run
+from jaxgan.text import printable
 
 EXPERIMENTS = sample.EXPERIMENTS | translate.EXPERIMENTS
 NUM_SAMPLES = 1000
@@ -199,9 +200,9 @@ def _keep_and_print(
             files.append(file, f"{_line_break(file, inside)}{line}\n", inside=inside)
         others = _comparable(against, stamp)
     finally:
-        print(title)
+        print(printable(title))
         made = f"{stamp.fake_count} against {stamp.real_count} of {stamp.dataset} {stamp.split}"
-        print(f"scores      {made}, features: {stamp.features}, {stamp.image_size} pixels, as bytes")
+        print(printable(f"scores      {made}, features: {stamp.features}, {stamp.image_size} pixels, as bytes"))
         warnings = [bias_warning(stamp.real_count, stamp.fake_count, num_features)]
         if stamp.kernel_subset_size:
             warnings.append(subset_warning(stamp.kernel_subset_size, stamp.real_count, stamp.fake_count))

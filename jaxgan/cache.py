@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 
+from jaxgan.text import printable
+
 
 def cache_folder() -> Path | None:
     """`JAXGAN_CACHE`, or `~/.cache/jaxgan`; it need not exist. None where the user has no home folder."""
@@ -24,7 +26,7 @@ def note(sentence: str) -> None:
     if not sentence:
         return
     with contextlib.suppress(OSError, ValueError):
-        print(f"note: {sentence}", file=sys.stderr)
+        print(printable(f"note: {sentence}"), file=sys.stderr)
 
 
 def keep_compiled_programs() -> Path | None:

@@ -20,6 +20,7 @@ from jaxgan.config import RunConfig
 from jaxgan.lock import refuse_held
 from jaxgan.state import GANState
 from jaxgan.tally import Tally
+from jaxgan.text import printable
 from jaxgan.types import GAN, Batch, Batches
 
 STEPS = 20  # that a dry run takes at most
@@ -63,7 +64,7 @@ def introduce(
     print(f"parameters  generator {count(state.generator.params)}, discriminator {count(state.discriminator.params)}")
     print(f"data        {batches.size:,} examples, batch {config.batch_size}")
     if notice := getattr(batches, "notice", None):
-        print(f"            {notice}")
+        print(f"            {printable(notice)}")
     print(f"steps       {start} to {config.num_steps}")
     print(f"one step    {', '.join([*parts, f'compiled in {seconds:.1f} s'])}", flush=True)
 

@@ -35,6 +35,7 @@ import jax.numpy as jnp
 from jax.sharding import Sharding, SingleDeviceSharding
 
 from jaxgan import digests, files, records
+from jaxgan.text import printable
 
 METRICS = "metrics/metrics"  # where Orbax keeps them in a step
 UNSCHEDULED = "unfinished/unscheduled"  # of a step's metrics: it counts among those to keep only while it is the last
@@ -447,7 +448,7 @@ class _KeepLastAndBest:
 
 def _warn(message: str) -> None:
     if jax.process_index() == 0:
-        print(f"warning: {message}", file=sys.stderr, flush=True)
+        print(printable(f"warning: {message}"), file=sys.stderr, flush=True)
 
 
 def _first(lines: Sequence[str], number: int = 10) -> list[str]:

@@ -23,8 +23,11 @@ from jaxgan.distributed import join
 from jaxgan.flags import Flags, ranges
 from jaxgan.output import forgiving, open_standard_streams
 from jaxgan.start import refuse_at_once
+from jaxgan.text import printable
 
 Config = TypeVar("Config")
+
+_MOST_LINES = 40
 
 
 def parse(config_class: type[Config], argv: Sequence[str] | None = None) -> Config:
@@ -94,8 +97,14 @@ def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
 
 
 def leave(message: str) -> Any:
-    """Ends the program with status 2 and this message."""
-    print(f"error: {message}", file=sys.stderr)
+    """Ends the program with status 2 and this message.
+
+    It is one line, whatever it quotes. What a message lists after a colon, in indented lines, stays in lines.
+    """
+    title, listed, lines = message.partition(":\n  ")
+    said = [printable(f"error: {title}{listed.strip()}")]
+    said += map(printable, lines.split("\n  ")[:_MOST_LINES] if listed else [])
+    print("\n  ".join(said), file=sys.stderr)
     raise SystemExit(2)
 
 

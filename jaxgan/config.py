@@ -216,6 +216,9 @@ def save_config(
     The shapes are what it takes to open the run where its data set is not. The data set's size, its classes and its
     identity are what it takes to know it again: the order of its examples depends on the size, what a label means on
     the classes, and everything on the examples themselves, wherever they lie.
+
+    Raises:
+      ValueError: `load_config` would refuse it, as names with what is no character.
     """
     record = {
         "experiment": config.experiment,
@@ -227,7 +230,14 @@ def save_config(
         "versions": _versions(),
         "git_revision": _git_revision(),
     }
-    files.write(folder / "config.json", json.dumps(record, indent=2) + "\n")
+    text = json.dumps(record, indent=2) + "\n"
+    try:
+        if len(text) > _MOST:  # of ASCII, as json writes it
+            raise ValueError(f"it has {len(text):,} bytes, above {_MOST:,}")
+        _parsed(text)
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'} is not written, since nothing could read it: {error}") from None
+    files.write(folder / "config.json", text)
 
 
 def load_config(folder: Path) -> dict[str, Any]:
@@ -239,21 +249,25 @@ def load_config(folder: Path) -> dict[str, Any]:
     """
     file = folder / "config.json"
     try:
-        record = records.parse(files.read_text(file, most=_MOST))
-        if not isinstance(record, dict):
-            raise ValueError("it is JSON, but no object")
-        for name, kind in _RECORD.items():
-            if name in record:
-                check(name, record[name], kind)
-        if missing := {"experiment", "config"} - record.keys():
-            raise ValueError(f"it has no {', '.join(sorted(missing))}")
-        for name, field in record.get("batch", {}).items():
-            check(f"shape of {name}", field.get("shape"), _Shape)
-            check(f"dtype of {name}", field.get("dtype"), _DType)
+        return _parsed(files.read_text(file, most=_MOST))
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{folder} is not a run folder: it has no config.json") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"{file} cannot be read: {error}") from None
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    record = records.parse(text)
+    if not isinstance(record, dict):
+        raise ValueError("it is JSON, but no object")
+    for name, kind in _RECORD.items():
+        if name in record:
+            check(name, record[name], kind)
+    if missing := {"experiment", "config"} - record.keys():
+        raise ValueError(f"it has no {', '.join(sorted(missing))}")
+    for name, field in record.get("batch", {}).items():
+        check(f"shape of {name}", field.get("shape"), _Shape)
+        check(f"dtype of {name}", field.get("dtype"), _DType)
     return record
 
 

@@ -169,7 +169,7 @@ def _checked(value: Any, kind: Any) -> Any:
     elif kind in (int, bool, str, type(None)):
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise _Mismatch
-        if kind is str and not _is_text(value):
+        if kind is str and not is_text(value):
             raise _Mismatch("it holds what is no character")
     return value
 
@@ -193,7 +193,7 @@ def _path(value: Any) -> str:
         raise _Mismatch
     if not value:
         raise _Mismatch("expected a path, but it is empty (. is the current folder)")
-    if "\0" in value or not _is_text(value):
+    if "\0" in value or not is_text(value):
         raise _Mismatch("a path with bytes that are no text in UTF-8 is not taken: rename it")
     try:
         files.expanded(value)
@@ -202,7 +202,7 @@ def _path(value: Any) -> str:
     return os.path.expanduser(value)
 
 
-def _is_text(value: str) -> bool:
+def is_text(value: str) -> bool:
     """Not so where a command line held bytes that are no UTF-8, or a JSON file half of a character."""
     try:
         value.encode()

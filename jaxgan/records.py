@@ -21,16 +21,15 @@ def parse(text: str) -> Any:
     ValueError: 'step' stands twice in one object
     """
     try:
-        return json.loads(
-            text, object_pairs_hook=_unique, parse_int=_short, parse_float=_finite, parse_constant=_finite
-        )
+        return json.loads(text, object_pairs_hook=unique, parse_int=_short, parse_float=_finite, parse_constant=_finite)
     except json.JSONDecodeError as error:
         raise ValueError(f"it is no JSON: {error}") from None
     except RecursionError:
         raise ValueError("it is nested too deep") from None
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object of these pairs, for `object_pairs_hook`; refused where a name stands twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]

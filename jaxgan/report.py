@@ -28,6 +28,7 @@ from jax.typing import ArrayLike
 from jaxgan import files, pixels, records
 from jaxgan.flags import Range, check
 from jaxgan.output import Forgiving
+from jaxgan.text import printable
 
 MAX_TILES = 100
 MAX_ROWS = 10
@@ -160,6 +161,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Prints a line, above the bar where there is one."""
+        text = printable(text)
         if self._bar is not None:
             self._bar.write(text, file=self._stream)
         else:

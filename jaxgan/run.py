@@ -104,8 +104,8 @@ def open_run(
     moved = {name: value for name, value in (data or {}).items() if value is not None}
     if unknown := sorted(moved.keys() - {field.name for field in dataclasses.fields(config)}):
         raise ValueError(f"{folder} is a run of {config.experiment}, which has no {', '.join(unknown)}")
-    check_trusted_paths(config, folder, given=moved)
     config = dataclasses.replace(config, **moved)
+    check_trusted_paths(config, folder, given=moved)
     with Checkpoints(folder / "checkpoints", best=config.best, best_mode=config.best_mode) as checkpoints:
         step = checkpoints.resolve(checkpoint)
         gan, batch, abstract = _built(experiment, config, record, folder)
@@ -117,7 +117,10 @@ def open_run(
 
 def _built(experiment: ModuleType, config: Any, record: Mapping[str, Any], folder: Path) -> tuple[GAN, Any, Any]:
     """The GAN, a batch and a state, the latter two abstract."""
-    gan = experiment.build(config)
+    try:
+        gan = experiment.build(config)
+    except ValueError as error:  # of a value that only the networks know to be wrong
+        raise ValueError(f"{folder / 'config.json'}: {error}") from None
     if "batch" not in record:
         batch = jax.eval_shape(lambda batch: batch, experiment.batches(config)(0)[0])
     else:

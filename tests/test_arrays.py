@@ -34,6 +34,10 @@ def described(shape, descr="|u1"):
         npy(described("x")),
         npy(described((2, 8, 8), "|u1z")),
         npy(described((2, 8, 8), 3)),
+        npy(described((10**9, 0, 16))),
+        npy(described((10, 0, 16, 3))),
+        npy(described((10, 16, 16, 0))),
+        b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 1) + b"{",
         npy("{"),
         npy("{'descr': '|u1', 'fortran_order': False, 'shape': (2, 8, 8), 'more': 1}"),
         npy("[" * 5000),
@@ -105,6 +109,8 @@ def test_labels_that_cannot_be_meant(tmp_path, labels, message):
         (PIXELS / 127.5 - 1, r"from -\S+ to 1: save \(\(images \+ 1\) \* 127\.5\)"),
         (PIXELS.astype(np.float32), r"save images\.round\(\)\.astype\('uint8'\)"),
         ((PIXELS - 120.0) / 70, r"its values reach from -1\.\d+ to 1\.\d+$"),
+        (PIXELS[0], r"shape \[8, 8, 3\]: one picture, or grey ones of 8 x 3 pixels: give images\[None\]"),
+        (np.zeros((3, 0, 8), np.uint8), r"shape \[3, 0, 8\]: images of 0 pixels"),
         (PIXELS.astype(np.int16), r"int16 of shape \[6, 8, 8, 3\], where images were expected: uint8"),
     ],
 )
@@ -130,6 +136,27 @@ def test_names_of_classes(tmp_path):
     np.savez(tmp_path / "a.npz", image=PIXELS, label=labels, names=[1, 2, 3])
     with pytest.raises(ValueError, match="where the texts of at most"):
         read_arrays(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("code", [0x7FFFFFFF, 0x110000, 0xD800, 0xDFFF])
+@pytest.mark.parametrize("order", "<>")
+def test_a_name_with_what_is_no_character(tmp_path, code, order):
+    names = np.array([ord("a"), ord("b"), ord("c"), code], f"{order}u4").view(f"{order}U2")
+    np.savez(tmp_path / "a.npz", image=PIXELS, label=[0, 1] * 3, names=names)
+    with pytest.raises(ValueError, match=r"a\.npz holds a name of class 1 with what is no character"):
+        read_arrays(tmp_path / "a.npz")
+
+
+def test_headers_are_compared_before_anything_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays, "MOST_TEXT", 100_000)
+    monkeypatch.setattr(np.lib.format, "read_array", lambda *args, **options: pytest.fail("unpacked"))
+    for other in ({"label": np.zeros(7, int)}, {"names": np.zeros(9, "U9000")}, {"names": np.zeros((2, 2), "U1")}):
+        with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+            file.writestr("image.npy", npy(described(PIXELS.shape), PIXELS.tobytes()))
+            for name, values in other.items():
+                file.writestr(f"{name}.npy", npy(described(values.shape, values.dtype.str), values.tobytes()))
+        with pytest.raises(ValueError, match=r"a\.npz holds (labels|names) of type"):
+            read_arrays(tmp_path / "a.npz")
 
 
 def test_a_pipe_of_this_name_is_not_waited_for(tmp_path):

@@ -70,6 +70,13 @@ def test_a_class_without_images_keeps_its_number(tmp_path):
     assert batches(f"folder:{tmp_path}", 3).classes == ("ant", "bee", "cow")
 
 
+def test_a_class_whose_name_is_no_text_is_refused(tmp_path):
+    """Its name goes into config.json, which holds text: nothing could open the run again."""
+    write(tmp_path, "cat/a.png", "caf\udce9/b.png")
+    with pytest.raises(ValueError, match=r"has a class folder 'caf.udce9' whose name is not UTF-8: rename it"):
+        open_images(f"folder:{tmp_path}")
+
+
 def test_a_class_of_another_split_alone(tmp_path):
     write(tmp_path, "train/ant/a.png", "train/cow/c.png", "test/ant/a.png", "test/bee/b.png")
     source = open_images(f"folder:{tmp_path}")

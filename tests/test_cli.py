@@ -18,7 +18,7 @@ import test_tally
 from PIL import Image
 
 from experiments import cyclegan, gan, gaussians_2d
-from jaxgan import cli, report
+from jaxgan import cli, report, text
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import RunConfig, check_writable, save_config
 from jaxgan.loop import fit
@@ -173,6 +173,39 @@ def test_what_a_user_got_wrong_is_one_line_and_leaves_no_trace(capsys, monkeypat
     assert stop.value.code == 2
     assert capsys.readouterr().err == "error: num_devices=9, but there are 4 (cpu)\n"
     assert not list(tmp_path.iterdir())
+
+
+HOSTILE = "\x1b]0;owned\x07\nerror: all is lost\r\u202e\u2028\u200f\x85\udcff\x00"
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        ValueError(f"all pictures lie in {HOSTILE}, Z\u00fcrich \u6771\u4eac \U0001f600"),
+        OSError(2, "No such file", f"{HOSTILE} Z\u00fcrich \u6771\u4eac \U0001f600"),
+        ValueError(f"folder x\n  error: y {HOSTILE} Z\u00fcrich \u6771\u4eac \U0001f600"),
+        ValueError("x" * 100_000 + HOSTILE + "Z\u00fcrich \u6771\u4eac \U0001f600"),
+    ],
+)
+def test_a_message_is_one_line_whatever_it_quotes(raised, capsys, monkeypatch):
+    def main(config):
+        raise raised
+
+    monkeypatch.setitem(main.__globals__, "__name__", "__main__")  # as our own code raises it
+    monkeypatch.setattr(sys, "argv", ["program"])
+    with pytest.raises(SystemExit) as stop:
+        cli.run(gaussians_2d.Config, main)
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and said.startswith("error: ") and said.endswith("\n") and len(said) < 5000
+    assert "\\nerror: all is lost\\r\\u202e\\u2028\\u200f\\x85\\udcff\\x00" in said and "\n" not in said[:-1]
+    assert all(text.is_shown(letter) for letter in said[:-1]) and "Z\u00fcrich \u6771\u4eac \U0001f600" in said
+
+
+def test_what_a_message_lists_keeps_its_lines(capsys):
+    with pytest.raises(SystemExit):
+        cli.leave("2 pictures were not translated:\n  a.png: broken\x1b[31m\n  b.png: broken" + "\n  c" * 1000)
+    said = capsys.readouterr().err.splitlines()
+    assert said[:2] == ["error: 2 pictures were not translated:", "  a.png: broken\\x1b[31m"] and len(said) < 50
 
 
 def test_what_went_wrong_underneath_keeps_its_traceback(monkeypatch):

@@ -136,6 +136,21 @@ def test_numbers_that_cannot_be_meant(field, value):
         RunConfig(**{field: value})
 
 
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"classes": ["cat", "caf\udce9"]},
+        {"identity": {"file names": "\ud800"}},
+        {"size": 0},
+        {"classes": ["x" * 2**16] * 2**9},
+    ],
+)
+def test_nothing_is_written_that_is_not_read_again(tmp_path, known):
+    with pytest.raises(ValueError, match=r"config\.json is not written, since nothing could read it"):
+        save_config(Config(), tmp_path, BATCH, **{"size": 9, **known})
+    assert not list(tmp_path.iterdir())
+
+
 def test_config_json_is_whole_json(tmp_path):
     save_config(Config(), tmp_path, BATCH, size=1000)
     record = json.loads((tmp_path / "config.json").read_text())

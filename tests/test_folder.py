@@ -229,6 +229,10 @@ def test_folders_that_cannot_be_meant(tmp_path):
     os.symlink(tmp_path / "gone.jpg", tmp_path / "h.jpg")
     with pytest.raises(ValueError, match=r"h\.jpg is a link to a file that is not there"):
         image_files(tmp_path)
+    (tmp_path / "h.jpg").unlink()
+    os.symlink("/dev/zero", tmp_path / "h.jpg")
+    with pytest.raises(ValueError, match=r"h\.jpg is a link to no regular file"):
+        image_files(tmp_path)
 
 
 def test_folders_that_link_to_each_other_end_in_an_error(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -234,6 +235,48 @@ def test_a_data_set_with_another_number_of_examples_than_it_says(tmp_path):
     changed(path, lambda record: record["splits"][0].update(shardLengths=["9000000000000"]))
     with pytest.raises(ValueError, match=r"mine/1\.0\.0.*remove"):
         images("mine", data_dir=tmp_path)
+
+
+def in_split(**values):
+    return lambda features, info: info["splits"][0].update(values)
+
+
+def with_label(**tensor):
+    label = {"pythonClassName": "tensorflow_datasets.core.features.scalar.Scalar", "tensor": {"shape": {}, **tensor}}
+    return lambda features, info: features["featuresDict"]["features"].update(label=label)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (in_split(filepathTemplate="{DATASET:>6000000000}"), "filepathTemplate"),
+        (in_split(filepathTemplate="{DATASET.__class__}"), "filepathTemplate"),
+        (in_split(filepathTemplate="{SPLIT[0]}"), "filepathTemplate"),
+        (in_split(filepathTemplate="{SPLIT!r}"), "filepathTemplate"),
+        (in_split(filepathTemplate="../../x"), "filepathTemplate"),
+        (in_split(filepathTemplate=".."), "filepathTemplate"),
+        (in_split(filepathTemplate="{SPLIT}" * 10_000), "filepathTemplate"),
+        (in_split(name="../../x"), r"names the split '\.\./\.\./x'"),
+        (in_split(name="x" * 1000), "names the split"),
+        (in_split(shardLengths=["1"] * 200_000), "splits of 200,001 shards are above 20,000"),
+        (in_split(shardLengths=["-5"]), "a shard of -5 examples"),
+        (in_split(shardLengths="3"), "cannot be read"),
+        (in_split(shardLengths=[[3]]), "cannot be read"),
+        (lambda features, info: info.update(name="../../x"), "names the data set"),
+        (lambda features, info: info.update(configName="../../x"), "names the config"),
+        (with_label(dtype="intfoo"), "names the type 'intfoo'"),
+    ],
+)
+def test_a_data_set_leads_tfds_nowhere_else(tmp_path, data_dir, change, message):
+    shutil.copytree(data_dir / "mine/1.0.0", tmp_path / "mine/1.0.0")
+    paths = [tmp_path / "mine/1.0.0" / name for name in ("features.json", "dataset_info.json")]
+    features, info = records = [json.loads(path.read_text()) for path in paths]
+    change(features, info)
+    for path, record in zip(paths, records, strict=True):
+        path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=rf"{message}.*remove .*mine/1\.0\.0 and prepare") as refused:
+        images("mine", data_dir=tmp_path)
+    assert len(str(refused.value)) < 1000
 
 
 @pytest.mark.parametrize("place", ["/dev/zero", "{folder}/pipe", "/etc/passwd", "{folder}"])

@@ -111,6 +111,17 @@ def test_a_record_with_a_value_of_another_type_names_file_and_field(trained, tmp
     assert str(file) in str(refused.value)
 
 
+def test_a_value_that_only_the_networks_refuse_names_the_file(trained, monkeypatch):
+    """DCGAN has no networks for 4096 pixels, though config.json may say 4096."""
+
+    def build(config):
+        raise ValueError("no networks for 4096 pixels")
+
+    monkeypatch.setattr(small, "build", build)
+    with pytest.raises(ValueError, match=r"config\.json: no networks for 4096 pixels"):
+        open_run(trained, {"small": small})
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")

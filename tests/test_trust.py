@@ -32,12 +32,26 @@ class Config:
         {"dataset": "stacked:{run}/a.npz"},
         {"dataset": "folder:{run}/leads out"},
         {"dataset_b": "folder:{run}/data"},
+        {"dataset": "folder:{run}/.."},
+        {"dataset": "folder:/"},
+        {"dataset": "run/data", "data_dir": "{run}/.."},
+        {"dataset": "run/data:1.*.*", "data_dir": "{run}/.."},
+        {"dataset": "stacked:stacked:run/data", "data_dir": "{run}/.."},
+        {"dataset": "run", "data_dir": "{link}/.."},
+        {"dataset": "back", "data_dir": "{out}"},
+        {"dataset": "mine", "data_dir": "{out}"},
+        {"dataset": "run/data"},
+        {"dataset_b": "run/data", "data_dir": "."},
     ],
 )
-def test_a_run_s_data_do_not_lie_inside_of_it(tmp_path, fields):
+def test_a_run_s_data_do_not_lie_inside_of_it(tmp_path, monkeypatch, fields):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     run, out, link = tmp_path / "run", tmp_path / "out", tmp_path / "link"
     (run / "data").mkdir(parents=True)
-    out.mkdir()
+    (run / "data/features.json").touch()
+    (out / "mine").mkdir(parents=True)
+    (out / "mine/1.0.0").symlink_to(run / "data")
     link.symlink_to(run)
     (out / "back").symlink_to(run / "data")
     (run / "leads out").symlink_to(out)
@@ -55,8 +69,8 @@ def test_a_user_s_own_data_are_read_without_a_flag(tmp_path, monkeypatch):
         {},
         {"data_dir": str(tmp_path / "data")},
         {"data_dir": ".."},
-        {"dataset": "folder:data", "dataset_b": f"folder:{tmp_path}"},
-        {"dataset": "stacked:mnist"},
+        {"dataset": "folder:data", "dataset_b": f"folder:{tmp_path}/data"},
+        {"dataset": "stacked:mnist", "data_dir": "."},
         {"dataset": "running.npy"},
     ):
         check_trusted_paths(Config(**fields), "run")
@@ -69,6 +83,13 @@ def test_a_received_run_is_not_opened_where_it_brings_its_data(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match="takes its data from within itself"):
         open_run(tmp_path, {"gan": gan})
+    # What the run names is not followed in a folder of the user's own either.
+    inside = {"data_dir": str(tmp_path.parent)}
+    config = dataclasses.replace(config, dataset=f"{tmp_path.name}/tfds", data_dir=None)
+    (tmp_path / "config.json").write_text(json.dumps(record | {"config": dataclasses.asdict(config)}))
+    with pytest.raises(ValueError, match="takes its data from within itself"):
+        open_run(tmp_path, {"gan": gan}, data=inside)
+    (tmp_path / "config.json").write_text(json.dumps(record))
     # The user's own word for where the data are goes before the run's; then there is no checkpoint.
     with pytest.raises(CheckpointError, match="no checkpoint"):
         open_run(tmp_path, {"gan": gan}, data={"data_dir": str(tmp_path / "tfds"), "dataset": None})

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
+import sys
 import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -18,6 +22,12 @@ MOST_NPZ = 4 * 2**30
 """Bytes of an array in an npz file, which is read into memory; an npy file is read row by row, however large."""
 
 MOST_NAMES = 100_000
+
+MOST_TEXT = 64 * 2**20
+"""Bytes of all names of an npz file."""
+
+MOST_HEADER = 10_000
+"""Bytes of an array's header, as NumPy has it."""
 
 
 class Arrays(NamedTuple):
@@ -40,29 +50,32 @@ def read_arrays(path: Path) -> Arrays:
     Raises:
       ValueError: the file is damaged, or holds what cannot be meant; the message names it and the cure.
     """
-    try:
-        pixels, labels, names = _load(path)
-    except Exception as error:  # a damaged header ends in one of a dozen ways
-        raise ValueError(f"{path} cannot be read: {str(error) or type(error).__name__}") from None
-    if reason := misread(pixels):
-        raise ValueError(f"{path} holds {pixels.dtype} of shape {list(pixels.shape)}: {reason}")
-    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or (pixels.ndim == 4 and not 1 <= pixels.shape[3] <= 4):
-        raise ValueError(
-            f"{path} holds {pixels.dtype} of shape {list(pixels.shape)}, where images were expected: uint8 [N, H, W] "
-            f"or [N, H, W, C] with 1 to 4 channels{_as_bytes(pixels)}"
-        )
-    if pixels.shape[1] * pixels.shape[2] > MOST_PIXELS:
-        raise ValueError(f"{path} holds images of {pixels.shape[1]} x {pixels.shape[2]} pixels, above {MOST_PIXELS:,}")
-    if labels is not None:
-        if labels.shape != pixels.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+    with contextlib.ExitStack() as stack:
+        with _readable(path):
+            known = _open(path, stack)
+        image, label, names = (known.get(name) for name in ("image", "label", "names"))
+        assert image is not None
+        # All headers are looked at before anything is unpacked.
+        _check_images(image, path)
+        if label is not None and (label.shape != image.shape[:1] or not np.issubdtype(label.dtype, np.integer)):
             raise ValueError(
-                f"{path} holds labels of type {labels.dtype} and shape {list(labels.shape)}, where integers "
-                f"{list(pixels.shape[:1])} were expected"
+                f"{path} holds labels of type {label.dtype} and shape {list(label.shape)}, where integers "
+                f"{list(image.shape[:1])} were expected"
             )
+        if names is not None and (
+            len(names.shape) != 1 or names.dtype.kind != "U" or names.shape[0] > MOST_NAMES or names.size > MOST_TEXT
+        ):
+            raise ValueError(
+                f"{path} holds names of type {names.dtype} and shape {list(names.shape)}, where the texts of at most "
+                f"{MOST_NAMES:,} classes were expected, {MOST_TEXT:,} bytes in all"
+            )
+        with _readable(path):
+            found = [None if one is None else one.load() for one in (image, label, names)]
+    pixels, labels, texts = found
+    assert pixels is not None
+    if labels is not None:
         labels = as_labels(labels, str(path))
-    if names is not None:
-        names = _names(names, path)
-    return Arrays(pixels, labels, names)
+    return Arrays(pixels, labels, None if texts is None else _names(texts, path))
 
 
 def as_labels(labels: np.ndarray, where: str, *, least: int = 0) -> np.ndarray:
@@ -72,13 +85,35 @@ def as_labels(labels: np.ndarray, where: str, *, least: int = 0) -> np.ndarray:
     return labels.astype(np.int32)
 
 
-def misread(pixels: np.ndarray) -> str | None:
-    """Why images are surely held in another order of axes, and the cure; None where nothing says so.
+def _check_images(image: _Header, path: Path) -> None:
+    shape, dtype = image.shape, image.dtype
+    held = f"{path} holds {dtype} of shape {list(shape)}"
+    if reason := misread(shape):
+        raise ValueError(f"{held}: {reason}")
+    if dtype != np.uint8 or len(shape) not in (3, 4) or (len(shape) == 4 and not 1 <= shape[3] <= 4):
+        with _readable(path):
+            cure = _as_bytes(image.load()) if np.issubdtype(dtype, np.floating) else ""
+        raise ValueError(
+            f"{held}, where images were expected: uint8 [N, H, W] or [N, H, W, C] with 1 to 4 channels{cure}"
+        )
+    if not all(shape[1:]):
+        raise ValueError(f"{held}: images of 0 pixels")
+    if len(shape) == 3 and shape[2] <= 4 and shape[1] != shape[2]:
+        raise ValueError(
+            f"{held}: one picture, or grey ones of {shape[1]} x {shape[2]} pixels: give images[None] for one picture, "
+            "images[..., None] for grey ones"
+        )
+    if shape[1] * shape[2] > MOST_PIXELS:
+        raise ValueError(f"{path} holds images of {shape[1]} x {shape[2]} pixels, above {MOST_PIXELS:,}")
 
-    >>> misread(np.zeros((8, 3, 32, 32), np.uint8))
+
+def misread(shape: Sequence[int]) -> str | None:
+    """Why images of this shape are surely held in another order of axes, and the cure; None where nothing says so.
+
+    >>> misread((8, 3, 32, 32))
     'the channels come first, give [N, H, W, C]: images.transpose(0, 2, 3, 1)'
     """
-    if pixels.ndim == 4 and pixels.shape[1] in (1, 3) and min(pixels.shape[2:]) > 4:
+    if len(shape) == 4 and shape[1] in (1, 3) and min(shape[2:]) > 4:
         return "the channels come first, give [N, H, W, C]: images.transpose(0, 2, 3, 1)"
     return None
 
@@ -100,40 +135,81 @@ def _as_bytes(pixels: np.ndarray) -> str:
     return f"; its values reach from {low:g} to {high:g}: save {convert}"
 
 
-def _load(path: Path) -> tuple[np.ndarray, np.ndarray | None, Any]:
+class _Header(NamedTuple):
+    """An array that is not read yet."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    load: Callable[[], np.ndarray]
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # a damaged header ends in one of a dozen ways
+        raise ValueError(f"{path} cannot be read: {str(error) or type(error).__name__}") from None
+
+
+def _open(path: Path, stack: contextlib.ExitStack) -> dict[str, _Header]:
+    """The arrays of a file by name, as their headers describe them; the file is open until the stack is left."""
     if not path.is_file():
         raise ValueError("it is a folder or no regular file" if path.exists() else f"No such file: {path}")
+    file = stack.enter_context(path.open("rb"))
     if path.suffix == ".npy":
-        return np.lib.format.open_memmap(path, mode="r"), None, None  # read row by row
-    with path.open("rb") as file, zipfile.ZipFile(file) as members:
-        known = [name.removesuffix(".npy") for name in members.namelist()]
-        if "image" not in known:
-            raise ValueError(f"it holds no array 'image': there are {', '.join(known) or 'none'}")
-        return tuple(_member(members, name) if name in known else None for name in ("image", "label", "names"))  # pyright: ignore
+        return {"image": _Header(*_read_header(file)[:2], lambda: np.lib.format.open_memmap(path, mode="r"))}  # by rows
+    members = stack.enter_context(zipfile.ZipFile(file))
+    known = [name.removesuffix(".npy") for name in members.namelist()]
+    if "image" not in known:
+        raise ValueError(f"it holds no array 'image': there are {', '.join(known[:10]) or 'none'}")
+    return {name: _member(members, name) for name in ("image", "label", "names") if name in known}
 
 
-def _member(members: zipfile.ZipFile, name: str) -> np.ndarray:
-    """An array of an npz file, whose header is compared with its size before memory is taken."""
+def _member(members: zipfile.ZipFile, name: str) -> _Header:
+    """An array of an npz file, whose header is compared with its size."""
     info = members.getinfo(f"{name}.npy")
     with members.open(info) as file:
-        version = np.lib.format.read_magic(file)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0}.get(version, np.lib.format.read_array_header_2_0)
-        shape, _, dtype = read_header(file)
-        size = math.prod(shape) * dtype.itemsize
-        if dtype.hasobject:
-            raise ValueError(f"Object arrays such as '{name}' are programs, and are not loaded")
-        if size > MOST_NPZ:
-            raise ValueError(f"'{name}' has {size:,} bytes, above {MOST_NPZ:,}: save it as .npy, read row by row")
-        if file.tell() + size != info.file_size:
-            raise ValueError(f"'{name}' has {info.file_size:,} bytes, where its header says {file.tell() + size:,}")
-    with members.open(info) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+        shape, dtype, start = _read_header(file)
+
+    def load() -> np.ndarray:
+        with members.open(info) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+
+    found = _Header(shape, dtype, load)
+    if dtype.hasobject:
+        raise ValueError(f"Object arrays such as '{name}' are programs, and are not loaded")
+    if found.size > MOST_NPZ:
+        raise ValueError(f"'{name}' has {found.size:,} bytes, above {MOST_NPZ:,}: save it as .npy, read row by row")
+    if start + found.size != info.file_size:
+        raise ValueError(f"'{name}' has {info.file_size:,} bytes, where its header says {start + found.size:,}")
+    return found
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Shape and type of an array, and where its data begin."""
+    magic = file.read(8)
+    version = np.lib.format.read_magic(io.BytesIO(magic))
+    width = 2 if version == (1, 0) else 4
+    size = file.read(width)
+    if (length := int.from_bytes(size, "little")) > MOST_HEADER:
+        raise ValueError(f"its header has {length:,} bytes, above {MOST_HEADER:,}")
+    header = io.BytesIO(size + file.read(length))
+    read = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(header)
+    if any(one < 0 for one in shape):
+        raise ValueError(f"its shape is {list(shape)}")
+    return shape, dtype, len(magic) + width + length
 
 
 def _names(names: np.ndarray, path: Path) -> tuple[str, ...]:
-    if names.ndim != 1 or names.dtype.kind != "U" or len(names) > MOST_NAMES:
-        raise ValueError(
-            f"{path} holds names of type {names.dtype} and shape {list(names.shape)}, where the texts of at most "
-            f"{MOST_NAMES:,} classes were expected"
-        )
+    if names.size and names.itemsize:
+        codes = np.ascontiguousarray(names.astype(names.dtype.newbyteorder("="))).view(np.uint32)
+        strange = (codes > sys.maxunicode) | ((codes >= 0xD800) & (codes < 0xE000))
+        if strange.any():
+            row = np.flatnonzero(strange.reshape(len(names), -1).any(axis=1))[0]
+            raise ValueError(f"{path} holds a name of class {row} with what is no character: give it another")
     return tuple(map(str, names))

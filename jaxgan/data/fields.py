@@ -18,11 +18,13 @@ def as_field(name: str, values: np.ndarray) -> np.ndarray:
     described = f"field {name!r}, {values.dtype} of shape {list(values.shape)},"
     if values.ndim == 0:
         raise ValueError(f"{described} has no axis of examples")
+    if values.ndim == 4 and 0 in values.shape[1:]:
+        raise ValueError(f"{described} is taken for pictures, and these have 0 pixels")
     if jnp.issubdtype(values.dtype, jnp.floating):
         values = values.astype(np.float32, copy=False)
         if not np.isfinite(values).all():
             raise ValueError(f"{described} holds values that are not finite float32 numbers")
-        if reason := misread(values):
+        if reason := misread(values.shape):
             raise ValueError(f"{described} is taken for pictures: {reason}")
         if values.ndim == 4 and values.size and values.min() >= 0 and values.max() > 2:
             raise ValueError(
@@ -37,7 +39,7 @@ def as_field(name: str, values: np.ndarray) -> np.ndarray:
             raise TypeError(f"{described} is taken for pictures, and those are uint8 in 0..255 or floats in [-1, 1]")
         if values.ndim != 4:
             raise ValueError(f"{described} is taken for pictures, and those are [N, H, W, C]")
-        if reason := misread(values):
+        if reason := misread(values.shape):
             raise ValueError(f"{described} is taken for pictures: {reason}")
         return values
     if values.size and (values.min() < -(2**31) or values.max() >= 2**31):

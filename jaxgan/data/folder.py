@@ -140,8 +140,9 @@ def _walk(folder: str, suffixes: tuple[str, ...], found: Content) -> None:
             elif entry.name.lower().endswith(suffixes):
                 found.files.append(entry.path)
                 if not is_file:
-                    missing = entry.is_symlink() and not os.path.exists(entry.path)
-                    found.broken[entry.path] = "a link to a file that is not there" if missing else "not a file"
+                    link = "a link to " if entry.is_symlink() else ""
+                    what = "no regular file" if os.path.exists(entry.path) else "a file that is not there"
+                    found.broken[entry.path] = f"{link}{what}"
             elif is_file:
                 found.others.append(entry.path)
 

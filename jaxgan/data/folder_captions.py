@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import posixpath
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxgan import files
+from jaxgan import files, records
 from jaxgan.data.identity import composed
 from jaxgan.data.sources import folder_of, stored_folder
 
 MOST_BYTES = 256 * 2**20
 """So large a file of captions may be."""
+
+MOST_LINE = 2**20
+"""Bytes of a line of it."""
+
+MOST_CAPTIONS = 1000
+"""Of an image, in so many lines."""
+
+MOST_LETTERS = 10_000
+"""Of a caption."""
+
+_MOST_STRANGE = 1000  # lines of images that are not there, before no more are read
 
 
 def folder_captions(name: str, split: str) -> tuple[list[list[str]], str | None]:
@@ -54,16 +67,27 @@ def folder_captions(name: str, split: str) -> tuple[list[list[str]], str | None]
 def _from_lists(lists: Sequence[Path], root: Path, known: Container[str]) -> dict[str, list[str]]:
     """Captions by the names of images, as the lines of several captions.jsonl give them."""
     found: dict[str, list[str]] = {}
+    counts: Counter[str] = Counter()
     strange = []
-    for path in lists:
-        for where, file, captions in _json_lines(path):
-            key = _key(path.parent.relative_to(root) / file)
-            if key not in known:
-                strange.append(f"{where} has captions of {file[:200]!r}, and there is no such image in {root}")
-            found.setdefault(key, []).extend(captions)
+    for where, file, captions in (line for path in lists for line in _json_lines(path)):
+        key = _key(where.path.parent.relative_to(root) / file)
+        if key not in known:
+            strange.append(f"{where} has captions of {file[:200]!r}, and there is no such image in {root}")
+            if len(strange) > _MOST_STRANGE:
+                break
+        counts[key] += max(1, len(captions))
+        _check_count(counts[key], where, file)
+        found.setdefault(key, []).extend(captions)
     if strange:
-        raise ValueError(strange[0] + (f"; {len(strange) - 1} more lines are so" if len(strange) > 1 else ""))
+        least = "at least " if len(strange) > _MOST_STRANGE else ""
+        more = f"; {least}{len(strange) - 1:,} more lines are so" if len(strange) > 1 else ""
+        raise ValueError(strange[0] + more)
     return found
+
+
+def _check_count(count: int, where: _Place, file: object) -> None:
+    if count > MOST_CAPTIONS:
+        raise ValueError(f"{where} has one more caption of {str(file)[:200]!r} than the {MOST_CAPTIONS:,} it may have")
 
 
 def _from_texts(root: Path, images: Iterable[Path]) -> tuple[dict[str, list[str]], str | None]:
@@ -83,41 +107,65 @@ def _from_texts(root: Path, images: Iterable[Path]) -> tuple[dict[str, list[str]
             raise ValueError(f"{other} and {text} both have captions of {named[key]}: remove one of them")
     of_none = [text for text, key in texts.items() if key not in named]
     notice = f"{len(of_none)} .txt files are of no image, the first is {of_none[0]}" if of_none else None
-    captions = {key: [checked(line, where) for where, line in _lines(text)] for key, text in found.items()}
+    captions: dict[str, list[str]] = {key: [] for key in found}
+    for key, text in found.items():
+        for where, line in _lines(text):
+            captions[key].append(checked(line, where))
+            _check_count(len(captions[key]), where, named[key])
     return captions, notice
 
 
-def _json_lines(path: Path) -> Iterator[tuple[str, str, list[str]]]:
+class _Place(NamedTuple):
+    path: Path
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}, line {self.line}"
+
+
+def _json_lines(path: Path) -> Iterator[tuple[_Place, str, list[str]]]:
     """Where it stands, the file and its captions, of each line of a captions.jsonl."""
     for where, line in _lines(path):
         try:
-            entry = json.loads(line)
+            entry = json.loads(line, object_pairs_hook=records.unique)
         except (ValueError, RecursionError) as error:  # the latter from thousands of brackets
             raise ValueError(f"{where} is not JSON: {error}") from None
         captions = None
         if isinstance(entry, dict):
+            if {"caption", "captions"} <= entry.keys():
+                raise ValueError(f"{where} has a caption beside captions: give all of them in captions")
             captions = entry.get("captions", [entry["caption"]] if "caption" in entry else None)
         strings = isinstance(captions, list) and all(isinstance(text, str) for text in captions)
         if not (isinstance(entry, dict) and isinstance(entry.get("file"), str) and strings):
             raise ValueError(f'{where} is not of the form {{"file": "a.png", "captions": ["a red bird"]}}')
+        _check_count(len(captions or ()), where, entry["file"])
         yield where, entry["file"], [checked(text, where) for text in captions or ()]
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
+def _lines(path: Path) -> Iterator[tuple[_Place, str]]:
     """Where it stands, and the text, of each line that is not empty."""
-    data = files.read(path, most=MOST_BYTES)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise ValueError(f"{path}, line {line} is not UTF-8: byte {data[error.start]:#04x}; save it as UTF-8") from None
-    # Not splitlines, which also splits at characters that JSON allows inside a text.
-    for number, line in enumerate(re.split("\r\n|\r|\n", text), start=1):
+    data = files.read(path, most=MOST_BYTES).removeprefix(codecs.BOM_UTF8)
+    number, end = 1, 0
+    # Not splitlines, which also splits at characters that JSON allows inside a text; and not all lines at once.
+    for found in re.finditer(rb"[^\r\n]+", data):
+        between = data[end : found.start()]
+        number += between.count(b"\n") + between.count(b"\r") - between.count(b"\r\n")
+        end, where = found.end(), _Place(path, number)
+        if (size := end - found.start()) > MOST_LINE:
+            raise ValueError(f"{where} has {size:,} bytes, above {MOST_LINE:,}")
+        try:
+            line = found[0].decode()
+        except UnicodeDecodeError as error:
+            byte = found[0][error.start]
+            raise ValueError(f"{where} is not UTF-8: byte {byte:#04x}; save it as UTF-8") from None
         if line.strip():
-            yield f"{path}, line {number}", line
+            yield where, line
 
 
-def checked(caption: str, where: str) -> str:
+def checked(caption: str, where: object) -> str:
+    """A caption in Unicode's composed form; refused where it has no word or is no text, or too much of it."""
+    if len(caption) > MOST_LETTERS:
+        raise ValueError(f"{where} has a caption of {len(caption):,} letters, above {MOST_LETTERS:,}")
     if not any(letter.isalnum() for letter in caption):
         raise ValueError(f"{where} has the caption {caption[:80]!r}, which has no word")
     if any(unicodedata.category(letter) == "Cs" for letter in caption):

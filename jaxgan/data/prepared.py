@@ -29,6 +29,7 @@ from jaxgan.data.tfds_folder import (
     read_folder,
     shard_files,
 )
+from jaxgan.data.trust import PREPARED
 from jaxgan.files import expanded
 
 # array_record is the format that can be written, and read at random, without TensorFlow.
@@ -87,7 +88,11 @@ def open_split(name: str, split: str, data_dir: str | os.PathLike[str] | None) -
 
 
 def _is_integer(feature: Any) -> bool:
-    return feature.HasField("tensor") and not feature.tensor.shape.dimensions and "int" in feature.tensor.dtype
+    return (
+        feature.HasField("tensor")
+        and not feature.tensor.shape.dimensions
+        and feature.tensor.dtype.startswith(("int", "uint"))
+    )
 
 
 def read_features(
@@ -138,7 +143,7 @@ def _stacked(column: list) -> Any:
 
 
 def _folder(name: str, data_dir: str | os.PathLike[str] | None) -> Folder:
-    if not re.fullmatch(r"\w+(/\w[\w.+-]*)?(:[\d.*]+)?", name):
+    if not PREPARED.fullmatch(name):
         raise unknown_name(name)
     # TFDS finds a default config by a builder's code, which is not loaded here.
     name = re.sub(r"^(shapes|shapes_styles)(?=:|$)", r"\1/32", name)

@@ -14,6 +14,7 @@ import numpy as np
 from jaxgan.data.classes import why_unlabelled
 from jaxgan.data.identity import Identity, composed, digest, of_arrays, of_files
 from jaxgan.files import expanded
+from jaxgan.flags import is_text
 from jaxgan.pixels import from_uint8, to_uint8
 
 NAMES = ("mnist_5k", "noise", "fashion_mnist", "mnist", "cifar10", "cifar100", "emoji", "shapes", "shapes_styles")
@@ -268,6 +269,8 @@ def stored_folder(name: str, split: str) -> Stored:
     unlabelled = why_unlabelled(list(classes), files, inside)
     labels = None
     if not unlabelled:
+        if broken := [name for name in classes if not is_text(name)]:
+            raise ValueError(f"{root} has a class folder {broken[0]!r} whose name is not UTF-8: rename it")
         labels = np.array([classes[composed(parts[0])] for parts in inside], np.int32)[rows]
 
     def fetch(wanted: Rows):

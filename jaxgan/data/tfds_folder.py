@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 
 from google.protobuf import json_format
 from tensorflow_datasets.core import read_only_builder
+from tensorflow_datasets.core.naming import DEFAULT_FILENAME_TEMPLATE
 from tensorflow_datasets.core.proto import dataset_info_pb2, feature_pb2
 
 from jaxgan import files, records
@@ -34,9 +35,15 @@ CLASSES = {
 
 MOST_CLASSES = 100_000
 
+MOST_SHARDS = 20_000
+"""Of all splits: TFDS makes objects of them before it looks for the files."""
+
 _INFO, _FEATURE = cast("Any", dataset_info_pb2), cast("Any", feature_pb2)  # whose names are made when they are loaded
 _MODULE = "tensorflow_datasets.core.features."
 _MOST = 16 * 2**20  # bytes of each of these files
+_PLAIN = re.compile(r"\w[\w.+-]{,199}")
+_TEMPLATE = re.compile(r"(?!\.)([\w.-]|\{(DATASET|SPLIT|FILEFORMAT|SHARD_INDEX|NUM_SHARDS|SHARD_X_OF_Y)\}){,99}")
+_DTYPE = re.compile(r"(u?int(8|16|32|64)|float(16|32|64)|bfloat16|bool|string|bytes|object|)")
 
 
 class Folder(NamedTuple):
@@ -65,6 +72,8 @@ class Folder(NamedTuple):
         for name in names:
             info.features.features_dict.features[name].CopyFrom(self.features[name])
         with damaged(self.path):
+            if strange := [one for name in names for one in _dtypes(self.features[name]) if not _DTYPE.fullmatch(one)]:
+                raise ValueError(f"features.json names the type {strange[0][:80]!r}")
             return read_only_builder.builder_from_metadata(self.path, info)
 
 
@@ -104,8 +113,7 @@ def read_folder(path: Path) -> Folder:
     with damaged(path):
         info = json_format.Parse(files.read_text(path / "dataset_info.json", most=_MOST), _INFO.DatasetInfo())
         features = json_format.Parse(files.read_text(path / "features.json", most=_MOST), _FEATURE.Feature())
-        if info.version != path.name:
-            raise ValueError(f"dataset_info.json is of version {info.version!r}")
+        _check_info(info, path)
         for file in path.glob("*.labels.txt"):
             files.read_text(file, most=_MOST)  # TFDS reads them without a bound
     _check(features, path)
@@ -114,6 +122,28 @@ def read_folder(path: Path) -> Folder:
     for name in ("features", "module_name"):
         info.ClearField(name)
     return Folder(path, info, dict(features.features_dict.features))
+
+
+def _check_info(info: Any, path: Path) -> None:
+    """Refuses what would lead TFDS to files outside of the folder, or for minutes to files that are not there."""
+    if info.version != path.name:
+        raise ValueError(f"dataset_info.json is of version {info.version!r}")
+    names = [("data set", info.name), *(("split", split.name) for split in info.splits)]
+    if info.config_name:
+        names.append(("config", info.config_name))
+    for kind, name in names:
+        if not _PLAIN.fullmatch(name):
+            raise ValueError(f"dataset_info.json names the {kind} {name[:80]!r}, expected letters and digits")
+    for split in info.splits:
+        if not _TEMPLATE.fullmatch(split.filepath_template):  # TFDS gives it to str.format
+            raise ValueError(
+                f"dataset_info.json has the filepathTemplate {split.filepath_template[:80]!r}, where TFDS writes "
+                f"{DEFAULT_FILENAME_TEMPLATE}"
+            )
+        if any(length < 0 for length in split.shard_lengths):
+            raise ValueError(f"split {split.name} has a shard of {min(split.shard_lengths)} examples")
+    if (shards := sum(len(split.shard_lengths) for split in info.splits)) + len(info.splits) > MOST_SHARDS:
+        raise ValueError(f"{len(info.splits):,} splits of {shards:,} shards are above {MOST_SHARDS:,}")
 
 
 def _check(feature: Any, path: Path) -> None:
@@ -137,6 +167,13 @@ def inside(feature: Any) -> Iterator[Any]:
         yield from feature.features_dict.features.values()
     if feature.HasField("sequence"):
         yield feature.sequence.feature
+
+
+def _dtypes(feature: Any) -> Iterator[str]:
+    content = getattr(feature, feature.WhichOneof("content"))
+    yield getattr(content, "dtype", "")
+    for inner in inside(feature):
+        yield from _dtypes(inner)
 
 
 def is_image(feature: Any) -> bool:
