@@ -42,7 +42,7 @@ ALLOWED = {
     "output": set(),
     "lock": set(),
     "interruption": set(),
-    "start": {"checkpoint", "config", "lock", "state"},
+    "start": {"checkpoint", "config", "lock", "page", "report", "state"},
     "report": {"output", "pixels", "text"},
     "figures": {"results"},
     "results": {"config", "report"},
@@ -55,7 +55,7 @@ ALLOWED = {
     "flags": set(),
     "records": set(),
     "tally": {"allocation", "config", "sharding", "state"},
-    "check": {"config", "report", "state", "tally", "text"},
+    "check": {"config", "lock", "report", "results", "state", "tally", "text"},
     "page": {"alarm", "config", "report", "text"},
     "loop": {"check", "checkpoint", "report", "page", "alarm", "sharding", "metrics", "state", "config"}
     | {"allocation", "distributed", "tally", "interruption", "lock", "output", "start"},
