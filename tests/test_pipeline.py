@@ -164,6 +164,8 @@ def test_a_notice_only_where_much_is_thrown_away():
         ({"image": PICTURES, "label": 3}, {}, ValueError, "'label'.* no axis of examples"),
         (PICTURES, {"batch_size": 51}, ValueError, "50 examples, fewer than one batch of 51"),
         (PICTURES[:0], {}, ValueError, "0 examples"),
+        (PICTURES[:, :0], {}, ValueError, "'image'.* and these have 0 pixels"),
+        ((PICTURES / 255)[:, :, :0], {}, ValueError, "'image'.* and these have 0 pixels"),
         (PICTURES, {"d_steps": 0}, ValueError, "d_steps=0"),
         (PICTURES, {"seed": -1}, ValueError, "seed=-1"),
     ],

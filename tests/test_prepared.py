@@ -232,9 +232,10 @@ def test_a_damaged_folder_is_one_sentence_with_the_cure(tmp_path, file, content)
 def test_a_data_set_with_another_number_of_examples_than_it_says(tmp_path):
     prepare(tmp_path, "mine", GREY, {"train": numbered(3)})
     path = tmp_path / "mine/1.0.0/dataset_info.json"
-    changed(path, lambda record: record["splits"][0].update(shardLengths=["9000000000000"]))
-    with pytest.raises(ValueError, match=r"mine/1\.0\.0.*remove"):
-        images("mine", data_dir=tmp_path)
+    for number in ("9000000000000", "2"):
+        changed(path, lambda record, number=number: record["splits"][0].update(shardLengths=[number]))
+        with pytest.raises(ValueError, match=r"holds 3 examples, where dataset_info\.json says [29].*remove"):
+            images("mine", data_dir=tmp_path)
 
 
 def in_split(**values):

@@ -41,6 +41,7 @@ class Config:
         {"dataset": "back", "data_dir": "{out}"},
         {"dataset": "mine", "data_dir": "{out}"},
         {"dataset": "run/data"},
+        {"dataset": "emoji", "data_dir": "{out}"},
         {"dataset_b": "run/data", "data_dir": "."},
     ],
 )
@@ -52,6 +53,7 @@ def test_a_run_s_data_do_not_lie_inside_of_it(tmp_path, monkeypatch, fields):
     (run / "data/features.json").touch()
     (out / "mine").mkdir(parents=True)
     (out / "mine/1.0.0").symlink_to(run / "data")
+    (out / "emoji-datasource-google").symlink_to(run)
     link.symlink_to(run)
     (out / "back").symlink_to(run / "data")
     (run / "leads out").symlink_to(out)

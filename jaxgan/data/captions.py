@@ -62,8 +62,8 @@ def captioned_images(
       - `folder:PATH`: the image files in a folder as `images` finds them, and their captions, in UTF-8: lines such as
         `{"file": "a.png", "captions": ["a red bird", "a bird"]}`, or `"caption"` for one, in a `captions.jsonl` in the
         folder or in its sub-folders, files named from where it lies, several lines to one if need be; if there is none,
-        a .txt beside each image, every line of it a caption. A caption given twice counts once. Empty lines are passed
-        over, and so are images of other splits.
+        a .txt beside each image, every line of it a caption. A caption given twice counts once, and an image has
+        1,000 at most. Empty lines are passed over, and so are images of other splits.
 
     Args:
       name: one of the above.

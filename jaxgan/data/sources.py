@@ -95,7 +95,7 @@ def images(
         other is all `train`.
       - `PATH.npy`, `PATH.npz`: uint8 `[N, H, W]` or `[N, H, W, C]`, 2 and 4 channels ending in alpha; in an npz under
         `image`, with integers `[N]` from 0 under `label` where there are any, and the classes' names, texts, under
-        `names`. All `train`.
+        `names`. What might be one picture, `[H, W, 3]`, is refused. All `train`.
 
     Images become grey or RGB by the rules in `jaxgan.data.folder`. What is left open here the first image of a split
     decides for all of it: their size, their channels, and whether they have 8 bits or 16.

@@ -220,10 +220,28 @@ def shard_files(builder: Any, split: str) -> Sequence[Path]:
     """The files of a split, or of a slice or sum of some.
 
     Raises:
-      ValueError: one is not there.
+      ValueError: one is not there, or holds another number of examples than `dataset_info.json` says.
     """
-    names = dict.fromkeys(str(part.filename) for part in builder.info.splits[split].file_instructions)
-    for name in names:
-        if not Path(name).is_file():
-            raise ValueError(f"{name} is not there or no file: {again(builder.data_path)}")
-    return [Path(name) for name in names]
+    parts = builder.info.splits[split].file_instructions
+    expected = {Path(part.filename): part.examples_in_shard for part in parts}
+    for path, number in expected.items():
+        if not path.is_file():
+            raise ValueError(f"{path} is not there or no file: {again(builder.data_path)}")
+        with damaged(builder.data_path):
+            if (found := _size(path, builder.info.file_format.value)) != number:
+                raise ValueError(f"{path.name} holds {found:,} examples, where dataset_info.json says {number:,}")
+    return list(expected)
+
+
+def _size(path: Path, file_format: str) -> int:
+    if file_format == "parquet":
+        from pyarrow import parquet
+
+        return parquet.read_metadata(path).num_rows
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    reader = ArrayRecordReader(str(path), options="readahead_buffer_size:0,max_parallelism:0")
+    try:
+        return reader.num_records()
+    finally:
+        reader.close()

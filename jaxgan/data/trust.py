@@ -68,8 +68,10 @@ def _places(field: str, value: str, data_dir: str | None) -> Iterator[tuple[Path
     elif PREPARED.fullmatch(_unstacked(value)):
         place = expanded(data_dir or os.environ.get("TFDS_DATA_DIR") or _DATA_DIR)
         base = _unstacked(value).partition(":")[0]
-        yield place / base, False
-        yield place / "downloads" / base, False
+        for folder in (place, place / base, place / "downloads" / base):
+            if folder != place:
+                yield folder, False
+            yield from ((package, False) for package in folder.glob(f"*{base}-datasource-*"))  # as npm unpacks one
         # Versions and configurations may be links, or the run folder may lie in the place of one.
         for depth in ("*", "*/*"):
             for file in sorted(place.joinpath(base).glob(f"{depth}/features.json")):
