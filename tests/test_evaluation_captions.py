@@ -101,3 +101,27 @@ def test_clothes_of_captions_are_scored(monkeypatch):
     assert (red["clothes"], red["colour"], red["exact"]) == (1.0, share, share)
     assert red["attributes"] == pytest.approx((1 + share) / 2)
     assert right["diversity"] == 0.0  # one image a caption
+
+
+def test_no_score_depends_on_the_order_of_files(monkeypatch):
+    random = np.random.RandomState(0)
+    attributes = attributes_of(random.randint(NUM_MEANINGS, size=40))
+    whole = {
+        "image": draw(place(attributes, random), 32),
+        "captions": describe(attributes, random),
+        "meaning": meaning_of(attributes),
+    }
+    read = lambda images: tuple(np.eye(n)[images[:, 3, 3, 0] % n] for n in (2, 3, 4, 2, 3, 4, 2))
+    monkeypatch.setattr(captions, "scene_reader", lambda **options: Reader(read, np.ravel, "w"))
+    found = []
+    for order in (np.arange(40), random.permutation(40)):
+        examples = {name: [rows[row] for row in order] for name, rows in whole.items()}
+        examples |= {name: np.array(examples[name]) for name in ("image", "meaning")}
+        monkeypatch.setattr(captions, "captioned_images", lambda *_, examples=examples, **options: examples)
+        scored = captions.caption_evaluation(Captioned(dataset="shapes"), np.array, num_samples=20)
+        given = []
+        scored.scores(
+            lambda inputs, given=given: given.append(inputs) or {"samples": np.zeros((len(inputs["text"]), 32, 32, 3))}
+        )
+        found.append([(rows["text"].tolist(), rows["latents"].tolist()) for rows in given] + [scored.protocol])
+    assert found[0] == found[1]

@@ -49,3 +49,29 @@ def test_pairs_stay_pairs_and_the_first_pictures_are_not_all(monkeypatch):
     seen = [set(np.round((images[:, 0, 0, 0] + 1) * 127.5).astype(int)) for images in given]
     assert len(seen[0]) == 40 and 10 < sum(value < 100 for value in seen[0]) < 30
     assert seen[0] == seen[1] and seen[2] != seen[3]
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_no_score_depends_on_the_order_of_files(monkeypatch, paired):
+    random = np.random.default_rng(0)
+    drawn = lambda: random.integers(256, size=(30, 16, 16, 3), dtype=np.uint8)
+    splits = {"testA": drawn(), "testB": drawn(), "trainA": drawn(), "trainB": drawn()}
+    orders = {split: random.permutation(30) for split in splits}
+    if paired:
+        orders["testB"] = orders["testA"]
+
+    def darker(inputs):
+        ((domain, images),) = inputs.items()
+        name = {"a": "a_to_b", "b": "b_to_a"}[domain]
+        return {name: images * 0.5, f"{name}_to_{domain}": images * 0.9}
+
+    found = []
+    for renamed in (False, True):
+        read = lambda name, split, renamed=renamed, **_: {
+            "image": splits[split][orders[split]] if renamed else splits[split]
+        }
+        monkeypatch.setattr(translation, "images", read)
+        config = DomainsConfig(dataset="x", image_size=16, load_size=None)
+        scored = translation_evaluation(config, paired=paired, most=12)
+        found.append((scored.scores(darker), scored.protocol))
+    assert found[0] == found[1]

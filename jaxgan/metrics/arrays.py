@@ -67,7 +67,7 @@ def as_pair(real: ArrayLike, fake: ArrayLike, *, at_least: int = 1) -> tuple[np.
     return real, fake
 
 
-def row_digests(*columns: Sequence[Any]) -> list[bytes]:
+def row_digests(*columns: Any) -> list[bytes]:
     """A digest of the content of each row, of several columns together: images with their labels, or both of a pair.
 
     Args:

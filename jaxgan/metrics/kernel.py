@@ -68,8 +68,9 @@ def kernel_distance(
         subsets = 1
     random = np.random.default_rng(seed)
     subset = lambda features: features[random.choice(len(features), subset_size, replace=False)]
-    estimates = [_squared_discrepancy(subset(real), subset(fake)) for _ in range(subsets)]
-    return KernelDistance(float(np.mean(estimates)), float(np.std(estimates)) if subsets > 1 else None)
+    estimates = np.array([_squared_discrepancy(subset(real), subset(fake)) for _ in range(subsets)])
+    scale = float(np.abs(estimates).max()) or 1.0  # else squares of large ones overflow
+    return KernelDistance(float(estimates.mean()), float(np.std(estimates / scale)) * scale if subsets > 1 else None)
 
 
 def _squared_discrepancy(x: np.ndarray, y: np.ndarray) -> float:
@@ -77,12 +78,17 @@ def _squared_discrepancy(x: np.ndarray, y: np.ndarray) -> float:
     # features that are large beside their differences would else give rounding alone.
     center = (np.minimum(x.min(axis=0), y.min(axis=0)) + np.maximum(x.max(axis=0), y.max(axis=0))) / 2.0
     x, y = x - center, y - center
-    base = center @ center / len(center) + 1.0
+    base = 3.0 * (center @ center / len(center) + 1.0)
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        rise = (a @ b.T + (a @ center)[:, None] + b @ center) / len(center)
-        value = base + rise
-        return rise * (value * value + value * base + base * base)
+        rise = (a + center) @ (b.T / len(center))
+        rise += (a @ center / len(center))[:, None]
+        # (B + rise)^3 - B^3, where `base` is 3 B.
+        result = rise + base
+        result *= rise
+        result += base * base / 3.0
+        result *= rise
+        return result
 
     within = 0.0
     for points in (x, y):

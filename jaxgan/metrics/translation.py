@@ -151,8 +151,7 @@ def translation_scores(
     Returns:
       Means over pictures: `l1`, `psnr`, `ssim` of the model, `unchanged_l1` and so on of each baseline, with a mask
       `foreground_l1`, `unchanged_foreground_l1` and so on (over pictures that have a foreground); and `relative_l1` and
-      `relative_foreground_l1`, the model's L1 over that of the best baseline, which are left out
-      where both are 0.
+      `relative_foreground_l1`, the model's L1 over that of the best baseline.
 
     Raises:
       ValueError: shapes that do not fit, values that are not of pictures, or fewer than 2 pictures.
@@ -171,8 +170,7 @@ def translation_scores(
             for name, score in SCORES.items():
                 scores[f"{baseline}{area}{name}"] = _over_pictures(score(answer, truth, chosen))
         best = min(scores[f"{baseline}{area}l1"] for baseline in answers if baseline)
-        if best or scores[f"{area}l1"]:
-            scores[f"relative_{area}l1"] = scores[f"{area}l1"] / best if best else math.inf
+        scores[f"relative_{area}l1"] = scores[f"{area}l1"] / best if best else math.inf
     if reconstructed is not None:
         scores["cycle_l1"] = _over_pictures(l1(reconstructed, source))
     return scores
