@@ -64,8 +64,8 @@ class Config(Flags):
 
 
 def main(config: Config) -> Path:
-    endings = ENDINGS[config.kind]
-    if config.output and config.kind != "images" and Path(config.output).suffix.lower() not in endings:
+    endings, named = ENDINGS[config.kind], Path(config.output or "")
+    if config.output and endings != ("",) and not named.is_dir() and named.suffix.lower() not in endings:
         raise ValueError(f"output={config.output!r}: a file of --kind {config.kind} ends in {' or '.join(endings)}")
     if load_config(Path(config.run))["experiment"] == gaussians_2d.Config.experiment:
         raise ValueError(f"{config.run} draws points and has no pictures to sample: see its samples/, or export it")

@@ -119,10 +119,21 @@ def test_how_the_path_of_a_first_run_is_written_does_not_matter(tmp_path, monkey
         assert "init_from was 'runs/a'" in differences(Config(init_from=other), record, size=1000)[0]
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"config": 3}', "\x00"])
-def test_a_broken_record_is_named(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "it is no JSON"),
+        ("[]", "it is JSON, but no object"),
+        ("null", "it is JSON, but no object"),
+        ('{"config": 3}', "config=3: expected an object"),
+        ('{"config": null}', "config=None: expected an object"),
+        ('{"size": ' + "9" * 5000 + "}", "an integer of 5,000 digits is too long"),
+        ("\x00", "it is no JSON"),
+    ],
+)
+def test_a_broken_record_is_named(tmp_path, content, reason):
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ValueError, match=r"config\.json"):
+    with pytest.raises(ValueError, match=rf"config\.json cannot be read: {reason}"):
         load_config(tmp_path)
     with pytest.raises(ValueError, match="not a run folder"):
         load_config(tmp_path / "nothing")
