@@ -68,7 +68,10 @@ def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
             stream.reconfigure(errors="backslashreplace")
     with contextlib.ExitStack() as stack:
         try:
-            config = parse(config_class)
+            try:
+                config = parse(config_class)
+            finally:
+                sys.stdout.flush()  # while it can still be said that this fails
             keep_freed_memory()
             keep_compiled_programs()
             if isinstance(config, RunConfig):
@@ -77,7 +80,7 @@ def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
                 join(config.coordinator, config.num_processes, config.process_id)
             _find_devices()
             main(config)
-            sys.stdout.flush()  # while it can still be said that this fails
+            sys.stdout.flush()  # as above
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             raise SystemExit(128 + signal.SIGINT) from None
@@ -118,9 +121,9 @@ def _raised_by_us(error: BaseException) -> bool:
 
 
 def _can_show() -> bool:
-    """Whether standard output takes what was printed; else what is still to be written there goes nowhere."""
+    """Whether standard output takes an empty line; else what is still to be written there goes nowhere."""
     try:
-        sys.stdout.flush()
+        print(flush=True)  # a flush alone would succeed where nothing is kept back
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return False

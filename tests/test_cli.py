@@ -146,14 +146,16 @@ def test_other_errors_of_a_device_keep_their_traceback(monkeypatch):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("options", [{}, {"write_through": True}])
 @pytest.mark.parametrize("flush", [True, False])
-def test_a_full_standard_output_is_named(flush, capsys, monkeypatch):
+def test_a_full_standard_output_is_named(flush, options, capsys, monkeypatch):
     sample = MODULES["sample"]
     toy = types.SimpleNamespace(Config=sample.Config, main=lambda config: print("x", flush=flush))
-    with open("/dev/full", "w") as full:
-        monkeypatch.setattr(sys, "stdout", full)
-        status, said = ended(toy, ["--run", "r"], capsys, monkeypatch)
-        assert (status, said) == (2, "error: standard output: No space left on device\n")
+    for arguments in (["--run", "r"], ["--help"]):
+        with io.TextIOWrapper(open("/dev/full", "wb", buffering=0), **options) as full:
+            monkeypatch.setattr(sys, "stdout", full)
+            status, said = ended(toy, arguments, capsys, monkeypatch)
+            assert (status, said) == (2, "error: standard output: No space left on device\n")
 
 
 def test_help_lists_every_field_and_choice(capsys):
