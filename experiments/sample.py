@@ -52,7 +52,7 @@ class Config(Flags):
     # in all), or corners of a walk (8)
     count: Count | None = None
     # what to draw, where a run was trained on labels: names of classes or their numbers; by default the first ten
-    label: tuple[str | int, ...] = ()
+    label: tuple[str, ...] = ()
     prompt: tuple[str, ...] = ()  # what to draw, where a run was trained on captions
     prompts: PathName | None = None  # file with a prompt a line
     same_latents: bool = False  # whether all labels or prompts get the same latents, which shows what these change

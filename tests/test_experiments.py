@@ -109,7 +109,7 @@ def test_text_to_image_of_a_folder(captioned_folder, tmp_path, capsys):
     with pytest.raises(ValueError, match="give --prompt"):
         sample.main(sample.Config(run=str(tmp_path)))
     with pytest.raises(ValueError, match="takes no label"):
-        sample.main(sample.Config(run=str(tmp_path), prompt=("red",), label=(1,)))
+        sample.main(sample.Config(run=str(tmp_path), prompt=("red",), label=("1",)))
 
     with pytest.raises(ValueError, match=r"vocabulary_size=5 is too small for the words of .*: give 10 or more"):
         text_to_image.main(text_to_image.Config(workdir=str(tmp_path / "b"), **options, vocabulary_size=5))
@@ -352,6 +352,7 @@ def test_evaluate(tmp_path, capsys):
     assert "at step 3" in capsys.readouterr().out
     record = json.loads((tmp_path / "run" / "scores.jsonl").read_text())
     assert record["scores"] == scores
+    assert len(record["stamp"].pop("real_digest")) == 32
     assert record["stamp"] | {"feature_weights": ""} == {
         "dataset": "noise",
         "split": "test",

@@ -251,8 +251,8 @@ def test_what_is_no_file_stops_nothing(run, tmp_path, capsys):
     with pytest.raises(ValueError, match=r"^4 of 5 pictures were not translated:") as refused:
         translated(run, tmp_path)
     for name, reason in {
-        "pipe.png": "not a file",
-        "linked.png": "not a file",
+        "pipe.png": "no regular file",
+        "linked.png": "a link to no regular file",
         "gone.jpg": "a link to a file that is not there",
         "itself.gif": "a link to a file that is not there",
     }.items():

@@ -227,8 +227,8 @@ def _prepared(builder_class: Callable[..., Any], data_dir: Path) -> Path:
 
 def _not_prepared(name: str, data_dir: Path) -> ValueError:
     place = data_dir / name.partition(":")[0]
-    halves = [one for one in (place.iterdir() if place.is_dir() else ()) if (one / "dataset_info.json").exists()]
-    if halves:  # a whole one would have been found
+    versions = [one for one in (place.iterdir() if place.is_dir() else ()) if (one / "dataset_info.json").exists()]
+    if halves := [one for one in versions if not (one / "features.json").exists()]:
         return ValueError(
             f"{halves[0]} holds no features.json, so it is no whole data set: remove it and prepare it again"
         )
