@@ -1,7 +1,9 @@
 """Strict settings for every test: four CPU devices, no silent broadcasting, a warm compilation cache."""
 
 import os
+import signal
 import tempfile
+import threading
 from pathlib import Path
 
 import jax
@@ -23,3 +25,10 @@ os.environ["JAXGAN_CACHE"] = _cache.name
 os.environ.setdefault("MALLOC_ARENA_MAX", "8")
 
 collect_ignore = ["record_cyclegan_reference.py"]  # needs PyTorch; run by hand
+
+# A run leaves ignored what was ignored where it was started, as in the background of a script or under nohup; tests send
+# these signals, to themselves and to processes they start.
+if threading.current_thread() is threading.main_thread():
+    for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(_number) is signal.SIG_IGN:
+            signal.signal(_number, _usual)
