@@ -26,8 +26,8 @@ os.environ.setdefault("MALLOC_ARENA_MAX", "8")
 
 collect_ignore = ["record_cyclegan_reference.py"]  # needs PyTorch; run by hand
 
-# A run leaves ignored what was ignored where it was started, as in the background of a script or under nohup; tests send
-# these signals, to themselves and to processes they start.
+# A run leaves ignored what was ignored where it was started, as in the background of a script or under nohup; tests
+# send these signals, to themselves and to processes they start.
 if threading.current_thread() is threading.main_thread():
     for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(_number) is signal.SIG_IGN:
