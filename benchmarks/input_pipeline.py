@@ -24,7 +24,7 @@ from benchmarks.step_throughput import compiled, experiments, take_turns
 from jaxgan import cli
 from jaxgan.allocation import keep_freed_memory
 from jaxgan.data.pipeline import image_batches
-from jaxgan.report import save_image
+from jaxgan.images import save_image
 
 BATCHES = 200  # of which the time is the mean
 

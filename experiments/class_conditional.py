@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxgan import cli, optim, report
+from jaxgan import cli, optim
 from jaxgan.augment import named_augmentation
 from jaxgan.config import ImageConfig, free
 from jaxgan.data.pipeline import DeviceBatches, StreamedBatches, configured_batches
@@ -32,6 +32,7 @@ from jaxgan.evaluation.images import image_evaluation
 from jaxgan.evaluation.panels import image_panels
 from jaxgan.flags import BatchSize, Channels, Classes, Decay, Few, LatentDim, LearningRate, Share, Steps, Weight
 from jaxgan.gan import make_gan
+from jaxgan.images import MAX_ROWS, labelled_rows
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES, LossName
 from jaxgan.networks.conditional import (
@@ -140,7 +141,7 @@ def batches(config: Config) -> DeviceBatches | StreamedBatches:
 
 def main(config: Config) -> dict[str, float]:
     gan, data = build(config), batches(config)
-    names = label_names(range(min(report.MAX_ROWS, config.num_classes)), data.classes)
+    names = label_names(range(min(MAX_ROWS, config.num_classes)), data.classes)
 
     def preview(key, batch):
         latents = jax.random.normal(key, (8 * len(names), config.latent_dim))
@@ -151,7 +152,7 @@ def main(config: Config) -> dict[str, float]:
         data,
         config,
         evaluate=while_training(image_evaluation, gan, config),
-        draw=lambda outputs: report.labelled_rows(outputs["samples"], names),
+        draw=lambda outputs: labelled_rows(outputs["samples"], names),
         panels=image_panels(gan, config, classes=data.classes),
     )[1]
 

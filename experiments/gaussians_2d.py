@@ -18,11 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import cli, optim, report
+from jaxgan import cli, optim
 from jaxgan.config import RunConfig, free
 from jaxgan.data.pipeline import DeviceBatches
 from jaxgan.flags import BatchSize, Channels, Decay, Few, LatentDim, LearningRate, Steps, Weight
 from jaxgan.gan import make_gan
+from jaxgan.images import as_image, image_grid, scatter
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES, LossName
 from jaxgan.metrics.modes import mode_coverage
@@ -140,8 +141,8 @@ def main(config: Config) -> dict[str, float]:
 
     def draw(outputs):
         samples = np.split(np.asarray(outputs["samples"]), config.num_seeds)
-        figures = [report.scatter(points, shown, title=f"{config.data}, {config.loss}") for points in samples[:9]]
-        return report.image_grid({"samples": np.stack([report.as_image(figure) for figure in figures])})
+        figures = [scatter(points, shown, title=f"{config.data}, {config.loss}") for points in samples[:9]]
+        return image_grid({"samples": np.stack([as_image(figure) for figure in figures])})
 
     def told(name, form):
         deviation = f" (standard deviation {metrics[f'{name}_std']:{form}})" if config.num_seeds > 1 else ""

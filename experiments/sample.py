@@ -20,9 +20,10 @@ import jax
 import numpy as np
 
 from experiments import class_conditional, gan, gaussians_2d, relativistic, sngan, text_to_image, wgan, wgan_gp
-from jaxgan import cli, files, report
+from jaxgan import cli, files
 from jaxgan.config import class_names, load_config
 from jaxgan.flags import Count, Flags, PathName, Range, Seed
+from jaxgan.images import MAX_ROWS, MAX_TILES, image_grid, labelled_rows
 from jaxgan.latents import slerp, truncated_normal, walk
 from jaxgan.networks.conditional import check_labels
 from jaxgan.results import check_file, earlier, write_animation, write_image
@@ -37,7 +38,7 @@ ENDINGS = {"grid": (".png",), "images": ("",), "interpolation": (".png",), "walk
 STEPS = 10  # from one end of an interpolation to the other
 FRAMES = 20  # of a walk, from one corner to the next
 COUNTS = {"grid": 64, "images": 64, "interpolation": 10, "walk": 8}
-MOST = {"grid": report.MAX_TILES, "interpolation": report.MAX_ROWS, "walk": 50}  # that fit a picture
+MOST = {"grid": MAX_TILES, "interpolation": MAX_ROWS, "walk": 50}  # that fit a picture
 MOST_IMAGES = 10**6
 AT_ONCE = 1000  # images in memory, where each goes to a file of its own
 COMMAND = "sample"
@@ -97,8 +98,8 @@ def main(config: Config) -> Path:
 
 def _count(config: Config, conditions: int) -> int:
     """How many of each condition, or in all where there are none."""
-    if conditions > report.MAX_ROWS and config.kind in MOST:
-        raise ValueError(f"{conditions} prompts or labels do not fit one picture: at most {report.MAX_ROWS}")
+    if conditions > MAX_ROWS and config.kind in MOST:
+        raise ValueError(f"{conditions} prompts or labels do not fit one picture: at most {MAX_ROWS}")
     of_each = {"interpolation": 1, "walk": COUNTS["walk"]}.get(config.kind, 8)
     count = config.count or (of_each if conditions else COUNTS[config.kind])
     most = MOST.get(config.kind, MOST_IMAGES) // (conditions if conditions and config.kind != "walk" else 1)
@@ -187,15 +188,15 @@ def _write_picture(path: Path, kind: str, images: np.ndarray, names: list[str], 
     rows, columns = images.shape[:2]
     flat = images.reshape(rows * columns, *images.shape[2:])
     if kind == "walk":
-        frames = (report.image_grid({"samples": images[:, frame]}) for frame in range(columns))
+        frames = (image_grid({"samples": images[:, frame]}) for frame in range(columns))
         write_animation(path, frames, COMMAND, inside=inside)
         return
     if names:
-        picture = report.labelled_rows(flat, names)
+        picture = labelled_rows(flat, names)
     elif kind == "grid":
-        picture = report.image_grid({"samples": flat})
+        picture = image_grid({"samples": flat})
     else:
-        picture = report.image_grid({str(step): images[:, step] for step in range(columns)})
+        picture = image_grid({str(step): images[:, step] for step in range(columns)})
     write_image(path, picture, COMMAND, inside=inside)
 
 

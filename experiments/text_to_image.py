@@ -24,13 +24,14 @@ from typing import Annotated, ClassVar, Literal
 import jax.numpy as jnp
 import optax
 
-from jaxgan import cli, optim, report
+from jaxgan import cli, optim
 from jaxgan.augment import named_augmentation
 from jaxgan.config import ImageConfig, free, run_folder
 from jaxgan.data.captions import CaptionedBatches, captioned_images
 from jaxgan.evaluation.base import while_training
 from jaxgan.evaluation.captions import caption_evaluation
 from jaxgan.flags import BatchSize, Channels, Decay, LatentDim, LearningRate, Range, Share, Steps, Weight
+from jaxgan.images import labelled_rows
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES, LossName
 from jaxgan.networks.conditional import Conditioning, conditional_dcgan_generator
@@ -176,7 +177,7 @@ def main(config: Config) -> dict[str, float]:
         data,
         config,
         evaluate=while_training(lambda config: caption_evaluation(config, encode), gan, config),
-        draw=lambda outputs: report.labelled_rows(outputs["samples"], prompts),
+        draw=lambda outputs: labelled_rows(outputs["samples"], prompts),
         files={WORDS: vocabulary.save},
     )[1]
 

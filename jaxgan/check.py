@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxgan import report, results
+from jaxgan import results
 from jaxgan.config import RunConfig
+from jaxgan.images import image_grid, scatter
 from jaxgan.lock import refuse_held
 from jaxgan.state import GANState
 from jaxgan.tally import Tally
@@ -160,9 +161,9 @@ def _reused_key(gan: GAN, state: GANState, batches: tuple[Batch, ...]) -> str | 
 def _drawing(batch: Batch) -> Any:
     pictures = {name: np.asarray(field) for name, field in batch.items() if field.ndim == 4}
     if pictures:
-        return report.image_grid(pictures)
+        return image_grid(pictures)
     points = batch.get("image", jnp.zeros(0))
-    return report.scatter(points, points) if points.ndim == 2 and points.shape[1] == 2 else None
+    return scatter(points, points) if points.ndim == 2 and points.shape[1] == 2 else None
 
 
 def _mebibytes(count: float) -> str:

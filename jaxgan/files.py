@@ -1,15 +1,16 @@
-"""Files of a run: written whole or not at all and through nobody's links, read within bounds."""
+"""Files of a run: written whole or not at all and through nobody's links, read within bounds; and optional imports."""
 
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 StrPath = str | os.PathLike[str]
 
@@ -180,3 +181,17 @@ def refuse_link(path: StrPath, *, folder: bool = False) -> None:
 def _refused(path: StrPath, kind: str = "regular file") -> LinkError:
     message = f"is a link or no {kind}, and nothing is written through it: replace it by what it leads to, or remove it"
     return LinkError(errno.ELOOP, message, os.fspath(path))
+
+
+def import_extra(name: str) -> Any:
+    """A module that the extra `experiments` installs.
+
+    Raises:
+      ModuleNotFoundError: it is missing; the message says how to install it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{error.name} is missing: pip install -e '.[experiments]'", name=error.name
+        ) from None

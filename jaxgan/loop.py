@@ -25,6 +25,7 @@ from jaxgan.check import dry_run, introduce
 from jaxgan.checkpoint import UNSCHEDULED, Checkpoints, DamagedCheckpointError
 from jaxgan.config import RunConfig, check_writable, known_data, run_folder, save_config
 from jaxgan.distributed import agree, led, own_copy
+from jaxgan.images import image_grid
 from jaxgan.interruption import Interruption
 from jaxgan.lock import Lock
 from jaxgan.metrics.neighbours import pairwise_diversity
@@ -46,7 +47,7 @@ def fit(
     config: RunConfig,
     *,
     evaluate: Callable[[Any], Mapping[str, float]] | None = None,
-    draw: Callable[[Mapping[str, Array]], Any] | None = report.image_grid,
+    draw: Callable[[Mapping[str, Array]], Any] | None = image_grid,
     panels: Callable[[Any], Mapping[str, Any]] | None = None,
     files: Mapping[str, Callable[[Path], None]] | None = None,
 ) -> tuple[Any, dict[str, float]]:
@@ -65,7 +66,7 @@ def fit(
       config: how long and where to.
       evaluate: `state -> scores`, called at `evaluate_every` and at the end, each time followed by a checkpoint; and
         once before the first step where `best` names a score, to see that there is such a one.
-      draw: from the outputs of `gan.sample` to a picture, see `report.save_image`; None draws nothing.
+      draw: from the outputs of `gan.sample` to a picture, see `jaxgan.images.save_image`; None draws nothing.
       panels: `state -> {name: picture}`, drawn together with the samples, into `<name>/<step>.png`: see
         `jaxgan.evaluation.panels`.
       files: what else the run folder must hold for the run to be used, such as a vocabulary: by its name there, the

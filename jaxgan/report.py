@@ -1,6 +1,6 @@
-"""What a run shows and writes: a progress bar, `metrics.jsonl`, TensorBoard events, and drawings as PNG files.
+"""What a run shows and writes: a progress bar, `metrics.jsonl`, TensorBoard events, and images as PNG files.
 
-tqdm, Pillow, tensorboardX and matplotlib are imported where they are first used. What only shows a run (the terminal,
+tqdm and tensorboardX are imported where they are first used. What only shows a run (the terminal,
 TensorBoard) neither ends it nor keeps it from starting; `metrics.jsonl` and the drawings are the run's own records, and
 an OSError of theirs is the caller's.
 """
@@ -8,32 +8,25 @@ an OSError of theirs is the caller's.
 from __future__ import annotations
 
 import contextlib
-import importlib
-import io
 import json
 import math
 import os
 import secrets
 import sys
-import textwrap
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TextIO, cast
 
 import jax
 import numpy as np
-from jax.typing import ArrayLike
 
-from jaxgan import files, pixels, records
+from jaxgan import files, records
+from jaxgan.files import import_extra
 from jaxgan.flags import Range, check
+from jaxgan.images import as_image, save_image
 from jaxgan.output import Forgiving
 from jaxgan.text import printable
-
-MAX_TILES = 100
-MAX_ROWS = 10
-TILE_SIZE = 64
-GAP = 2
 
 _LARGEST = 2**32  # bytes of metrics: a line at every step of a long run
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -137,7 +130,7 @@ class Progress:
         self._shown = (last_step, time.perf_counter())
         self._bar = None
         if self._stream.isatty():
-            tqdm = _import("tqdm").tqdm
+            tqdm = import_extra("tqdm").tqdm
             self._bar = tqdm(total=num_steps, initial=last_step, unit="step", file=self._stream, dynamic_ncols=True)
 
     def __enter__(self) -> Progress:
@@ -319,158 +312,6 @@ class TensorBoard:
         self._writer.write_event(self._event.Event(step=step, wall_time=time.time(), **content))
 
 
-def image_grid(outputs: Mapping[str, ArrayLike]) -> np.ndarray:
-    """Draws named images as one picture; the `draw` of a run whose outputs are images.
-
-    One output is drawn as a nearly square grid of at most 100 tiles. Several are drawn side by side: a column for each
-    name, in order, and a row for each of at most 10 examples. Small images are enlarged by a whole factor.
-
-    Args:
-      outputs: images by name, each `[N, H, W, C]` with 1 or 3 channels, floats in [-1, 1] or uint8. All have the same
-        `N`, `H` and `W`.
-
-    Returns:
-      The picture, uint8 `[height, width, C]`.
-
-    Raises:
-      ValueError: if the shapes are others.
-    """
-    images = {name: np.asarray(output) for name, output in outputs.items()}
-    shapes = {name: image.shape for name, image in images.items()}
-    if (
-        len({shape[:3] for shape in shapes.values()}) != 1
-        or any(len(shape) != 4 or shape[-1] not in (1, 3) for shape in shapes.values())
-        or any(0 in shape for shape in shapes.values())
-    ):
-        raise ValueError(f"image_grid draws images [N, H, W, 1 or 3] of equal number and size, not {shapes}")
-    channels = max(shape[-1] for shape in shapes.values())
-    count, height, width, _ = next(iter(shapes.values()))
-    if len(images) == 1:
-        count = min(count, MAX_TILES)
-        columns = math.ceil(math.sqrt(count))
-        rows = math.ceil(count / columns)
-    else:
-        columns = len(images)
-        rows = count = max(1, min(count, MAX_ROWS, MAX_TILES // columns))
-
-    tiles = np.stack([_tiles(image[:count], channels) for image in images.values()], axis=1)
-    blank = np.full((rows * columns - count * len(images), height, width, channels), 255, np.uint8)
-    tiles = np.concatenate([tiles.reshape(-1, height, width, channels), blank])
-    factor = math.ceil(TILE_SIZE / max(height, width))
-    tiles = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
-    tiles = np.pad(tiles, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
-    _, height, width, _ = tiles.shape
-    grid = tiles.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
-    return grid.reshape(rows * height, columns * width, channels)[:-GAP, :-GAP]
-
-
-def labelled_rows(images: ArrayLike, labels: Sequence[str]) -> np.ndarray:
-    """Draws a row of images for each of at most 10 labels, which stand to the left of them.
-
-    Args:
-      images: `[N, H, W, C]` as for `image_grid`, first those of the first label, as many of each.
-      labels: text, broken where it is too long for its row.
-
-    Returns:
-      The picture, uint8 `[height, width, C]`.
-
-    Raises:
-      ValueError: images that do not divide among the labels, or more than fit a picture.
-    """
-    images = np.asarray(images)
-    if not labels or len(images) % len(labels) or len(labels) > MAX_ROWS or not 0 < len(images) <= MAX_TILES:
-        raise ValueError(
-            f"{len(images)} images for {len(labels)} labels: at most {MAX_ROWS} labels, as many images of each, and at "
-            f"most {MAX_TILES} in one picture"
-        )
-    rows = images.reshape(len(labels), -1, *images.shape[1:])
-    if rows.shape[1] == 1:
-        rows = np.pad(rows, ((0, 0), (0, 1), *((0, 0),) * 3), constant_values=255 if rows.dtype == np.uint8 else 1)
-    grid = image_grid({str(column): rows[:, column] for column in range(rows.shape[1])})
-    pil_image, pil_draw, pil_font = (_import(f"PIL.{name}") for name in ("Image", "ImageDraw", "ImageFont"))
-    pitch, font = (len(grid) + GAP) // len(labels), pil_font.load_default(size=12)
-    broken = [textwrap.wrap(label, 26, max_lines=max(1, pitch // 15), placeholder=" ...") for label in labels]
-    width = 16 + max(math.ceil(font.getlength(line)) for lines in broken for line in lines or [""])
-    picture = pil_image.new("RGB", (width + grid.shape[1], len(grid)), "white")
-    picture.paste(pil_image.fromarray(grid.squeeze(-1) if grid.shape[-1] == 1 else grid).convert("RGB"), (width, 0))
-    draw = pil_draw.Draw(picture)
-    for row, lines in enumerate(broken):
-        middle = (8, row * pitch + (pitch - GAP) // 2)
-        draw.multiline_text(middle, "\n".join(lines), fill="black", font=font, anchor="lm", spacing=2)
-    return np.asarray(picture)
-
-
-def scatter(samples: ArrayLike, data: ArrayLike, *, title: str = "") -> Any:
-    """Draws generated points over the data's.
-
-    Args:
-      samples: `[N, 2]`.
-      data: `[M, 2]`; the axes span it with a margin, so that the pictures of one run compare.
-      title: written above.
-
-    Returns:
-      A matplotlib figure of 400 x 400 pixels, drawn without a display and unknown to pyplot.
-
-    Raises:
-      ValueError: if the points are not two-dimensional.
-    """
-    samples, data = np.asarray(samples, np.float32), np.asarray(data, np.float32)
-    if {samples.ndim, data.ndim} != {2} or {samples.shape[1], data.shape[1]} != {2}:
-        raise ValueError(f"scatter draws points [N, 2], not samples {samples.shape} and data {data.shape}")
-    figure = _import("matplotlib.figure").Figure(figsize=(4, 4), dpi=100, layout="constrained")
-    axes = figure.add_subplot(aspect="equal", title=title)
-    axes.scatter(data[:, 0], data[:, 1], s=6, color="0.75", linewidths=0, label="data")
-    axes.scatter(samples[:, 0], samples[:, 1], s=6, color="tab:red", linewidths=0, alpha=0.6, label="samples")
-    center = (data.max(axis=0) + data.min(axis=0)) / 2
-    reach = 0.65 * max(np.ptp(data, axis=0).max(), 1e-6)
-    axes.set_xlim(center[0] - reach, center[0] + reach)
-    axes.set_ylim(center[1] - reach, center[1] + reach)
-    axes.legend(loc="upper right", fontsize="small")
-    return figure
-
-
-def as_image(drawing: Any) -> np.ndarray:
-    """What a `draw` function returned, as a uint8 image `[H, W, C]`.
-
-    Args:
-      drawing: a uint8 array `[H, W]` or `[H, W, C]` with 1, 3 or 4 channels, or a matplotlib figure.
-
-    Raises:
-      ValueError: if it is neither.
-    """
-    if hasattr(drawing, "savefig"):
-        canvas = _import("matplotlib.backends.backend_agg").FigureCanvasAgg(drawing)
-        canvas.draw()
-        return np.array(canvas.buffer_rgba())[..., :3]
-    image = np.asarray(drawing)
-    if image.ndim == 2:
-        image = image[..., None]
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] not in (1, 3, 4):
-        raise ValueError(
-            "a drawing is a matplotlib figure or a uint8 array [H, W] or [H, W, 1, 3 or 4], "
-            f"not {image.dtype} {image.shape}"
-        )
-    return image
-
-
-def save_image(path: str | os.PathLike[str], drawing: Any, *, inside: str | os.PathLike[str] | None = None) -> None:
-    """Writes a drawing (see `as_image`) as a PNG file, whole or not at all; `inside` as in `files.write`."""
-    encoded = io.BytesIO()
-    _picture(drawing).save(encoded, format="png")
-    files.write(path, encoded.getvalue(), inside=inside)
-
-
-def _picture(drawing: Any) -> Any:
-    image = as_image(drawing)
-    return _import("PIL.Image").fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-
-
-def _tiles(images: np.ndarray, channels: int) -> np.ndarray:
-    if images.dtype != np.uint8:  # a NaN, which has no byte, is drawn black
-        images = pixels.to_uint8(np.clip(np.nan_to_num(images.astype(np.float32), nan=-1.0), -1.0, 1.0))
-    return np.broadcast_to(images, (*images.shape[:-1], channels))
-
-
 def _read_lines(path: Path, values: Any = float) -> Iterator[tuple[str, dict[str, Any]]]:
     *lines, _ = files.read_text(path, most=_LARGEST).split("\n")  # what follows the last newline was cut short
     for number, line in enumerate(lines, 1):
@@ -496,12 +337,3 @@ def _line(entry: Mapping[str, Any]) -> str:
 
     numbers = {name: value if name == "step" else written(value) for name, value in entry.items()}
     return json.dumps(numbers, allow_nan=False) + "\n"
-
-
-def _import(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{error.name} is missing: pip install -e '.[experiments]'", name=error.name
-        ) from None

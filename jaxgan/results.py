@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from jaxgan import files, report
+from jaxgan import files
 from jaxgan.config import check_writable
+from jaxgan.images import as_image
 
 
 def mark(command: str) -> str:
@@ -85,7 +86,7 @@ def _is_hidden(path: Path) -> bool:
 
 
 def write_image(path: Path, drawing: Any, command: str, *, inside: files.StrPath | None = None) -> None:
-    """Writes a drawing, see `report.as_image`, as a PNG file."""
+    """Writes a drawing, see `jaxgan.images.as_image`, as a PNG file."""
     from PIL import PngImagePlugin
 
     about = PngImagePlugin.PngInfo()
@@ -100,7 +101,7 @@ def write_animation(
 
     Args:
       path: ends in `.gif` or `.webp`.
-      frames: at least one drawing, see `report.as_image`.
+      frames: at least one drawing, see `jaxgan.images.as_image`.
       command: that draws it.
       seconds: how long each is shown.
       inside: as in `files.write`.
@@ -118,7 +119,7 @@ def write_animation(
 def _encoded(drawings: Iterable[Any], form: str, **options: Any) -> bytes:
     from PIL import Image
 
-    images = map(report.as_image, drawings)
+    images = map(as_image, drawings)
     pictures = (Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image) for image in images)
     encoded = io.BytesIO()
     first = next(pictures)

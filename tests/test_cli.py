@@ -18,9 +18,10 @@ import test_tally
 from PIL import Image
 
 from experiments import cyclegan, gan, gaussians_2d
-from jaxgan import cli, report, text
+from jaxgan import cli, text
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import RunConfig, check_writable, save_config
+from jaxgan.images import image_grid, save_image
 from jaxgan.loop import fit
 
 ROOT = Path(__file__).parent.parent
@@ -277,8 +278,8 @@ def test_case_51_settings_that_contradict_each_other(name, arguments, expected, 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_case_51_a_run_that_is_not_there(name, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    picture = report.image_grid({"samples": np.zeros((1, 8, 8, 1), np.uint8)})
-    report.save_image(tmp_path / "pictures/a.png", picture)
+    picture = image_grid({"samples": np.zeros((1, 8, 8, 1), np.uint8)})
+    save_image(tmp_path / "pictures/a.png", picture)
     assert ended(MODULES[name], NEEDED[name], capsys, monkeypatch) == (
         2,
         "error: nothing is not a run folder: it has no config.json\n",
@@ -329,7 +330,7 @@ def test_case_51_what_a_command_cannot_do(name, arguments, expected, run, capsys
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
-    report.save_image(tmp_path / "folder/a.png", np.zeros((8, 8), np.uint8))
+    save_image(tmp_path / "folder/a.png", np.zeros((8, 8), np.uint8))
     needed = ["--input", "folder"] if name == "translate" else []
     before = {path for folder in (tmp_path, run) for path in folder.rglob("*")}
     status, said = ended(MODULES[name], ["--run", str(run), *needed, *arguments], capsys, monkeypatch)

@@ -16,9 +16,9 @@ from experiments import evaluate, gan, sample, text_to_image
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import save_config
 from jaxgan.evaluation import judges
+from jaxgan.images import save_image
 from jaxgan.metrics import inception
 from jaxgan.metrics.features import Reader
-from jaxgan.report import save_image
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import numpy as np
 import small
 from scipy.spatial.distance import cdist
 
-from jaxgan import report
 from jaxgan.config import ImageConfig
 from jaxgan.data.sources import images, open_images, read_all
 from jaxgan.evaluation import panels
 from jaxgan.evaluation.panels import image_panels
+from jaxgan.images import image_grid, labelled_rows
 from jaxgan.pixels import from_uint8
 
 
@@ -45,7 +45,7 @@ def test_rows_go_from_one_latent_to_another(tmp_path):
         lengths = np.linalg.norm(row, axis=1)
         np.testing.assert_allclose(lengths, np.linspace(lengths[0], lengths[-1], 8), rtol=1e-4)
     table = noisy(given[0])["samples"].reshape(8, 8, 8, 8, 1)
-    expected = report.image_grid({str(column): table[:, column] for column in range(8)})
+    expected = image_grid({str(column): table[:, column] for column in range(8)})
     np.testing.assert_array_equal(first["interpolation"], expected)
     np.testing.assert_array_equal(second["nearest"], first["nearest"])
 
@@ -68,7 +68,7 @@ def test_the_nearest_training_images_stand_beside_each_sample(tmp_path, monkeypa
     left = bright[:16:2]  # every eighth of the 64
     order = cdist(left.reshape(8, -1).astype(float), train.reshape(30, -1).astype(float)).argsort(axis=1)
     assert order[:, 0].tolist() == list(range(0, 16, 2))
-    expected = report.image_grid({"sample": left} | {str(k): train[order[:, k]] for k in range(5)})
+    expected = image_grid({"sample": left} | {str(k): train[order[:, k]] for k in range(5)})
     np.testing.assert_array_equal(nearest, expected)
     drawn("state")
     assert reads == [(str(tmp_path / "train.npy"), "train")]
@@ -97,7 +97,7 @@ def test_a_row_has_one_label(tmp_path):
     gan = types.SimpleNamespace(sample=lambda state, inputs: given.append(inputs) or noisy(inputs))
     drawn = image_panels(gan, Labelled(dataset="noise", image_size=8, workdir=str(tmp_path)))("state")
     assert given[0]["condition"].tolist() == [0] * 8 + [1] * 8 + [2] * 8
-    expected = report.labelled_rows(noisy(given[0])["samples"], ["0", "1", "2"])
+    expected = labelled_rows(noisy(given[0])["samples"], ["0", "1", "2"])
     np.testing.assert_array_equal(drawn["interpolation"], expected)
 
 

@@ -10,8 +10,8 @@ from scipy.spatial.distance import cdist, pdist
 from experiments import evaluate
 from jaxgan.evaluation import pictures
 from jaxgan.evaluation.pictures import compare_pictures
+from jaxgan.images import save_image
 from jaxgan.metrics.inception import Inception
-from jaxgan.report import save_image
 
 RANDOM = np.random.default_rng(0)
 REFERENCE = RANDOM.integers(256, size=(30, 8, 8, 3), dtype=np.uint8)

@@ -43,21 +43,22 @@ ALLOWED = {
     "lock": set(),
     "interruption": set(),
     "start": {"checkpoint", "config", "lock", "page", "report", "state"},
-    "report": {"output", "pixels", "text"},
+    "images": {"pixels"},
+    "report": {"images", "output", "text"},
     "figures": {"results"},
-    "results": {"config", "report"},
+    "results": {"config", "images"},
     "config": {"text"},
     "cli": {"allocation", "cache", "config", "distributed", "output", "start", "text"},
     "metrics": {"pixels", "networks", "data", "cache"},
-    "evaluation": {"pixels", "data", "metrics", "sharding", "transport", "latents", "report", "page", "config"}
+    "evaluation": {"pixels", "data", "metrics", "sharding", "transport", "latents", "images", "page", "config"}
     | {"cache", "text"},
     "alarm": set(),
     "flags": set(),
     "records": set(),
     "tally": {"allocation", "config", "sharding", "state"},
-    "check": {"config", "lock", "report", "results", "state", "tally", "text"},
+    "check": {"config", "images", "lock", "results", "state", "tally", "text"},
     "page": {"alarm", "config", "report", "text"},
-    "loop": {"check", "checkpoint", "report", "page", "alarm", "sharding", "metrics", "state", "config"}
+    "loop": {"check", "checkpoint", "images", "report", "page", "alarm", "sharding", "metrics", "state", "config"}
     | {"allocation", "distributed", "tally", "interruption", "lock", "output", "start"},
     "run": {"checkpoint", "config", "data", "pixels", "sharding"},
 }

@@ -12,10 +12,11 @@ import small
 import test_check
 import test_tally
 
-from jaxgan import optim, report
+from jaxgan import optim
 from jaxgan.checkpoint import CheckpointError, Checkpoints
 from jaxgan.data.pipeline import DeviceBatches
 from jaxgan.gan import make_gan
+from jaxgan.images import scatter
 from jaxgan.loop import fit
 from jaxgan.losses import LOSSES
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
@@ -236,7 +237,7 @@ def test_drawing_in_the_loop_sees_the_same_latents(tmp_path):
         spied,
         small.batches(config),
         config,
-        draw=lambda outputs: report.scatter(outputs["samples"], outputs["samples"]),
+        draw=lambda outputs: scatter(outputs["samples"], outputs["samples"]),
     )
     np.testing.assert_array_equal(seen[0], seen[1])
 

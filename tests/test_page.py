@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxgan import page, report
+from jaxgan.images import save_image
 
 NASTY = "</script><img src=x onerror=alert(1)> & \"quotes\" 'too'"
 
@@ -28,7 +29,7 @@ def make_run(folder, *, steps=(10, 20, 30), config=None, side=8):
         for step in steps:
             values = {"d_loss": 1.25, "g_loss": 1 / step, "penalty": 0.1, "real_score": 0.5, "fake_score": -0.5}
             metrics.write(step, values | {"steps_per_second": 2.0, "images_per_second": 8.0})
-            report.save_image(folder / "samples" / f"{step:08d}.png", rng.integers(0, 256, (side, side, 3), np.uint8))
+            save_image(folder / "samples" / f"{step:08d}.png", rng.integers(0, 256, (side, side, 3), np.uint8))
     return folder
 
 
@@ -112,7 +113,7 @@ def test_large_pictures_are_fewer(tmp_path, monkeypatch):
 def test_every_kind_of_drawing_has_a_section(tmp_path):
     folder = make_run(tmp_path / "run", steps=range(1, 61), side=2)
     for name in ("interpolation", "nearest", "my_own"):
-        report.save_image(folder / name / "00000030.png", np.zeros((2, 2, 3), np.uint8))
+        save_image(folder / name / "00000030.png", np.zeros((2, 2, 3), np.uint8))
     (folder / "samples" / "00000061.png.tmp").touch()  # half written
     (folder / "other").mkdir()
     text = written(folder)

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxgan import page, report
+from jaxgan import page
 from jaxgan.cache import note
 from jaxgan.config import run_folder
 from jaxgan.data.sources import Source, open_images, read_all
 from jaxgan.evaluation.base import as_bytes
+from jaxgan.images import MAX_ROWS, image_grid, labelled_rows
 from jaxgan.latents import slerp
 from jaxgan.metrics.arrays import random_subset
 from jaxgan.metrics.neighbours import nearest_neighbours
@@ -53,7 +54,7 @@ def image_panels(
       Of samples that are not finite there are none: a notice says so.
     """
     number = getattr(config, "num_classes", None)
-    rows = min(report.MAX_ROWS, number) if number else ROWS
+    rows = min(MAX_ROWS, number) if number else ROWS
 
     @functools.cache
     def inputs() -> dict[str, Array]:
@@ -81,12 +82,12 @@ def image_panels(
             return {}
         table = samples.reshape(rows, COLUMNS, *samples.shape[1:])
         if number:
-            interpolation = report.labelled_rows(samples, label_names(range(rows), classes))
+            interpolation = labelled_rows(samples, label_names(range(rows), classes))
         else:
-            interpolation = report.image_grid({str(column): table[:, column] for column in range(COLUMNS)})
+            interpolation = image_grid({str(column): table[:, column] for column in range(COLUMNS)})
         left = to_uint8(table[:, 0])
         found, _ = nearest_neighbours(left, shown(), k=min(len(NEIGHBOURS), len(shown())))
         beside = {NEIGHBOURS[column]: shown()[found[:, column]] for column in range(found.shape[1])}
-        return {"interpolation": interpolation, "nearest": report.image_grid({"sample": left} | beside)}
+        return {"interpolation": interpolation, "nearest": image_grid({"sample": left} | beside)}
 
     return panels
