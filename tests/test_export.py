@@ -127,13 +127,13 @@ def test_the_examples_of_use_run_without_flax_and_jaxgan(run):
     assert result.stdout == "(16, 32, 32, 3) uint8 6 (4, 4, 32, 6)\n"
 
 
-def test_the_example_of_the_readme_runs_as_written(run, tmp_path):
+def test_the_example_of_the_documents_runs_as_written(run, tmp_path):
     """In a process that has neither flax nor jaxgan."""
     for to in ("stablehlo", "safetensors"):
         export.main(
             export.Config(run=str(run.folder), to=to, output=f"{tmp_path}/runs/gan/exported/generator-3500.{to}")
         )
-    (example,) = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/export.md").read_text(), flags=re.DOTALL)
     assert len([line for line in example.splitlines() if line]) <= 15
     code = "import sys\nfor name in ('flax', 'jaxgan', 'orbax'):\n    sys.modules[name] = None\n" + example
     code += "\nprint(images.shape, float(abs(images).max()) <= 1, run['config']['latent_dim'], sorted(weights)[-1])"

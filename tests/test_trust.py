@@ -1,4 +1,4 @@
-"""The README's "What is read, and what is trusted", attacked."""
+"""docs/trust.md, attacked."""
 
 import dataclasses
 import json
