@@ -16,7 +16,6 @@ from jaxgan.steps import (
     MIXED,
     alternating,
     as_augment,
-    augmented_critic,
     check_penalty,
     decided,
     latents_of,
@@ -25,7 +24,18 @@ from jaxgan.steps import (
     step_keys,
     value_at,
 )
-from jaxgan.types import GAN, AdversarialLoss, Augment, Batch, Metrics, ModelState, Network, Params, PenaltyFn
+from jaxgan.types import (
+    GAN,
+    AdversarialLoss,
+    Augment,
+    AugmentedCritic,
+    Batch,
+    Metrics,
+    ModelState,
+    Network,
+    Params,
+    PenaltyFn,
+)
 
 
 def make_gan(
@@ -133,10 +143,9 @@ def make_gan(
             if augment_state:
                 metrics |= augment.update(augment_state, decided(loss, real_scores, fake_scores))
             if penalty is not None:
-                critic = augmented_critic(
-                    lambda samples: score(samples, start, keys[1])[0],
-                    of_real=lambda samples: augment.apply(augment_state, samples, keys[0]),
-                    of_fake=lambda samples: augment.apply(augment_state, samples, keys[2]),
+                critic = AugmentedCritic(
+                    of_real=lambda x: score(augment.apply(augment_state, x, keys[0]), start, keys[1])[0],
+                    of_fake=lambda x: score(augment.apply(augment_state, x, keys[2]), start, keys[1])[0],
                 )
                 metrics["penalty"] = penalty(critic, real, fake, keys[4])
                 value += value_at(penalty_weight, state.discriminator.step) * metrics["penalty"]

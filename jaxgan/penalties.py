@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxgan.types import CriticFn
+from jaxgan.types import AugmentedCritic, CriticFn
 
 
 def _wide(array: Array) -> Array:
@@ -113,8 +113,8 @@ def r1_penalty(critic: CriticFn, real: Array) -> Array:
 def r2_penalty(critic: CriticFn, fake: Array) -> Array:
     """Flattens the critic at generated samples (R2).
 
-    `E[|grad critic(fake)|^2] / 2`: `r1_penalty` at the other samples. A critic with an attribute `of_fake`, as
-    `make_gan` gives one to penalties, is replaced by it: the same critic under the augmentation of generated samples.
+    `E[|grad critic(fake)|^2] / 2`: `r1_penalty` at the other samples. Of an `AugmentedCritic`, which
+    `make_gan` and `make_text_gan` give to penalties, it takes `of_fake`: the augmentation drawn for generated samples.
 
     Args:
       critic: inputs `[B, ...]` to raw scores `[B]` or `[B, ...]`.
@@ -129,7 +129,7 @@ def r2_penalty(critic: CriticFn, fake: Array) -> Array:
     References:
       Mescheder et al., 2018, https://arxiv.org/abs/1801.04406
     """
-    return r1_penalty(getattr(critic, "of_fake", critic), fake)
+    return r1_penalty(critic.of_fake if isinstance(critic, AugmentedCritic) else critic, fake)
 
 
 def dragan_penalty(

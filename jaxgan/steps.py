@@ -13,7 +13,7 @@ from jax import Array
 from jaxgan.augment import decision_score
 from jaxgan.optim import learning_rate_of
 from jaxgan.state import TrainState
-from jaxgan.types import AdversarialLoss, Augment, Batch, CriticFn, Metrics, Network
+from jaxgan.types import AdversarialLoss, Augment, Batch, Metrics, Network
 
 MIXED = (
     "a penalty is a function of single samples, but this discriminator mixes its batch (batch norm): "
@@ -98,18 +98,3 @@ def decided(loss: AdversarialLoss, real_scores: Array, fake_scores: Array) -> Ar
     with jax.ensure_compile_time_eval():
         point = decision_score(loss)
     return real_scores - (mean_score(fake_scores) if point is None else point)
-
-
-def augmented_critic(
-    critic: CriticFn, *, of_real: Callable[[Array], Array], of_fake: Callable[[Array], Array]
-) -> CriticFn:
-    """A penalty's critic that sees samples as the loss sees them, after the augmentation's draw of the real ones.
-
-    For the generated samples `r2_penalty` takes its attribute `of_fake`, which has their draw.
-    """
-
-    def augmented(samples: Array) -> Array:
-        return critic(of_real(samples))
-
-    augmented.of_fake = lambda samples: critic(of_fake(samples))
-    return augmented

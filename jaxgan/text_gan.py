@@ -21,7 +21,6 @@ from jaxgan.steps import (
     MIXED,
     alternating,
     as_augment,
-    augmented_critic,
     check_penalty,
     decided,
     latents_of,
@@ -34,6 +33,7 @@ from jaxgan.types import (
     GAN,
     AdversarialLoss,
     Augment,
+    AugmentedCritic,
     Batch,
     Metrics,
     ModelState,
@@ -212,13 +212,14 @@ def make_text_gan(
             if augment_state:
                 metrics |= augment.update(augment_state, decided(loss, real_scores, fake_scores))
             if penalty is not None:
-                critic = augmented_critic(
-                    lambda samples: score(look(samples, start, keys[6])[0], embedding, start, keys[9])[0],
-                    of_real=lambda samples: augment.apply(augment_state, samples, keys[5]),
-                    of_fake=lambda samples: augment.apply(augment_state, samples, keys[7]),
-                )
+
+                def critic(samples, augment_key):
+                    features, _ = look(augment.apply(augment_state, samples, augment_key), start, keys[6])
+                    return score(features, embedding, start, keys[9])[0]
+
+                critics = AugmentedCritic(lambda x: critic(x, keys[5]), lambda x: critic(x, keys[7]))
                 # Computed in every update: inside lax.cond it costs more on a CPU than it saves.
-                metrics["penalty"] = penalty(critic, real, fake, keys[12])
+                metrics["penalty"] = penalty(critics, real, fake, keys[12])
                 value += value_at(penalty_weight, d.step) * metrics["penalty"]
             return value, (model_state, metrics)
 

@@ -30,6 +30,23 @@ CriticFn = Callable[[Array], Array]
 """Inputs `[B, ...]` to raw scores, `[B]` or `[B, ...]`. It must score each sample by itself."""
 
 
+class AugmentedCritic(NamedTuple):
+    """The critic that a penalty is given: it augments samples as the loss does, then scores them.
+
+    Called, it scores with the augmentation drawn for the real samples; `r2_penalty` takes `of_fake` instead.
+
+    Attributes:
+      of_real: scores after the augmentation that the loss drew for the real samples.
+      of_fake: scores after the augmentation that the loss drew for the generated samples.
+    """
+
+    of_real: CriticFn
+    of_fake: CriticFn
+
+    def __call__(self, samples: Array) -> Array:
+        return self.of_real(samples)
+
+
 class PenaltyFn(Protocol):
     """A term added to the discriminator's loss, already weighted: a sum of scaled functions of `jaxgan.penalties`."""
 

@@ -372,7 +372,7 @@ def test_without_an_augmentation_a_penalty_costs_what_it_did():
         gan = small_gan(penalty=penalty)
         return gan.d_step.lower(jax.eval_shape(gan.init, jax.random.key(0), POINTS), POINTS).compile().cost_analysis()
 
-    plain = lambda critic: lambda samples: critic(samples)  # without `of_fake`
+    plain = lambda critic: lambda samples: critic(samples)  # no `AugmentedCritic`
     assert lowered(lambda critic: critic) == lowered(plain)
 
 
