@@ -1,4 +1,4 @@
-"""The smallest complete run: 2-D points, perceptrons of width 8. Shared by the tests of everything above `make_gan`."""
+"""The smallest GAN and the smallest complete run: 2-D points, MLPs of width 8."""
 
 import dataclasses
 from typing import ClassVar
@@ -14,6 +14,18 @@ from jaxgan.loop import fit
 from jaxgan.losses import LOSSES
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
 from jaxgan.penalties import gradient_penalty
+
+POINTS = {"image": jax.random.normal(jax.random.key(5), (8, 2))}
+
+
+def small_gan(loss="non_saturating", generator=None, discriminator=None, **changes):
+    options = {"g_tx": optim.adam(1e-2), "d_tx": optim.adam(1e-2), "latent_dim": 3, **changes}
+    return make_gan(
+        generator or mlp_generator((8,), features=2),
+        discriminator or mlp_discriminator((8,)),
+        loss=LOSSES[loss],
+        **options,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

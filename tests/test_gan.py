@@ -8,17 +8,15 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
+from small import POINTS, small_gan
 
 from jaxgan import optim
-from jaxgan.augment import adaptive_augment
-from jaxgan.gan import make_gan
 from jaxgan.losses import LOSSES
 from jaxgan.networks.base import from_linen
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
-from jaxgan.penalties import gradient_penalty, r1_penalty, r2_penalty
+from jaxgan.penalties import gradient_penalty, r1_penalty
 from jaxgan.sharding import compile_step, data_mesh
-from jaxgan.steps import step_keys
-from jaxgan.types import Augment, Network
+from jaxgan.types import Network
 
 
 class BatchNormNet(nn.Module):
@@ -32,19 +30,6 @@ class BatchNormNet(nn.Module):
         hidden = nn.BatchNorm(use_running_average=not train, momentum=0.9)(nn.Dense(4)(inputs))
         output = nn.Dense(self.features or 1)(nn.relu(hidden))
         return output if self.features else output[..., 0]
-
-
-POINTS = {"image": jax.random.normal(jax.random.key(5), (8, 2))}
-
-
-def small_gan(loss="non_saturating", generator=None, discriminator=None, **changes):
-    options = {"g_tx": optim.adam(1e-2), "d_tx": optim.adam(1e-2), "latent_dim": 3, **changes}
-    return make_gan(
-        generator or mlp_generator((8,), features=2),
-        discriminator or mlp_discriminator((8,)),
-        loss=LOSSES[loss],
-        **options,
-    )
 
 
 def same(a, b):
@@ -198,31 +183,6 @@ def test_no_draw_is_repeated():
     assert len(draws) == len(seen) == 3
 
 
-def test_the_penalty_is_added_and_logged():
-    penalty = lambda critic, real, fake, key: (
-        10.0 * gradient_penalty(critic, real, fake, key) + r1_penalty(critic, real)
-    )
-    plain, punished = small_gan("wasserstein"), small_gan("wasserstein", penalty=penalty)
-    state = plain.init(jax.random.key(0), POINTS)
-    _, without = plain.d_step(state, POINTS)
-    _, with_penalty = punished.d_step(state, POINTS)
-    assert float(with_penalty["penalty"]) > 0
-    assert float(with_penalty["d_loss"]) == pytest.approx(float(without["d_loss"] + with_penalty["penalty"]), rel=1e-5)
-    assert float(with_penalty["d_grad_norm"]) != pytest.approx(float(without["d_grad_norm"]))
-
-
-def test_the_weight_of_a_penalty_can_be_a_schedule_over_the_discriminators_updates():
-    penalty = lambda critic, real, fake, key: r1_penalty(critic, real)
-    gan = small_gan("wasserstein", penalty=penalty, penalty_weight=lambda update: 3.0 * update, d_steps=2)
-    state = gan.init(jax.random.key(0), POINTS)
-    for update in range(3):
-        state, metrics = gan.d_step(state, POINTS)
-        # The wasserstein loss without its penalty is what the log calls the estimate, negated.
-        weighted = float(metrics["d_loss"] + metrics["wasserstein_estimate"])
-        assert weighted == pytest.approx(3.0 * update * float(metrics["penalty"]), abs=1e-6)
-        assert float(metrics["penalty"]) > 0
-
-
 def test_the_decay_of_the_average_can_be_a_schedule_over_the_generators_updates():
     gan = small_gan(ema_decay=lambda update: 0.5 * update)
     state = gan.init(jax.random.key(0), POINTS)
@@ -255,125 +215,6 @@ def test_a_network_is_refreshed_once_in_each_of_its_own_updates():
     state, _ = gan.train_step(gan.init(jax.random.key(0), POINTS), (POINTS,) * 3)
     assert int(state.discriminator.model_state["refreshed"]) == 3
     assert int(state.generator.model_state["refreshed"]) == 1
-
-
-@pytest.mark.parametrize("loss", ["non_saturating", "least_squares", "wasserstein"])
-def test_an_adaptive_augmentation_lives_in_the_state(loss):
-    """And adapts to scores of augmented real samples, counted from where the loss decides."""
-    augment = Augment(
-        {"chance": 0.25},
-        lambda state, samples, key: samples + state["chance"],
-        lambda state, real_scores: {"chance": state["chance"] + jnp.mean(real_scores)},
-    )
-    gan = small_gan(loss, augment=augment)
-    state = gan.init(jax.random.key(0), POINTS)
-    assert float(state.augment_state["chance"]) == 0.25
-    moved, metrics = gan.d_step(state, POINTS)
-    scores, _ = mlp_discriminator((8,)).apply(
-        state.discriminator.params, {}, POINTS["image"] + 0.25, train=True
-    )  # what it sees is augmented with the chance before the update
-    decides = {"non_saturating": 0.0, "least_squares": 0.5, "wasserstein": float(metrics["fake_score"])}[loss]
-    expected = 0.25 + float(np.mean(scores)) - decides
-    assert float(moved.augment_state["chance"]) == float(metrics["chance"]) == pytest.approx(expected, abs=1e-6)
-    after_g, _ = gan.g_step(moved, POINTS)
-    assert float(after_g.augment_state["chance"]) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("loss", "real", "moves"),
-    [
-        ("wasserstein", -8.0, 1),
-        ("wasserstein", -16.0, -1),
-        ("relativistic", -8.0, 1),
-        ("relativistic_average", -12.2, 0),
-    ],
-)
-def test_a_loss_without_a_zero_adapts_the_augmentation_to_differences(loss, real, moves):
-    """All scores below zero say nothing: a real score of -8 against -12.2 is sure, -12.2 undecided, -16 deceived."""
-    generator = Network(
-        lambda key, z: ({"b": jnp.full((), -12.2)}, {}),
-        lambda p, s, z, *, train, key=None: (jnp.ones((len(z), 4, 4, 1)) * p["b"], s),
-    )
-    discriminator = Network(
-        lambda key, x: ({"w": jnp.ones(())}, {}),
-        lambda p, s, x, *, train, key=None: (p["w"] * x.mean(axis=(1, 2, 3)), s),
-    )
-    augment = adaptive_augment("translation", target=0.0, ramp_images=80)  # 8 images: a tenth
-    still = augment._replace(apply=lambda state, samples, key: samples)
-    gan = small_gan(loss, generator, discriminator, augment=still)
-    batch = {"image": jnp.full((8, 4, 4, 1), real)}
-    state = gan.init(jax.random.key(0), batch).replace(augment_state={"augment_probability": jnp.float32(0.5)})
-    adapted, _ = gan.d_step(state, batch)
-    assert float(adapted.augment_state["augment_probability"]) == pytest.approx(0.5 + 0.1 * moves)
-
-
-def noisy(samples, key):
-    """An augmentation whose gradient depends on its draw and on where it is taken, so that no other passes for it."""
-    return jnp.sin(samples * (1.0 + jax.random.uniform(key, (len(samples), 1))))
-
-
-def gradient_norms(score, augment, samples):
-    """Of what the loss sees of each sample in the sample itself, by central differences in float64 on the host."""
-    norms = []
-    for row in range(len(samples)):
-        slopes = []
-        for feature in range(samples.shape[1]):
-            step = np.zeros_like(samples)
-            step[row, feature] = 1e-6
-            difference = score(augment(samples + step)) - score(augment(samples - step))
-            slopes.append(difference[row] / 2e-6)
-        norms.append(np.linalg.norm(slopes))
-    return np.array(norms)
-
-
-@pytest.mark.parametrize("which", ["r1", "r2", "between"])
-def test_a_penalty_sees_what_the_loss_sees(which):
-    """Its gradients are those of the discriminator after the augmentation, in the samples before it: StyleGAN2-ADA
-    training/loss.py, DiffAugment-stylegan2 training/loss.py (ns_DiffAugment_r1), R3GAN/Trainer.py.
-
-    R1 with the draw that the loss has of the real samples, R2 with that of the generated ones.
-    """
-    penalties = {
-        "r1": lambda critic, real, fake, key: r1_penalty(critic, real),
-        "r2": lambda critic, real, fake, key: r2_penalty(critic, fake),
-        "between": gradient_penalty,
-    }
-    generator = Network(
-        lambda key, z: ({"b": jnp.array([0.7, -0.4])}, {}),
-        lambda p, s, z, *, train, key=None: (jnp.broadcast_to(p["b"], (len(z), 2)), s),
-    )
-    gan = small_gan("wasserstein", generator, penalty=penalties[which], augment=noisy)
-    state = gan.init(jax.random.key(0), POINTS)
-    _, metrics = gan.d_step(state, POINTS)
-    real, fake = np.float64(POINTS["image"]), np.broadcast_to(np.float64([0.7, -0.4]), (8, 2))
-    real_key, _, fake_key, _, penalty_key = step_keys(state.key, 0, state.discriminator, 5)
-    between = real + np.float64(jax.random.uniform(penalty_key, (8, 1))) * (fake - real)
-    samples, drawn = {"r1": (real, real_key), "r2": (fake, fake_key), "between": (between, real_key)}[which]
-    params = jax.tree.map(np.float64, state.discriminator.params)
-    factors = 1.0 + np.float64(jax.random.uniform(drawn, (8, 1)))
-
-    def score(points):
-        hidden = points @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"]
-        hidden = np.where(hidden > 0, hidden, 0.2 * hidden)
-        return (hidden @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"])[:, 0]
-
-    norms = gradient_norms(score, lambda points: np.sin(points * factors), samples)
-    expected = np.mean((norms - 1) ** 2) if which == "between" else np.mean(norms**2) / 2
-    assert float(metrics["penalty"]) == pytest.approx(expected, rel=1e-4)
-
-
-def test_without_an_augmentation_a_penalty_costs_what_it_did():
-    """The program of a step is that of a critic that is the discriminator's score and nothing else."""
-
-    def lowered(critic_of):
-        penalty = lambda critic, real, fake, key: (
-            r1_penalty(critic_of(critic), real) + r2_penalty(critic_of(critic), fake)
-        )
-        gan = small_gan(penalty=penalty)
-        return gan.d_step.lower(jax.eval_shape(gan.init, jax.random.key(0), POINTS), POINTS).compile().cost_analysis()
-
-    plain = lambda critic: lambda samples: critic(samples)  # no `AugmentedCritic`
-    assert lowered(lambda critic: critic) == lowered(plain)
 
 
 @pytest.mark.parametrize("decay", [float("nan"), 1.0, 2, -1.0, float("inf")])
@@ -417,30 +258,6 @@ def test_a_penalty_on_a_discriminator_that_mixes_its_batch_is_refused():
     silent = small_gan(discriminator=from_linen(BatchNormNet(None), mixes_batch=False), penalty=penalty)
     with pytest.raises(ValueError, match="norm='layer', norm='none'"):
         silent.init(jax.random.key(0), POINTS)
-
-
-def test_augmentation_is_on_all_three_paths_with_separate_keys():
-    # A(x) = x / 2, D(x) = mean(x), reals 0, fakes 1: D loss 0.5 - 0, G loss -0.5.
-    generator = Network(
-        lambda key, z: ({"b": jnp.ones(())}, {}),
-        lambda p, s, z, *, train, key=None: (jnp.ones((len(z), 2)) * p["b"], s),
-    )
-    discriminator = Network(
-        lambda key, x: ({"w": jnp.ones(())}, {}), lambda p, s, x, *, train, key=None: (p["w"] * x.mean(axis=1), s)
-    )
-    keys = []
-
-    def augment(samples, key):
-        jax.debug.callback(lambda data: keys.append(data.tobytes()), jax.random.key_data(key))
-        return 0.5 * samples
-
-    gan = small_gan("wasserstein", generator, discriminator, augment=augment)
-    batch = {"image": jnp.zeros((4, 2))}
-    state = gan.init(jax.random.key(0), batch)
-    assert float(gan.d_step(state, batch)[1]["d_loss"]) == 0.5
-    assert float(gan.g_step(state, batch)[1]["g_loss"]) == -0.5
-    jax.effects_barrier()
-    assert len(set(keys)) == len(keys) == 4
 
 
 def test_the_condition_reaches_both_networks():

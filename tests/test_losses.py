@@ -11,7 +11,7 @@ import reference
 from jax.test_util import check_grads
 
 from jaxgan import losses
-from jaxgan.losses import LOSSES, LossName
+from jaxgan.losses import LOSSES, LossName, matching_aware_discriminator_loss, mode_seeking_loss
 from jaxgan.types import AdversarialLoss
 
 PAIRED = {"relativistic"}
@@ -251,3 +251,53 @@ def test_losses_of_images_are_their_mean_distance(loss):
     assert low.dtype == jnp.float32 and float(low) == 0.0078125
     with pytest.raises(AssertionError, match="different shapes"):
         loss(images, others[:, :, :1])
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_matching_aware_loss_is_the_weighted_mean_of_two(name):
+    real, fake, mismatched = draw_scores((7, 1), (7, 1), (7, 1))
+    against = reference.ADVERSARIAL[name][0]
+    loss = partial(matching_aware_discriminator_loss, loss=LOSSES[name])
+    for weight in (0.0, 0.5, 0.8):
+        expected = (1 - weight) * against(real, fake) + weight * against(real, mismatched)
+        value = loss(real, fake, mismatched, mismatch_weight=weight)
+        assert value.shape == ()
+        np.testing.assert_allclose(value, expected, rtol=1e-5)
+    np.testing.assert_allclose(loss(real, fake, mismatched), loss(real, mismatched, fake), rtol=1e-6)  # halves
+
+
+def test_matching_aware_loss_as_the_authors_wrote_it():
+    """reedscot/icml2016, main_cls.lua: BCE(real, 1) + w BCE(wrong, 0) + (1 - w) BCE(fake, 0)."""
+    real, fake, mismatched = draw_scores(9, 9, 9)
+    s = reference.sigmoid
+    bce = lambda scores, target: -np.mean(target * np.log(s(scores)) + (1 - target) * np.log(1 - s(scores)))
+    loss = partial(matching_aware_discriminator_loss, loss=LOSSES["non_saturating"], mismatch_weight=0.3)
+    expected = bce(real, 1) + 0.3 * bce(mismatched, 0) + 0.7 * bce(fake, 0)
+    np.testing.assert_allclose(loss(real, fake, mismatched), expected, rtol=1e-5)
+    slopes = jax.grad(lambda *all_scores: loss(*all_scores), argnums=(0, 1, 2))(
+        *map(jnp.asarray, (real, fake, mismatched))
+    )
+    np.testing.assert_allclose(slopes[0], (s(real) - 1) / 9, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(slopes[1], 0.7 * s(fake) / 9, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(slopes[2], 0.3 * s(mismatched) / 9, rtol=1e-3, atol=1e-6)
+    with pytest.raises(AssertionError, match="rank"):
+        loss(real, fake, mismatched, mismatch_weight=jnp.ones(9))
+
+
+def test_mode_seeking_loss():
+    """Mao et al. 2019, section 3.2, as their code has it: ratio of means, 1e-5, reciprocal."""
+    random = np.random.default_rng(0)
+    samples, others = random.normal(size=(2, 3, 4, 4, 1)).astype(np.float32)
+    latents, other_latents = random.normal(size=(2, 3, 5)).astype(np.float32)
+    expected = 1 / (np.abs(samples - others).mean() / np.abs(latents - other_latents).mean() + 1e-5)
+    value = mode_seeking_loss(samples, others, latents, other_latents)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    assert float(mode_seeking_loss(2 * samples, 2 * others, latents, other_latents)) < float(value)
+    check_grads(lambda x: mode_seeking_loss(x, others, latents, other_latents), (samples,), order=1, modes=["rev"])
+    assert float(mode_seeking_loss(samples, samples, latents, other_latents)) == pytest.approx(1e5, rel=1e-5)
+    slope = jax.grad(mode_seeking_loss)(jnp.asarray(samples), samples, latents, other_latents)
+    assert bool(jnp.isfinite(slope).all())
+    half = partial(jnp.asarray, dtype=jnp.bfloat16)
+    assert mode_seeking_loss(half(samples), half(others), latents, other_latents).dtype == jnp.float32
+    with pytest.raises(AssertionError, match="different shapes"):
+        mode_seeking_loss(samples, others[:2], latents, other_latents)

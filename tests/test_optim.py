@@ -95,3 +95,11 @@ def test_adams_second_moment_can_follow_a_schedule():
     for gradient, update in zip(gradients, expected, strict=True):
         updates, state = tx.update(jnp.array([gradient]), state, params)
         assert float(updates[0]) == pytest.approx(update, rel=1e-5)
+
+
+def test_the_linear_decay_is_that_of_cyclegans_authors():
+    """Their factor for epoch e is 1 - max(0, e + 1 - n) / (n_decay + 1), from n constant epochs and n_decay more."""
+    n, n_decay = 6, 5
+    rate = optim.linear_decay(1.0, n + n_decay, constant_steps=n - 1)
+    expected = [1 - max(0, e + 1 - n) / (n_decay + 1) for e in range(n + n_decay)]
+    np.testing.assert_allclose([rate(e) for e in range(n + n_decay)], expected, rtol=1e-6)
