@@ -1,15 +1,15 @@
-"""GAN told what to draw: images from labels, with conditional norms and a projection discriminator.
+"""Images from labels: conditional norms in the generator and a projection discriminator.
 
 Miyato and Koyama 2018 (arXiv:1802.05637): each class has its own scale and offset in every norm of the generator, and
-the discriminator adds to its score how well its features fit the label. `--conditioning concatenate` hands the label to
-the discriminator beside the features instead. `--networks resnet` are the paper's, with spectral normalization.
+the discriminator adds to its score how well its features fit the label. `--conditioning concatenate` concatenates the
+label with the features instead. `--networks resnet` are the paper's, with spectral normalization.
 
     python -m experiments.class_conditional
     python -m experiments.class_conditional --dataset fashion_mnist
     python -m experiments.class_conditional --dataset folder:PATH --num-classes 3
 
 The preset paper is pfnet-research/sngan_projection's sn_projection.yml on 4 GPUs, as its README_paper.md has it: 64
-real images, 128 generated ones. It differs from it in four things: generated images have the labels of the batch
+real images, 128 generated ones. It differs from that code in four things: generated images have the labels of the batch
 instead of labels drawn uniformly, batch norm sees the whole batch instead of a GPU's part and adds 1e-5 to the variance
 instead of 2e-5, pixels get no uniform noise below 1/128, and the spectral norm is half a power step ahead
 (jaxgan.networks.layers). With --conditioning concatenate labels join the last features, in the authors' networks those
@@ -74,28 +74,29 @@ class Config(ImageConfig):
         },
     }
 
-    preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
-    num_classes: Classes = 10  # how many classes the data set has; a folder's classes are its sub-folders, in order
+    preset: Literal["default", "paper"] = free("default")  # named settings; other flags override them
+    num_classes: Classes = 10  # number of classes in the data set; the classes of a folder are its sub-folders
     conditioning: Conditioning = "projection"  # how the discriminator is told the label
-    networks: Literal["dcgan", "resnet"] = "dcgan"  # resnet: with spectral normalization in the discriminator
-    loss: LossName = "non_saturating"  # the two players' losses
-    g_norm: Literal["batch", "layer", "none"] = "layer"  # in the generator, with a scale and an offset a class
-    d_norm: Literal["batch", "layer", "none"] = "layer"  # in the discriminator of dcgan; resnet has none
-    r1: Weight = 0.5  # gamma of the slope penalty at real images, 0 for none; needs --d-norm layer or none
-    n_critic: Few = 1  # discriminator updates to one of the generator
-    g_batch_multiple: Few = 1  # images that a generator update draws to each of the batch
-    g_learning_rate: LearningRate = 2e-3  # Adam's, of the generator
-    d_learning_rate: LearningRate = 2e-3  # Adam's, of the discriminator
-    decay: bool = True  # whether these rates fall linearly to zero over the run
-    constant: Share = 0.0  # share of the run before they start to fall
-    b1: Decay = 0.0  # Adam's decay of the first moment, of both
-    b2: Decay = 0.99  # Adam's decay of the second moment, of both
-    width: Channels = 32  # channels next to the image; doubled at each halving of its size
+    networks: Literal["dcgan", "resnet"] = "dcgan"  # resnet has spectral normalization in the discriminator
+    loss: LossName = "non_saturating"  # adversarial loss of both networks
+    # normalization in the generator; each class has its own scale and offset
+    g_norm: Literal["batch", "layer", "none"] = "layer"
+    d_norm: Literal["batch", "layer", "none"] = "layer"  # normalization in the discriminator of --networks dcgan
+    r1: Weight = 0.5  # weight of the R1 gradient penalty (gamma), 0 for none; needs --d-norm layer or none
+    n_critic: Few = 1  # discriminator updates per generator update
+    g_batch_multiple: Few = 1  # images a generator update draws for each image of the batch
+    g_learning_rate: LearningRate = 2e-3  # Adam's learning rate for the generator
+    d_learning_rate: LearningRate = 2e-3  # Adam's learning rate for the discriminator
+    decay: bool = True  # lower both learning rates linearly to zero over the run
+    constant: Share = 0.0  # share of the run before the learning rates start to fall
+    b1: Decay = 0.0  # Adam's beta1 (decay of the first moment) for both networks
+    b2: Decay = 0.99  # Adam's beta2 (decay of the second moment) for both networks
+    width: Channels = 32  # channels of the layer next to the image; doubled at each halving of the resolution
     latent_dim: LatentDim = 8  # size of a latent vector
-    ema_decay: Decay = 0.998  # of the generator's moving average, 0 for none
+    ema_decay: Decay = 0.998  # decay of the EMA of the generator's weights, 0 for no EMA
 
     num_steps: Steps = free(3500)  # generator updates
-    batch_size: BatchSize = 32  # images to an update, over all devices
+    batch_size: BatchSize = 32  # images per update, over all devices
 
 
 def rate(config: Config, learning_rate: float, updates_per_step: int = 1) -> optax.Schedule:

@@ -1,14 +1,14 @@
-"""CycleGAN: translation between two piles of images that nobody has paired.
+"""CycleGAN: translation between two unpaired datasets.
 
-Zhu et al. 2017 (arXiv:1703.10593): each generator is held to what its discriminator takes for the other domain, and
-both together to giving back what went in. Residual generators, PatchGAN discriminators that are shown a pool of earlier
-translations, least squares, Adam whose rate falls to zero in the second half of the run.
+Zhu et al. 2017 (arXiv:1703.10593): each generator learns to make images that its discriminator takes for the other
+domain, and both together to reconstruct their inputs. Residual generators, PatchGAN discriminators that are shown a
+pool of earlier translations, least squares, Adam whose learning rate falls to zero in the second half of the run.
 
     python -m experiments.cyclegan
     python -m experiments.cyclegan --preset paper --dataset folder:PATH    (with folders trainA and trainB)
 
 The preset paper is junyanz/pytorch-CycleGAN-and-pix2pix's cycle_gan_model.py with its options' defaults, for 200 epochs
-of horses and zebras. It differs from it in one thing: the rate falls at every step instead of every epoch.
+of horses and zebras. It differs from that code in one thing: the rate falls at every step instead of every epoch.
 """
 
 from dataclasses import dataclass
@@ -52,30 +52,32 @@ class Config(DomainsConfig):
         },
     }
 
-    preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
+    preset: Literal["default", "paper"] = free("default")  # named settings; other flags override them
     loss: Literal["minimax", "non_saturating", "least_squares", "hinge", "relativistic", "wasserstein"] = (
-        "least_squares"  # the adversarial one; wasserstein with a gradient penalty only
+        "least_squares"  # adversarial loss; wasserstein needs --gradient-penalty
     )
     gradient_penalty: Weight = 0.0  # weight of the gradient penalty on both discriminators, 10 for wasserstein
-    cycle_weight: Weight = 10.0  # of the cycle loss
-    # of the identity loss, as a multiple of cycle_weight: the authors' 0.5 lets colours trade places, which nothing but
-    # their frequencies forbids
+    cycle_weight: Weight = 10.0  # weight of the cycle-consistency loss
+    # weight of the identity loss, as a multiple of cycle_weight; the authors have 0.5, with which the default data's
+    # colours trade places
     identity_weight: Weight = 5.0
-    pool_size: CountOrNone = 50  # translations of each domain that are kept to be shown to the discriminators again
-    learning_rate: LearningRate = 4e-4  # Adam's, of all networks, in the first half of the run
-    width: Channels = 16  # channels of the generators at the full size
+    pool_size: CountOrNone = 50  # earlier translations of each domain kept to show the discriminators again
+    # Adam's learning rate for all networks; falls to zero in the second half of the run
+    learning_rate: LearningRate = 4e-4
+    width: Channels = 16  # channels of the generators at the full resolution
     blocks: Layers = 3  # residual blocks of the generators
     upsampling: Literal["transposed", "resize"] = "transposed"  # resize leaves no checkerboard pattern
     d_width: Channels = 24  # channels of the discriminators' first layer
-    # of the discriminators' layers that halve the size; 1: patches of 16 pixels, 34, 70, 142, 286
+    # layers of the discriminators that halve the size: 1 to 5, for patches of 16, 34, 70, 142 or 286 pixels
     patch_layers: Layers = 2
-    ema_decay: Decay = 0.995  # of the generators' moving average, 0 for none
+    ema_decay: Decay = 0.995  # decay of the EMA of the generators' weights, 0 for no EMA
 
-    image_size: Pixels = 32  # pixels, square; images are cut square and resized to it
-    load_size: Pixels | None = None  # pixels to resize to first; image_size is then cut out, elsewhere each time
-    flip: bool = False  # mirror half of the images left to right, others each time
+    image_size: Pixels = 32  # pixels; images are center-cropped to a square and resized to this
+    # resize to this many pixels, then take a random crop of image_size (default: no random crop)
+    load_size: Pixels | None = None
+    flip: bool = False  # mirror a random half of the images left to right
     num_steps: Steps = free(10_000)  # updates of each player
-    batch_size: BatchSize = 4  # images of each domain to an update, over all devices
+    batch_size: BatchSize = 4  # images of each domain per update, over all devices
 
     def __post_init__(self):
         super().__post_init__()

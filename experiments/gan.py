@@ -7,8 +7,8 @@ losses LSGAN, hinge, relativistic GANs and f-GANs.
     python -m experiments.gan --loss hinge
     python -m experiments.gan --loss f_gan --divergence kl
 
-The preset paper is soumith/dcgan.torch's main.lua on LSUN's bedrooms; --dataset takes another set. It differs from it
-in two things: the first and the last layers have a bias, and the generator learns from the updated discriminator
+The preset paper is soumith/dcgan.torch's main.lua on LSUN's bedrooms; --dataset takes another set. It differs from that
+code in two things: the first and the last layers have a bias, and the generator learns from the updated discriminator
 instead of from the scores before the update.
 """
 
@@ -60,24 +60,24 @@ class Config(ImageConfig):
         },
     }
 
-    preset: Literal["default", "long", "paper"] = free("default")  # named settings; further flags change them
-    loss: LossName | Literal["f_gan"] = "non_saturating"  # the two players' losses
-    divergence: DivergenceName = "gan"  # that f_gan estimates and the generator lowers
-    g_norm: Literal["batch", "layer", "none"] = "layer"  # in the generator
-    d_norm: Literal["batch", "layer", "none"] = "layer"  # in the discriminator
-    r1: Weight = 1.0  # gamma of the slope penalty at real images, 0 for none; needs --d-norm layer or none
-    n_critic: Few = 1  # discriminator updates to one of the generator
-    g_learning_rate: LearningRate = 2e-3  # Adam's, of the generator
-    d_learning_rate: LearningRate = 2e-3  # Adam's, of the discriminator
-    decay: bool = True  # whether these rates fall linearly to zero over the run
-    b1: Decay = 0.0  # Adam's decay of the first moment, of both
-    b2: Decay = 0.99  # Adam's decay of the second moment, of both
-    width: Channels = 32  # channels next to the image; doubled at each halving of its size
+    preset: Literal["default", "long", "paper"] = free("default")  # named settings; other flags override them
+    loss: LossName | Literal["f_gan"] = "non_saturating"  # adversarial loss of both networks
+    divergence: DivergenceName = "gan"  # with --loss f_gan: the divergence that the generator minimises
+    g_norm: Literal["batch", "layer", "none"] = "layer"  # normalization in the generator
+    d_norm: Literal["batch", "layer", "none"] = "layer"  # normalization in the discriminator
+    r1: Weight = 1.0  # weight of the R1 gradient penalty (gamma), 0 for none; needs --d-norm layer or none
+    n_critic: Few = 1  # discriminator updates per generator update
+    g_learning_rate: LearningRate = 2e-3  # Adam's learning rate for the generator
+    d_learning_rate: LearningRate = 2e-3  # Adam's learning rate for the discriminator
+    decay: bool = True  # lower both learning rates linearly to zero over the run
+    b1: Decay = 0.0  # Adam's beta1 (decay of the first moment) for both networks
+    b2: Decay = 0.99  # Adam's beta2 (decay of the second moment) for both networks
+    width: Channels = 32  # channels of the layer next to the image; doubled at each halving of the resolution
     latent_dim: LatentDim = 6  # size of a latent vector
-    ema_decay: Decay = 0.998  # of the generator's moving average, 0 for none
+    ema_decay: Decay = 0.998  # decay of the EMA of the generator's weights, 0 for no EMA
 
     num_steps: Steps = free(3500)  # generator updates
-    batch_size: BatchSize = 32  # images to an update, over all devices
+    batch_size: BatchSize = 32  # images per update, over all devices
 
 
 def build(config: Config) -> GAN:

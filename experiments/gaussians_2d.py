@@ -1,11 +1,11 @@
 """Gaussians in the plane: which loss finds every mode of a mixture, and which loses some.
 
 The ring of 8 and the grid of 25 Gaussians of Metz et al. 2016 (Unrolled GANs, arXiv:1611.02163) and Srivastava et
-al. 2017 (VEEGAN, arXiv:1705.07761), and a swiss roll. Both players are small perceptrons. Ends with the count of modes
-and the picture of samples over data.
+al. 2017 (VEEGAN, arXiv:1705.07761), and a swiss roll. Both networks are small MLPs. A run ends with the count of modes
+and a plot of samples over data.
 
     python -m experiments.gaussians_2d --data grid --num-steps 17000
-    python -m experiments.gaussians_2d --num-seeds 8  # 8 runs at once: each number with its deviation
+    python -m experiments.gaussians_2d --num-seeds 8  # 8 runs at once: means and standard deviations
 
 The settings are all our own, those of the preset wgan_gp too. Gulrajani et al. 2017 (igul222/improved_wgan_training,
 gan_toy.py) have 512 units a layer, 5 critic updates, Adam with 1e-4, 0.5 and 0.9, lambda 0.1 and 100,000 steps.
@@ -50,26 +50,26 @@ class Config(RunConfig):
         },
     }
 
-    preset: Literal["default", "wgan_gp"] = free("default")  # named settings; further flags change them
+    preset: Literal["default", "wgan_gp"] = free("default")  # named settings; other flags override them
     data: Literal["ring", "grid", "swiss_roll"] = "ring"  # 8 Gaussians on a circle, 25 on a grid, or a spiral
-    loss: LossName = "relativistic"  # the two players' losses
-    gradient_penalty: Weight = 0.0  # weight of the two-sided penalty of WGAN-GP
-    r1: Weight = 0.1  # gamma of the penalty on the slope at real points
-    r2: Weight = 0.1  # gamma of the penalty on the slope at generated points
-    n_critic: Few = 1  # discriminator updates to one of the generator
-    g_learning_rate: LearningRate = 1e-3  # Adam's, of the generator
-    d_learning_rate: LearningRate = 1e-3  # Adam's, of the discriminator
-    b1: Decay = 0.0  # Adam's decay of the first moment, of both
-    b2: Decay = 0.9  # Adam's decay of the second moment, of both
+    loss: LossName = "relativistic"  # adversarial loss of both networks
+    gradient_penalty: Weight = 0.0  # weight of WGAN-GP's gradient penalty, 0 for none
+    r1: Weight = 0.1  # weight of the R1 gradient penalty, at real points (gamma), 0 for none
+    r2: Weight = 0.1  # weight of the R2 gradient penalty, at generated points (gamma), 0 for none
+    n_critic: Few = 1  # discriminator updates per generator update
+    g_learning_rate: LearningRate = 1e-3  # Adam's learning rate for the generator
+    d_learning_rate: LearningRate = 1e-3  # Adam's learning rate for the discriminator
+    b1: Decay = 0.0  # Adam's beta1 (decay of the first moment) for both networks
+    b2: Decay = 0.9  # Adam's beta2 (decay of the second moment) for both networks
     width: Channels = 128  # units in each of the three hidden layers
     latent_dim: LatentDim = 2  # size of a latent vector
-    ema_decay: Decay = 0.999  # of the generator's moving average
-    num_seeds: Few = 1  # runs that train at once; what is logged are their means and, as <name>_std, their deviations
+    ema_decay: Decay = 0.999  # decay of the EMA of the generator's weights
+    num_seeds: Few = 1  # runs that train at once; logged are their means and, as <name>_std, standard deviations
 
     num_steps: Steps = free(6000)  # generator updates
-    batch_size: BatchSize = 256  # points to an update of one run
+    batch_size: BatchSize = 256  # points per update of one run
     log_every: Steps = free(250)  # steps between log lines
-    sample_every: Steps = free(1000)  # steps between pictures
+    sample_every: Steps = free(1000)  # steps between images
     checkpoint_every: Steps = free(2000)  # steps between checkpoints
 
 
@@ -135,7 +135,7 @@ def main(config: Config) -> dict[str, float]:
     def evaluate(state):
         samples = np.split(np.asarray(gan.sample(state, {"latents": latents})["samples"]), config.num_seeds)
         scores = [mode_coverage(points, *modes(config.data)) for points in samples]
-        # Of the swiss roll the centers overlap: only nearness means something.
+        # The swiss roll's centers overlap, so a count of modes means nothing.
         names = ["high_quality"] if config.data == "swiss_roll" else list(scores[0])
         return spread({name: np.array([score[name] for score in scores]) for name in names})
 

@@ -1,15 +1,15 @@
-"""R3GAN: the relativistic loss of pairs with R1 and R2, and residual networks without normalization.
+"""R3GAN: the relativistic pairing loss with R1 and R2, and residual networks without normalization.
 
 Huang et al. 2025 (arXiv:2501.05441), its configuration E in small; the loss is Jolicoeur-Martineau's (2018,
-arXiv:1807.00734). Learning rate, Adam's second moment, gamma and the reach of the moving average go from their first to
-their last value along a half cosine, as in the authors' code.
+arXiv:1807.00734). Learning rate, Adam's beta2, gamma and the half-life of the EMA go from their first to their last
+value along a half cosine, as in the authors' code.
 
     python -m experiments.relativistic
 
-The preset paper is brownvc/R3GAN's train.py of CIFAR-10. It differs from it in three things: the networks are not told
-the class, there is no augmentation but the mirroring (theirs is StyleGAN2-ADA's set of transformations, its probability
-going from 0 to 0.55 along the same half cosine), and all sizes compute in --dtype instead of the larger ones in
-bfloat16. Their ImageNet presets have --group-size 32.
+The preset paper is brownvc/R3GAN's train.py of CIFAR-10. It differs from that code in three things: the networks are
+not told the class, there is no augmentation but mirroring (theirs is StyleGAN2-ADA's set of transformations, its
+probability going from 0 to 0.55 along the same half cosine), and all sizes compute in --dtype instead of the larger
+ones in bfloat16. Their ImageNet presets have --group-size 32.
 """
 
 from dataclasses import dataclass
@@ -60,23 +60,23 @@ class Config(ImageConfig):
         },
     }
 
-    preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
-    gamma: Weight = 1.0  # of R1 and R2, at the start
-    last_gamma: Weight = 0.1  # and from `anneal` on
-    learning_rate: LearningRate = 2e-3  # Adam's, of both, at the start
-    last_learning_rate: LearningRate = 1e-4  # and from `anneal` on
-    b2: Decay = 0.9  # Adam's decay of the second moment, of both, at the start; that of the first is 0
-    last_b2: Decay = 0.99  # and from `anneal` on
-    average: Many = 10_000  # images after which half of the generator's moving average is new, from `anneal` on
-    anneal: Share = 1.0  # share of the run in which the five schedules go from first to last
-    widths: tuple[Channels, ...] = (128, 64, 32, 16)  # channels at 4x4, 8x8, ... and the full size
+    preset: Literal["default", "paper"] = free("default")  # named settings; other flags override them
+    gamma: Weight = 1.0  # weight of the R1 and R2 penalties at the start
+    last_gamma: Weight = 0.1  # the same after --anneal
+    learning_rate: LearningRate = 2e-3  # Adam's learning rate for both networks at the start
+    last_learning_rate: LearningRate = 1e-4  # the same after --anneal
+    b2: Decay = 0.9  # Adam's beta2 (decay of the second moment) for both networks at the start; beta1 is 0
+    last_b2: Decay = 0.99  # the same after --anneal
+    average: Many = 10_000  # half-life of the EMA of the generator's weights, in images, after --anneal
+    anneal: Share = 1.0  # share of the run in which the five schedules go from their first to their last value
+    widths: tuple[Channels, ...] = (128, 64, 32, 16)  # channels at 4x4, 8x8, ... and the full size, one number each
     blocks: Layers = 1  # residual blocks at every size
-    expansion: Layers = 1  # how many times more channels there are inside a block
-    group_size: Channels = 16  # channels of a group in the 3x3 convolutions, a divisor of expansion times each width
+    expansion: Layers = 1  # factor by which a block widens its channels inside
+    group_size: Channels = 16  # channels per group of the 3x3 convolutions; must divide expansion times each width
     latent_dim: LatentDim = 8  # size of a latent vector
 
     num_steps: Steps = free(4000)  # generator updates
-    batch_size: BatchSize = 32  # images to an update, over all devices
+    batch_size: BatchSize = 32  # images per update, over all devices
 
     def __post_init__(self):
         super().__post_init__()
@@ -94,7 +94,7 @@ def build(config: Config) -> GAN:
         half_cosine(config.learning_rate, config.last_learning_rate),
         half_cosine(config.b2, config.last_b2),
     )
-    reach = half_cosine(0.0, config.average)
+    half_life = half_cosine(0.0, config.average)  # in images
     network: dict[str, Any] = {
         "width": config.widths,
         "blocks": config.blocks,
@@ -112,7 +112,7 @@ def build(config: Config) -> GAN:
         d_tx=optim.adam(learning_rate, b1=0.0, b2=b2),
         latent_dim=config.latent_dim,
         augment=named_augmentation(config.augment),
-        ema_decay=lambda step: 0.5 ** (config.batch_size / jnp.maximum(reach(step), 1e-8)),
+        ema_decay=lambda step: 0.5 ** (config.batch_size / jnp.maximum(half_life(step), 1e-8)),
     )
 
 

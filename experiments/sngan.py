@@ -1,14 +1,14 @@
 """SNGAN: the hinge loss, and a discriminator whose every layer has a largest singular value of 1.
 
-Miyato et al. 2018 (arXiv:1802.05957), the residual networks. One power step an update of the discriminator, none
-elsewhere; learning rates fall linearly to zero from the start.
+Miyato et al. 2018 (arXiv:1802.05957), the residual networks. One power iteration per update of the discriminator and
+none elsewhere; learning rates fall linearly to zero from the start.
 
     python -m experiments.sngan
 
-The preset paper is pfnet-research/sngan_projection's sn_cifar10_unconditional.yml, whose generator draws two images to
-each that the discriminator is shown. It differs from it in five things: the score has a bias, pixels get no uniform
-noise below 1/128, batch norm adds 1e-5 to the variance instead of 2e-5, the discriminator moves first, and the spectral
-norm is half a power step ahead (jaxgan.networks.layers).
+The preset paper is pfnet-research/sngan_projection's sn_cifar10_unconditional.yml, whose generator draws two images for
+each that the discriminator is shown. It differs from that code in five things: the score has a bias, pixels get no
+uniform noise below 1/128, batch norm adds 1e-5 to the variance instead of 2e-5, the discriminator moves first, and the
+spectral norm is half a power step ahead (jaxgan.networks.layers).
 """
 
 from dataclasses import dataclass
@@ -50,20 +50,20 @@ class Config(ImageConfig):
         },
     }
 
-    preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
-    n_critic: Few = 2  # discriminator updates to one of the generator
-    g_batch_multiple: Few = 1  # images that a generator update draws to each of the batch
-    g_learning_rate: LearningRate = 1e-3  # Adam's, of the generator
-    d_learning_rate: LearningRate = 1e-3  # Adam's, of the discriminator
-    b1: Decay = 0.0  # Adam's decay of the first moment, of both
-    b2: Decay = 0.9  # Adam's decay of the second moment, of both
-    g_width: Channels = 24  # channels of the generator; at 64 and 128 pixels those next to the image
-    d_width: Channels = 24  # channels of the discriminator, likewise
+    preset: Literal["default", "paper"] = free("default")  # named settings; other flags override them
+    n_critic: Few = 2  # discriminator updates per generator update
+    g_batch_multiple: Few = 1  # images a generator update draws for each image of the batch
+    g_learning_rate: LearningRate = 1e-3  # Adam's learning rate for the generator
+    d_learning_rate: LearningRate = 1e-3  # Adam's learning rate for the discriminator
+    b1: Decay = 0.0  # Adam's beta1 (decay of the first moment) for both networks
+    b2: Decay = 0.9  # Adam's beta2 (decay of the second moment) for both networks
+    g_width: Channels = 24  # channels of the generator; at 64 and 128 pixels, of the layer next to the image
+    d_width: Channels = 24  # channels of the discriminator; at 64 and 128 pixels, of the layer next to the image
     latent_dim: LatentDim = 16  # size of a latent vector
-    ema_decay: Decay = 0.998  # of the generator's moving average, 0 for none
+    ema_decay: Decay = 0.998  # decay of the EMA of the generator's weights, 0 for no EMA
 
     num_steps: Steps = free(3000)  # generator updates
-    batch_size: BatchSize = 32  # images to an update, over all devices
+    batch_size: BatchSize = 32  # images per update, over all devices
 
 
 def build(config: Config) -> GAN:

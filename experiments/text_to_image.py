@@ -1,20 +1,20 @@
-"""Images from sentences: the discriminator sees image and text, and is shown right images with wrong texts too.
+"""Images from sentences: the discriminator sees image and text, and is also shown mismatched pairs.
 
-Reed et al. 2016 (arXiv:1605.05396): real images with their own text against generated ones with theirs and real ones
-with another, half and half, so that it learns to read and not only to judge. A text encoder is learned beside the
-discriminator, which projects the text on its features (Miyato and Koyama 2018, arXiv:1802.05637); R1 (Mescheder et
-al. 2018, arXiv:1801.04406); a mode-seeking term (Mao et al. 2019, arXiv:1903.05628) keeps the latents from being
-ignored.
+Reed et al. 2016 (arXiv:1605.05396): the discriminator tells real images with their own text from generated images with
+theirs and from real images with another text, half and half, so that it has to read the text. A text encoder is trained
+with the discriminator, which projects the text on its features (Miyato and Koyama 2018, arXiv:1802.05637); R1
+(Mescheder et al. 2018, arXiv:1801.04406); a mode-seeking term (Mao et al. 2019, arXiv:1903.05628) keeps the latents
+from being ignored.
 
     python -m experiments.text_to_image
     python -m experiments.sample --run runs/text_to_image --prompt "a large green triangle left of a small red circle"
 
 The preset paper is reedscot/icml2016's main_cls_int.lua with scripts/train_cub.sh: GAN-INT-CLS on birds, whose captions
-have to be added to TFDS's data set (give --dataset folder:PATH, --vocabulary-size and --max-words). It differs from it
-in five things: a learned encoder reads one caption, where the authors average their embeddings of four; there are no
-norms and no residual blocks at 4x4 and 8x8; images are neither cropped nor mirrored, which captions may contradict;
-texts halfway between two weigh 1, as in the paper's equation 5, where the code has half of that; and the rate is halved
-5 times, at every sixth of the run.
+have to be added to TFDS's data set (give --dataset folder:PATH, --vocabulary-size and --max-words). It differs from
+that code in five things: a learned encoder reads one caption, where the authors average their embeddings of four; there
+are no norms and no residual blocks at 4x4 and 8x8; images are neither cropped nor mirrored, which captions may
+contradict; texts halfway between two weigh 1, as in the paper's equation 5, where the code has half of that; and the
+rate is halved 5 times, at every sixth of the run.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ from jaxgan.types import GAN, Batches
 
 ENCODERS = {"attentive": attentive_encoder, "recurrent": recurrent_encoder, "slots": slot_encoder}
 WORDS = "vocabulary.json"  # in the run folder
-PROMPTS = 8  # rows of a picture
+PROMPTS = 8  # rows of a sample image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,32 +72,34 @@ class Config(ImageConfig):
         },
     }
 
-    preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
-    # rows of the table of words, two of them for padding and unknown words
+    preset: Literal["default", "paper"] = free("default")  # named settings; other flags override them
+    # rows of the word embedding table, two of them for padding and unknown words; an error says if it is too small
     vocabulary_size: Annotated[int, Range(3, 10**6)] = 64
-    max_words: Annotated[int, Range(1, 1024)] = 16  # of a caption; what is longer is cut
-    encoder: Literal["attentive", "recurrent", "slots"] = "attentive"  # see jaxgan.networks.text_to_image
+    max_words: Annotated[int, Range(1, 1024)] = 16  # words read of a caption; longer captions are cut
+    encoder: Literal["attentive", "recurrent", "slots"] = "attentive"  # text encoder, see jaxgan.networks.text_to_image
     conditioning: Conditioning = "projection"  # how the discriminator is told the text
-    loss: LossName = "non_saturating"  # the two players' losses
-    mismatch_weight: Share = 0.5  # of right images with wrong texts against generated ones, 0 for none
-    swap: Literal["image", "text"] = "image"  # which of the two is the wrong one
-    interpolation_weight: Weight = 0.0  # of the generator's loss on embeddings between two texts
-    mode_seeking_weight: Weight = 0.01  # of the generator's loss for ignoring its latents
-    r1: Weight = 0.5  # gamma of the slope penalty at real images, 0 for none
-    learning_rate: LearningRate = 1e-3  # Adam's, of both
-    decay: bool = True  # whether it falls linearly to zero in the second half of the run
-    halvings: Annotated[int, Range(0, 20)] = 0  # how often it is halved, evenly over the run
-    b1: Decay = 0.5  # Adam's decay of the first moment, of both
-    b2: Decay = 0.99  # Adam's decay of the second moment, of both
-    width: Channels = 24  # channels next to the image; doubled at each halving of its size
-    g_width: Channels | None = None  # those of the generator, by default the same
+    loss: LossName = "non_saturating"  # adversarial loss of both networks
+    mismatch_weight: Share = 0.5  # weight of mismatched pairs against generated images, 0 for none
+    # what a mismatched pair exchanges: each text gets another image, or the reverse
+    swap: Literal["image", "text"] = "image"
+    interpolation_weight: Weight = 0.0  # weight of the generator's loss on embeddings between two texts
+    mode_seeking_weight: Weight = 0.01  # weight of the loss that keeps the generator from ignoring its latents
+    r1: Weight = 0.5  # weight of the R1 gradient penalty (gamma), 0 for none
+    learning_rate: LearningRate = 1e-3  # Adam's learning rate for both networks
+    decay: bool = True  # lower the learning rate linearly to zero in the second half of the run
+    halvings: Annotated[int, Range(0, 20)] = 0  # how often the learning rate is halved, evenly over the run
+    b1: Decay = 0.5  # Adam's beta1 (decay of the first moment) for both networks
+    b2: Decay = 0.99  # Adam's beta2 (decay of the second moment) for both networks
+    width: Channels = 24  # channels of the layer next to the image; doubled at each halving of the resolution
+    g_width: Channels | None = None  # width of the generator, by default that of the discriminator
     latent_dim: LatentDim = 32  # size of a latent vector
-    ema_decay: Decay = 0.995  # of the moving average of generator and encoder, 0 for none
+    ema_decay: Decay = 0.995  # decay of the EMA of the weights of generator and encoder, 0 for no EMA
 
-    dataset: str = "shapes"  # with captions: shapes, emoji, fashion_mnist, folder:PATH; see jaxgan.data.captions
+    # data set with captions: shapes, emoji, fashion_mnist, folder:PATH; see jaxgan.data.captions
+    dataset: str = "shapes"
     channels: Literal[1, 3] = 3  # 1 for grey, 3 for colour; images of the other kind are converted
     num_steps: Steps = free(8000)  # generator updates
-    batch_size: BatchSize = 32  # images to an update, over all devices
+    batch_size: BatchSize = 32  # images per update, over all devices
 
     def __post_init__(self):
         super().__post_init__()

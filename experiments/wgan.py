@@ -1,16 +1,16 @@
 """WGAN: a critic that estimates the Wasserstein distance, kept Lipschitz by clipping its weights.
 
-Arjovsky et al. 2017 (arXiv:1701.07875), DCGAN networks. Clipping comes after each update of the critic, so the one the
-generator meets is always clipped; it covers all parameters, norm scales and offsets included, as the authors' does. The
-optimizer is RMSprop, since momentum makes the loss lose its meaning.
+Arjovsky et al. 2017 (arXiv:1701.07875), DCGAN networks. Weights are clipped after each update of the critic, so the
+generator always meets a clipped critic; all parameters are clipped, norm scales and offsets included, as in the
+authors' code. The optimizer is RMSprop, since momentum made training unstable in the paper.
 
     python -m experiments.wgan
 
 The preset paper is martinarjovsky/WassersteinGAN's main.py on LSUN's bedrooms; --dataset takes another set. There the
-critic has 100 updates before each of the first 25 updates of the generator and before every 500th: steps are 5 updates
-of the critic, and the generator rests in 19 of 20 of them (--head-start 500 --refresh-every 500). It differs from it in
-two things: the first and the last layers have a bias, and weights are clipped after an update instead of before the
-next.
+critic has 100 updates before each of the first 25 updates of the generator and before every 500th: a step has 5 updates
+of the critic, and the generator is left alone in 19 of 20 such steps (--head-start 500 --refresh-every 500). It differs
+from that code in two things: the first and the last layers have a bias, and weights are clipped after an update instead
+of before the next.
 """
 
 from dataclasses import dataclass
@@ -60,26 +60,26 @@ class Config(ImageConfig):
         },
     }
 
-    preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
-    clip: Annotated[float, Range(1e-6, 1e3)] = 0.01  # no weight of the critic is larger
-    g_norm: Literal["batch", "layer", "none"] = "layer"  # in the generator
-    d_norm: Literal["batch", "layer", "none"] = "batch"  # in the critic
-    n_critic: Few = 3  # critic updates to one of the generator
-    # steps at the start in which the generator is updated only after every 100 critic updates
+    preset: Literal["default", "paper"] = free("default")  # named settings; other flags override them
+    clip: Annotated[float, Range(1e-6, 1e3)] = 0.01  # after each update, clip the critic's weights to [-clip, clip]
+    g_norm: Literal["batch", "layer", "none"] = "layer"  # normalization in the generator
+    d_norm: Literal["batch", "layer", "none"] = "batch"  # normalization in the critic
+    n_critic: Few = 3  # critic updates per generator update
+    # first steps of the run, in which the generator is updated only once per 100 critic updates
     head_start: StepsOrNone = 0
-    # generator updates from one that waits for 100 critic updates to the next, 0 for none
+    # every this many generator updates, make 100 critic updates before the next one; 0 for never
     refresh_every: StepsOrNone = 0
-    g_learning_rate: LearningRate = 5e-4  # RMSprop's, of the generator
-    d_learning_rate: LearningRate = 5e-4  # RMSprop's, of the critic
-    width: Channels = 32  # channels next to the image; doubled at each halving of its size
+    g_learning_rate: LearningRate = 5e-4  # RMSprop's learning rate for the generator
+    d_learning_rate: LearningRate = 5e-4  # RMSprop's learning rate for the critic
+    width: Channels = 32  # channels of the layer next to the image; doubled at each halving of the resolution
     latent_dim: LatentDim = 8  # size of a latent vector
-    ema_decay: Decay = 0.998  # of the generator's moving average, 0 for none
+    ema_decay: Decay = 0.998  # decay of the EMA of the generator's weights, 0 for no EMA
 
     num_steps: Steps = free(3500)  # generator updates
-    batch_size: BatchSize = 32  # images to an update, over all devices
+    batch_size: BatchSize = 32  # images per update, over all devices
 
 
-LONG = 100  # critic updates
+LONG = 100  # critic updates before a generator update, where the authors have more than n_critic
 
 
 def generator_moves(config: Config, step: ArrayLike) -> Array:

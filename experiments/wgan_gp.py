@@ -1,13 +1,13 @@
-"""WGAN-GP: a critic that estimates the Wasserstein distance, kept smooth by a penalty on its slope.
+"""WGAN-GP: a critic that estimates the Wasserstein distance, kept Lipschitz by a penalty on its gradient norm.
 
 Gulrajani et al. 2017 (arXiv:1704.00028), DCGAN networks. The critic has no batch norm, since the penalty is a function
 of single samples.
 
     python -m experiments.wgan_gp
 
-The preset paper is igul222/improved_wgan_training's gan_mnist.py. It differs from it in its networks: theirs have 28x28
-pixels, 5x5 kernels that start uniform after He et al. 2015, and a sigmoid at the end of the generator; these have
-32x32, 4x4, N(0, 0.02) and tanh.
+The preset paper is igul222/improved_wgan_training's gan_mnist.py. It differs from that code in its networks: theirs
+have 28x28 pixels, 5x5 kernels that start uniform after He et al. 2015, and a sigmoid at the end of the generator; these
+have 32x32, 4x4, N(0, 0.02) and tanh.
 """
 
 from dataclasses import dataclass
@@ -51,22 +51,22 @@ class Config(ImageConfig):
         },
     }
 
-    preset: Literal["default", "paper"] = free("default")  # named settings; further flags change them
-    penalty_weight: Weight = 10.0  # lambda
-    g_norm: Literal["batch", "layer", "none"] = "layer"  # in the generator
-    d_norm: Literal["layer", "none"] = "layer"  # in the critic
-    n_critic: Few = 3  # critic updates to one of the generator
-    g_learning_rate: LearningRate = 1e-3  # Adam's, of the generator
-    d_learning_rate: LearningRate = 1e-3  # Adam's, of the critic
-    decay: bool = True  # whether these rates fall linearly to zero over the run
-    b1: Decay = 0.0  # Adam's decay of the first moment, of both
-    b2: Decay = 0.9  # Adam's decay of the second moment, of both
-    width: Channels = 32  # channels next to the image; doubled at each halving of its size
+    preset: Literal["default", "paper"] = free("default")  # named settings; other flags override them
+    penalty_weight: Weight = 10.0  # weight of the gradient penalty (lambda)
+    g_norm: Literal["batch", "layer", "none"] = "layer"  # normalization in the generator
+    d_norm: Literal["layer", "none"] = "layer"  # normalization in the critic
+    n_critic: Few = 3  # critic updates per generator update
+    g_learning_rate: LearningRate = 1e-3  # Adam's learning rate for the generator
+    d_learning_rate: LearningRate = 1e-3  # Adam's learning rate for the critic
+    decay: bool = True  # lower both learning rates linearly to zero over the run
+    b1: Decay = 0.0  # Adam's beta1 (decay of the first moment) for both networks
+    b2: Decay = 0.9  # Adam's beta2 (decay of the second moment) for both networks
+    width: Channels = 32  # channels of the layer next to the image; doubled at each halving of the resolution
     latent_dim: LatentDim = 8  # size of a latent vector
-    ema_decay: Decay = 0.998  # of the generator's moving average, 0 for none
+    ema_decay: Decay = 0.998  # decay of the EMA of the generator's weights, 0 for no EMA
 
     num_steps: Steps = free(3000)  # generator updates
-    batch_size: BatchSize = 32  # images to an update, over all devices
+    batch_size: BatchSize = 32  # images per update, over all devices
 
 
 def build(config: Config) -> GAN:
