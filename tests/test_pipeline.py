@@ -17,7 +17,7 @@ from PIL import Image
 from jaxgan.config import ImageConfig, RunConfig
 from jaxgan.data.order import batch_draws, batch_indices
 from jaxgan.data.pipeline import DeviceBatches, StreamedBatches, configured_batches, image_batches
-from jaxgan.data.sources import Source
+from jaxgan.data.sources import Source, open_images
 from jaxgan.pixels import to_uint8
 
 PICTURES = np.random.default_rng(0).integers(256, size=(50, 8, 6, 3), dtype=np.uint8)
@@ -369,9 +369,15 @@ def test_every_flag_of_image_config_reaches_the_batches(monkeypatch):
     assert flags <= {"dataset", "augment", *expected}  # augment is the training step's
 
 
+@pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("resident_mib", [1024, 0])
-def test_labels_outside_the_classes_are_refused(resident_mib):
+def test_labels_outside_the_classes_are_refused(monkeypatch, resident_mib, known):
+    """Of prepared data sets the labels are known as they are read."""
+    if not known:
+        opened = lambda *args, **options: open_images(*args, **options)._replace(labels=None)
+        monkeypatch.setattr("jaxgan.data.pipeline.open_images", opened)
     options = {"batch_size": 4, "image_size": 8, "channels": 1, "labels": "condition", "resident_mib": resident_mib}
     assert image_batches("noise", num_classes=10, **options)(0)[0]["condition"].max() < 10
-    with pytest.raises(Exception, match=r"data set noise has label \d, outside 0\.\.num_classes-1=1"):
+    cure = ": give --num-classes 10" if known or resident_mib else ""
+    with pytest.raises(ValueError, match=rf"data set noise has label \d, outside 0\.\.num_classes-1=1{cure}$"):
         image_batches("noise", num_classes=2, **options)(0)
