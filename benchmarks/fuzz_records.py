@@ -240,7 +240,7 @@ def _odd_value(content: bytes, chance: random.Random) -> bytes:
     """A value of the JSON replaced by one of another kind, or a name that stands twice."""
     try:
         lines = content.decode().rstrip("\n").split("\n")
-        whole = [json.loads(content)] if len(lines) != 1 and not _is_lines(lines) else [json.loads(x) for x in lines]
+        whole = [json.loads(line) for line in lines] if _is_lines(lines) else [json.loads(content)]
     except (ValueError, RecursionError):
         return fuzz.flipped(content, chance)
     places = [(row, path) for row, value in enumerate(whole) for path in _paths(value)]

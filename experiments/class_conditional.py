@@ -26,6 +26,7 @@ import optax
 from jaxgan import cli, optim
 from jaxgan.augment import named_augmentation
 from jaxgan.config import ImageConfig, free
+from jaxgan.data.classes import label_names
 from jaxgan.data.pipeline import DeviceBatches, StreamedBatches, configured_batches
 from jaxgan.evaluation.base import while_training
 from jaxgan.evaluation.images import image_evaluation
@@ -42,7 +43,6 @@ from jaxgan.networks.conditional import (
 )
 from jaxgan.networks.resnet import resnet_discriminator, resnet_generator
 from jaxgan.penalties import r1_penalty
-from jaxgan.text import label_names
 from jaxgan.types import GAN
 
 

@@ -22,13 +22,14 @@ import numpy as np
 from experiments import class_conditional, gan, gaussians_2d, relativistic, sngan, text_to_image, wgan, wgan_gp
 from jaxgan import cli, files
 from jaxgan.config import class_names, load_config
+from jaxgan.data.classes import find_label, label_names
 from jaxgan.flags import Count, Flags, PathName, Range, Seed
 from jaxgan.images import MAX_ROWS, MAX_TILES, image_grid, labelled_rows
 from jaxgan.latents import slerp, truncated_normal, walk
 from jaxgan.networks.conditional import check_labels
 from jaxgan.results import check_file, earlier, write_animation, write_image
 from jaxgan.run import Run, open_run
-from jaxgan.text import Vocabulary, find_label, label_names
+from jaxgan.text import Vocabulary
 
 MODULES = (class_conditional, gan, relativistic, sngan, text_to_image, wgan, wgan_gp)
 EXPERIMENTS = {module.Config.experiment: module for module in MODULES}

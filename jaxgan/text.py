@@ -1,4 +1,4 @@
-"""From captions to numbers: the words of a text, and a vocabulary that numbers them.
+"""Texts: their words, a vocabulary that numbers these, and how a text from others is shown in one line.
 
 A word is a run of letters, marks and digits of any script; punctuation, symbols and emoji only separate words. Words
 are compared without case and however their accents are encoded (Unicode NFC of the case-folded text), but with their
@@ -10,7 +10,6 @@ their servers along.
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import unicodedata
@@ -73,42 +72,6 @@ def displayed(text: str, *, most: int = 40) -> str:
     shown = "".join(letter if is_shown(letter) else " " for letter in text[: 4 * most])
     shown = " ".join(shown.split())
     return (shown if len(shown) <= most else f"{shown[: most - 1]}…") or "(no name)"
-
-
-def label_names(labels: Iterable[int], classes: Sequence[str] | None) -> list[str]:
-    """What stands beside images of these labels: the names of their classes where they have any, else their numbers.
-
-    >>> label_names([2, 0], ("ant", "bee", "cow")), label_names([2, 0], None)
-    (['cow', 'ant'], ['2', '0'])
-    """
-    return [displayed(classes[label]) if classes and label < len(classes) else str(label) for label in labels]
-
-
-def find_label(name: str, classes: Sequence[str] | None, num_classes: int) -> int:
-    """The label that a class's name or a number means; where a name is a number too, the name goes first.
-
-    Raises:
-      ValueError: neither a class nor a label.
-
-    >>> find_label("bee", ("ant", "bee"), 2), find_label("1", ("ant", "bee"), 2), find_label("1", ("1", "0"), 2)
-    (1, 1, 0)
-    """
-    composed = unicodedata.normalize("NFC", name)
-    for label, known in enumerate(classes or ()):
-        if unicodedata.normalize("NFC", known) == composed:
-            return label
-    try:
-        label = int(name)
-    except ValueError:
-        if not classes:
-            raise ValueError(f"label {name!r} is no number, and the classes of this run have no names") from None
-        near = difflib.get_close_matches(name, classes, n=1)
-        some = ", ".join(map(displayed, classes[:10])) + (", ..." if len(classes) > 10 else "")
-        meant = f"; did you mean {displayed(near[0])}?" if near else ""
-        raise ValueError(f"no class is called {name!r}: there are {some}{meant}") from None
-    if not 0 <= label < num_classes:
-        raise ValueError(f"labels are in 0..{num_classes - 1}, not {label}")
-    return label
 
 
 class Reading(NamedTuple):

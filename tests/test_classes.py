@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxgan.data.classes import find_label
 from jaxgan.data.pipeline import image_batches
 from jaxgan.data.sources import images, open_images
 
@@ -133,3 +134,19 @@ def test_a_folder_without_a_name():
     for name in ("folder:", "folder: "):
         with pytest.raises(ValueError, match=r"names no folder: give folder:PATH, folder:\. for the current one"):
             open_images(name)
+
+
+def test_a_label_is_found_by_its_name_and_else_by_its_number():
+    classes = ("7", "ant", "b\u00e9e")
+    assert [find_label(name, classes, 3) for name in ("7", "ant", "be\u0301e", "1")] == [0, 1, 2, 1]
+    for name, message in (
+        ("anx", r"no class is called 'anx': there are 7, ant, b\u00e9e; did you mean ant\?"),
+        ("3", "not 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            find_label(name, classes, 3)
+    assert find_label("2", None, 3) == 2
+    with pytest.raises(ValueError, match="the classes of this run have no names"):
+        find_label("ant", None, 3)
+    with pytest.raises(ValueError, match="not -1"):
+        find_label("-1", None, 3)

@@ -120,8 +120,8 @@ def test_modes_of_stacked_images_are_counted(monkeypatch):
     assert calls == [30, 30, 30, 10]
     assert scores["modes"] == 5.0 and scores["confident"] == 1.0 and "class_0" not in scores
     shares = np.bincount(images.images("noise", "train", image_size=8, channels=1)["label"], minlength=10) / 1024
-    law = [np.prod([shares[int(digit)] for digit in f"{mode:03}"]) for mode in modes]
-    assert scores["mode_kl"] == pytest.approx(np.mean(np.log(0.2 / np.array(law))), rel=1e-9)
+    expected = [np.prod([shares[int(digit)] for digit in f"{mode:03}"]) for mode in modes]
+    assert scores["mode_kl"] == pytest.approx(np.mean(np.log(0.2 / np.array(expected))), rel=1e-9)
     assert scored.num_features == 3 and scored.protocol["fake_count"] == 100
     assert scored.protocol["dataset"] == "stacked:noise" and scored.protocol["real_count"] == 200
 

@@ -77,5 +77,5 @@ def test_a_reader_of_grey_images_looks_at_each_channel_of_stacked_ones(monkeypat
     found = judge.opinion(pictures, features, np.array([123, 124, 4, 999]))
     assert (found["modes"], found["confident"], found["agreement"]) == (3.0, 1.0, 0.75)
     assert "agreement" not in judge.opinion(pictures, features, None)
-    # Of the most even law, three of 1,000 modes have a divergence of about log 333.
+    # Of the most even distribution, three of 1,000 modes have a divergence of about log 333.
     assert found["mode_kl"] == pytest.approx(np.log(1000) - 1.04, abs=0.5)

@@ -11,7 +11,6 @@ import io
 import urllib.error
 import urllib.request
 import zlib
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -177,7 +176,7 @@ def test_a_download_that_fails_or_differs_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: io.BytesIO(b"something else"))
     with pytest.raises(OSError, match=r"has SHA-256 [0-9a-f]{64}, which does not begin with 6726825d: it was not kept"):
         load_inception()
-    assert not list((tmp_path / "cache").iterdir())
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_download_is_kept_if_it_can_be(tmp_path, monkeypatch, capsys):
@@ -187,7 +186,6 @@ def test_a_download_is_kept_if_it_can_be(tmp_path, monkeypatch, capsys):
     downloads = []
     monkeypatch.setattr(inception, "URL", f"https://example.org/weights-{digits}.pth")
     monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: downloads.append(url) or io.BytesIO(data))
-    monkeypatch.setattr(inception, "read_torch_weights", lambda file: Path(file).read_bytes())
     monkeypatch.setenv("JAXGAN_CACHE", str(tmp_path / "cache"))
     file = tmp_path / "cache" / f"weights-{digits}.pth"
     assert inception._downloaded() == inception._downloaded() == file.read_bytes() == data

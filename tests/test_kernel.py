@@ -66,7 +66,7 @@ def test_large_features_that_differ_little():
 
 
 def test_it_is_unbiased_and_not_clipped():
-    # Of one law the mean over many draws is 0, so about half of the single ones are negative.
+    # Of one distribution the mean over many draws is 0, so about half of the single ones are negative.
     random = np.random.default_rng(0)
     values = [kernel_distance(*random.normal(size=(2, 20, 4)), subset_size=20, subsets=1).mean for _ in range(400)]
     assert abs(np.mean(values)) < 4 * np.std(values) / 20

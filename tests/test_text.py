@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxgan.text import Reading, Vocabulary, displayed, find_label, tokenize
+from jaxgan.text import Reading, Vocabulary, displayed, tokenize
 
 
 @pytest.mark.parametrize(
@@ -97,22 +97,6 @@ def test_refusals():
         Vocabulary(["red"]).decode([[2, -1]])
     with pytest.raises(ValueError, match="integers, not float64"):
         Vocabulary(["red"]).check([0.5])
-
-
-def test_a_label_is_found_by_its_name_and_else_by_its_number():
-    classes = ("7", "ant", "b\u00e9e")
-    assert [find_label(name, classes, 3) for name in ("7", "ant", "be\u0301e", "1")] == [0, 1, 2, 1]
-    for name, message in (
-        ("anx", r"no class is called 'anx': there are 7, ant, b\u00e9e; did you mean ant\?"),
-        ("3", "not 3"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            find_label(name, classes, 3)
-    assert find_label("2", None, 3) == 2
-    with pytest.raises(ValueError, match="the classes of this run have no names"):
-        find_label("ant", None, 3)
-    with pytest.raises(ValueError, match="not -1"):
-        find_label("-1", None, 3)
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxgan.data.classes import check_classes
+from jaxgan.data.classes import check_classes, check_labels
 from jaxgan.data.fields import as_field, doubtful
 from jaxgan.data.identity import Identity, of_arrays
 from jaxgan.data.order import batch_draws, batch_indices, check_order
-from jaxgan.data.sources import Source, open_images, read_all
+from jaxgan.data.sources import Rows, Source, open_images, read_all
 from jaxgan.pixels import from_uint8
 from jaxgan.types import Batch
 
@@ -79,27 +79,33 @@ def image_batches(
     options = {"batch_size": batch_size, "seed": seed, "d_steps": d_steps, "flip": flip}
     options["crop_size"] = image_size if load_size else None
 
-    def chosen(fields: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        if labels is not None and "label" not in fields:
-            raise ValueError(f"data set {name} has no labels{source.unlabelled and f': {source.unlabelled}'}")
-        if labels is not None and num_classes is not None:
-            found = fields["label"]
-            if (wrong := found[(found < 0) | (found >= num_classes)]).size:
-                raise ValueError(f"data set {name} has label {wrong[0]}, outside 0..num_classes-1={num_classes - 1}")
-        return {"image": fields["image"]} | ({} if labels is None else {labels: fields["label"]})
-
     source = open_images(name, split, data_dir=data_dir, image_size=load_size or image_size, channels=channels)
-    if labels is not None and num_classes is not None:
+    num_classes = None if labels is None else num_classes
+    if num_classes is not None:
         check_classes(name, source, num_classes)
     if source.size < batch_size:
         raise ValueError(f"data set {name} has {source.size} examples, fewer than one batch of {batch_size}")
+
+    def chosen(fields: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if labels is None:
+            return {"image": fields["image"]}
+        if "label" not in fields:
+            raise ValueError(f"data set {name} has no labels{source.unlabelled and f': {source.unlabelled}'}")
+        return {"image": fields["image"], labels: fields["label"]}
+
+    def read(rows: Rows) -> dict[str, np.ndarray]:
+        fields = source.read(rows)
+        if num_classes is not None:
+            check_labels(name, fields["label"], num_classes)
+        return chosen(fields)
+
     one = chosen(source.read([0]))
-    if source.size * sum(field.nbytes for field in one.values()) <= resident_mib * 2**20:
-        fields = chosen(read_all(source))
-        if labels is not None and num_classes is not None:
-            check_classes(name, source._replace(labels=fields[labels]), num_classes)
-        return DeviceBatches(fields, classes=source.classes, identity=source.identity, **options)
-    return StreamedBatches(source._replace(read=lambda rows: chosen(source.read(rows))), **options)
+    if source.size * sum(field.nbytes for field in one.values()) > resident_mib * 2**20:
+        return StreamedBatches(source._replace(read=read), **options)
+    fields = read_all(source)
+    if num_classes is not None:
+        check_classes(name, source._replace(labels=fields["label"]), num_classes)
+    return DeviceBatches(chosen(fields), classes=source.classes, identity=source.identity, **options)
 
 
 def configured_batches(

@@ -1,4 +1,4 @@
-"""Scores of images: by a network that looks at them, and by their neighbours in the data."""
+"""Scores of images: by a feature extractor, and by their nearest neighbours in the data."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def image_evaluation(
     resizer: str = "antialiased",
     inception_weights: str | os.PathLike[str] | None = None,
 ) -> Evaluation:
-    """Scores images by a network that looks at them, and by their neighbours in the data.
+    """Scores images by a feature extractor, and by their nearest neighbours in the data.
 
     Args:
       config: of the run: an `ImageConfig` with `latent_dim`, and `num_classes` where images are drawn of labels.
       num_samples: how many images are drawn, at least 6; of labels, as many of each. Of stacked images 25,600 are
         usual: 1,000 that are spread evenly over 1,000 modes reach 632 of them.
       seed: of their latents.
-      threshold: the classifier is sure above this probability.
+      threshold: the classifier is confident above this probability.
       train_split: what to train the classifier on, whatever the run was trained on.
       test_split: what to compare the samples with.
       features: `classifier`, trained on the data set's labels, or `inception`, which needs none.
@@ -63,9 +63,9 @@ def image_evaluation(
 
     Returns:
       The `Evaluation`, its scores:
-        - of the classifier: `confident`, the share of samples it is sure of; `class_0`, ...: the share of each class,
-          or of stacked images `modes` and `mode_kl`; `agreement`: where images are drawn of labels, the share that it
-          gives the label asked for; `classifier_accuracy`, `real_confident`: what it makes of the test images;
+        - of the classifier: `confident`, the share of samples it is confident of; `class_0`, ...: the share of each
+          class, or of stacked images `modes` and `mode_kl`; `agreement`: where images are drawn of labels, the share that
+          it gives the label asked for; `classifier_accuracy`, `real_confident`: the same two of the test images;
         - of Inception: `inception_score`, and `real_inception_score` of the test images; their standard deviations
           over parts, `inception_score_std` and `real_inception_score_std`;
         - `classifier_frechet`, `classifier_kernel` (squared discrepancy) and `classifier_kernel_std` (of a single

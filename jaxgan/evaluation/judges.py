@@ -1,4 +1,4 @@
-"""What looks at images for their scores: a network's features, and what it makes of the images."""
+"""Feature extractors that images are scored by: a classifier of the data set's labels, and Inception."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COVERED = 4000
 
 
 class Judge(NamedTuple):
-    """A network that looks at images.
+    """A feature extractor, and what it says of images by itself.
 
     Attributes:
       name: of its features, see `jaxgan.metrics.protocol.score_name`.
@@ -53,11 +53,11 @@ def classifier_judge(config: Any, *, split: str, threshold: float) -> Judge:
     Args:
       config: of the run, an `ImageConfig`.
       split: what to train it on.
-      threshold: it is sure above this probability.
+      threshold: it is confident above this probability.
 
     Returns:
-      The `Judge`. Its opinion: `confident`, the share of images it is sure of (in every channel); `class_0`, ...: the
-      share of each class, or of stacked images `modes` (of 1,000) and `mode_kl`, as `labelled_modes` has them;
+      The `Judge`. Its opinion: `confident`, the share of images it is confident of (in every channel); `class_0`, ...:
+      the share of each class, or of stacked images `modes` (of 1,000) and `mode_kl`, as `labelled_modes` has them;
       `agreement`: the share to which it gives the label they should have.
 
     Raises:
@@ -91,9 +91,9 @@ def classifier_judge(config: Any, *, split: str, threshold: float) -> Judge:
         seen = reader.probabilities(pictures)
         found = stacked_labels(np.stack([one.argmax(axis=1) for one in seen], axis=1), max(10, seen[0].shape[1]))
         if stacked:
-            sure = np.min([one.max(axis=1) for one in seen], axis=0) > threshold
+            confident = np.min([one.max(axis=1) for one in seen], axis=0) > threshold
             counted = labelled_modes(found, 1000, expected=reduce(np.multiply.outer, [shares] * 3).ravel())
-            result = {"confident": float(sure.mean()), "modes": counted["modes"], "mode_kl": counted["kl"]}
+            result = {"confident": float(confident.mean()), "modes": counted["modes"], "mode_kl": counted["kl"]}
         else:
             result = confident_classes(seen[0], threshold)
         return result if labels is None else result | {"agreement": float((found == labels).mean())}

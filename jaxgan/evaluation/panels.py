@@ -14,6 +14,7 @@ from jax import Array
 from jaxgan import page
 from jaxgan.cache import note
 from jaxgan.config import run_folder
+from jaxgan.data.classes import label_names
 from jaxgan.data.sources import Source, open_images, read_all
 from jaxgan.evaluation.base import as_bytes
 from jaxgan.images import MAX_ROWS, image_grid, labelled_rows
@@ -21,7 +22,6 @@ from jaxgan.latents import slerp
 from jaxgan.metrics.arrays import random_subset
 from jaxgan.metrics.neighbours import nearest_neighbours
 from jaxgan.pixels import NonFiniteSamplesError, check_finite, to_uint8
-from jaxgan.text import label_names
 from jaxgan.types import GAN
 
 ROWS, COLUMNS = 8, 8  # as many pictures as a preview has, whose compiled program then draws these too

@@ -60,27 +60,37 @@ def translation_evaluation(
             f"split {split_a} has {counts['a']} pictures and {split_b} {counts['b']}, where at least 2 of each"
             f"{', as many of both since they are pairs,' if paired else ''} were expected"
         )
-    more: dict[str, np.ndarray] = {}
-    if scenes:
+
+    def described(split: str) -> dict[str, np.ndarray]:
+        """What scenes show, and where; nothing of other pictures."""
+        if not scenes:
+            return {}
         from jaxgan.data.prepared import read_features  # here, since it loads TFDS
 
-        found = read_features(config.dataset, split_a, names=("attributes", "mask"), data_dir=config.data_dir)
-        more = {name: np.asarray(values) for name, values in found.items()}
+        return read_features(config.dataset, split, names=("attributes", "mask"), data_dir=config.data_dir)
+
     if paired:
-        together, digest = ordered(test | more)
-        test, more = {domain: together[domain] for domain in test}, {name: together[name] for name in more}
+        both, digest = ordered(test | described(split_a))
+        examples = {domain: both | {"image": both[domain]} for domain in test}
     else:
-        (with_a, digest_a), (with_b, digest_b) = ordered({"a": test["a"]} | more), ordered({"b": test["b"]})
-        test, more, digest = {"a": with_a.pop("a")} | with_b, with_a, f"{digest_a} {digest_b}"
+        (a, digest_a), (b, digest_b) = (
+            ordered({"image": test[domain]} | described(split)) for domain, split in (("a", split_a), ("b", split_b))
+        )
+        examples, digest = {"a": a, "b": b}, f"{digest_a} {digest_b}"
     # Where these are pairs, the rows are the same in both; else others are taken, so that no pair is left by chance.
-    test = {"a": some(test["a"], most, "real"), "b": some(test["b"], most, "real" if paired else "fake")}
+    chosen = {
+        "a": some(np.arange(counts["a"]), most, "real"),
+        "b": some(np.arange(counts["b"]), most, "real" if paired else "fake"),
+    }
+    test = {domain: examples[domain]["image"][rows] for domain, rows in chosen.items()}
     train = {domain: some(ordered({"": read(domain, split)})[0][""], most, "real") for domain, split in trained.items()}
-    mask = truth = None
+    mask = None
+    truth: dict[str, np.ndarray] = {}
     readers: dict[str, Any] = {}
     if scenes:
-        truth = some(more["attributes"], most, "real")
-        if more["mask"].shape[1:3] == test["a"].shape[1:3]:
-            mask = some(more["mask"], most, "real")[..., 0] > 0
+        truth = {domain: examples[domain]["attributes"][rows] for domain, rows in chosen.items()}
+        if paired and both["mask"].shape[1:3] == test["a"].shape[1:3]:
+            mask = both["mask"][chosen["a"]][..., 0] > 0
         readers = {
             domain: scene_reader(style, image_size=config.image_size)
             for domain, style in (("a", "flat"), ("b", "chalk"))
@@ -103,8 +113,8 @@ def translation_evaluation(
                 found |= translation_scores(
                     translated, real, source=test[source], target_train=train[target], mask=mask, reconstructed=back
                 )
-            if truth is not None:
-                found |= attribute_accuracy(likeliest(readers[target].probabilities(translated)), truth)
+            if scenes:
+                found |= attribute_accuracy(likeliest(readers[target].probabilities(translated)), truth[source])
             result |= {f"{name}_{key}": value for key, value in found.items()}
         return result
 

@@ -10,8 +10,8 @@ The weights are PyTorch's copy of that graph, `pt_inception-2015-12-05-6726825d.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-import tempfile
 import urllib.request
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -206,7 +206,7 @@ def load_inception(file: str | os.PathLike[str] | None = None, *, resizer: str =
     """
     if resizer not in RESIZERS:
         raise ValueError(f"unknown resizer {resizer!r}: there are {', '.join(RESIZERS)}")
-    params = convert_weights(_downloaded() if file is None else read_torch_weights(file))
+    params = convert_weights(read_torch_weights(io.BytesIO(_downloaded()) if file is None else file))
     weights, params = weights_hash(params), jax.tree.map(jnp.asarray, params)
     apply = jax.jit(partial(_features, resizer))
 
@@ -266,20 +266,14 @@ def convert_weights(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return convert("", shapes)
 
 
-def _downloaded() -> dict[str, np.ndarray]:
-    """The weights from the cache, downloaded to it if they are not there or damaged."""
+def _downloaded() -> bytes:
+    """The file of the weights from the cache, downloaded to it if it is not there or damaged."""
     name, folder = URL.rpartition("/")[2], cache_folder()
     file = None if folder is None else folder / name
     if file is not None and file.exists():
-        if _is_whole(files.read(file)):
-            return read_torch_weights(file)
+        if _is_whole(data := files.read(file)):
+            return data
         note(f"{file} is damaged: the FID Inception weights are downloaded anew")
-    reason = "there is no home folder"
-    try:
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        file, reason = None, str(error)
     try:
         with urllib.request.urlopen(URL, timeout=30) as response:
             data = response.read()
@@ -291,17 +285,13 @@ def _downloaded() -> dict[str, np.ndarray]:
     if not _is_whole(data):
         expected, found = _expected(), hashlib.sha256(data).hexdigest()
         raise OSError(f"{URL} has SHA-256 {found}, which does not begin with {expected}: it was not kept")
-    if file is not None:
-        try:
-            files.write(file, data)
-            return read_torch_weights(file)
-        except OSError as error:
-            reason = str(error)
-    note(f"the FID Inception weights are not kept ({reason}): set JAXGAN_CACHE to a folder that can be written")
-    with tempfile.NamedTemporaryFile(suffix=".pth") as stream:
-        stream.write(data)
-        stream.flush()
-        return read_torch_weights(stream.name)
+    try:
+        if file is None:
+            raise OSError("there is no home folder")
+        files.write(file, data)
+    except OSError as error:
+        note(f"the FID Inception weights are not kept ({error}): set JAXGAN_CACHE to a folder that can be written")
+    return data
 
 
 def _expected() -> str:

@@ -1,4 +1,4 @@
-"""The Inception score: whether a classifier is sure of each sample and sees all classes among them."""
+"""The Inception score: whether a classifier is confident of each sample and sees all classes among them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def inception_score(probabilities: ArrayLike, *, splits: int = 10, seed: int = 0
       seed: of the parts.
 
     Returns:
-      The `InceptionScore`, its mean between 1 (all samples look alike) and K (sure of each, all classes equal).
+      The `InceptionScore`, its mean between 1 (all samples look alike) and K (confident of each, all classes equal).
 
     Raises:
       ValueError: rows that are no probabilities, or too few samples.

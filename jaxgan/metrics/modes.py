@@ -47,15 +47,15 @@ def mode_coverage(
 
 
 def confident_classes(probabilities: ArrayLike, threshold: float = 0.9) -> dict[str, float]:
-    """How many samples a classifier is sure of, and which classes it sees in them.
+    """How many samples a classifier is confident of, and which classes it sees in them.
 
     Args:
       probabilities: a classifier's, `[N, K]`, rows summing to 1.
-      threshold: it is sure of a sample whose likeliest class is above this.
+      threshold: it is confident of a sample whose likeliest class has a probability above this.
 
     Returns:
-      `confident`: the share of the samples it is sure of; `class_0` to `class_<K-1>`: the share of all samples, sure
-      or not, whose likeliest class it is; those sum to 1.
+      `confident`: the share of samples it is confident of; `class_0` to `class_<K-1>`: the share of all samples,
+      confident or not, whose likeliest class it is; those sum to 1.
 
     Raises:
       ValueError: no samples, NaN or infinity.
@@ -100,8 +100,8 @@ def stacked_labels(labels: ArrayLike, num_classes: int = 10) -> np.ndarray:
 def labelled_modes(labels: ArrayLike, num_modes: int, *, expected: ArrayLike | None = None) -> dict[str, float]:
     """Counts the modes that samples were seen in, and how far their shares are from those of the data.
 
-    `KL = sum_k q_k log(q_k / p_k)` with the samples' shares q and the data's p. N samples of the data's own law have a
-    KL of about `(num_modes - 1) / (2 N)`: 0.02 for 26,000 of 1,000 modes.
+    `KL = sum_k q_k log(q_k / p_k)` with the samples' shares q and the data's p. N samples of the data's own
+    distribution have a KL of about `(num_modes - 1) / (2 N)`: 0.02 for 26,000 of 1,000 modes.
 
     Args:
       labels: the mode of each sample, integers `[N]` in 0..num_modes-1.
@@ -132,6 +132,6 @@ def labelled_modes(labels: ArrayLike, num_modes: int, *, expected: ArrayLike | N
         )
     counts = np.bincount(labels, minlength=num_modes)
     seen = counts > 0
-    shares, laws = counts[seen] / len(labels), weights[seen] / weights.sum()
-    kl = np.inf if (laws == 0.0).any() else float(np.sum(shares * np.log(shares / laws)))
+    q, p = counts[seen] / len(labels), weights[seen] / weights.sum()
+    kl = np.inf if (p == 0.0).any() else float(np.sum(q * np.log(q / p)))
     return {"modes": float(seen.sum()), "kl": max(kl, 0.0)}

@@ -162,9 +162,8 @@ def caption_log_probabilities(probabilities: Probabilities, attributes: ArrayLik
         raise ValueError(f"attributes [M, {len(probabilities)}] expected, not {attributes.shape}")
     fits = np.zeros((len(probabilities[0]), len(attributes)))
     for values, said in zip(probabilities, attributes.T, strict=True):
-        fits += np.log(np.maximum(as_features("probabilities", values), 1e-30))[
-            :, said
-        ]  # float32 rounds below 1e-45 to 0
+        values = np.maximum(as_features("probabilities", values), 1e-30)  # float32 rounds below 1e-45 to 0
+        fits += np.log(values)[:, said]
     return fits
 
 

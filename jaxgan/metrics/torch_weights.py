@@ -7,11 +7,13 @@ else it asks for is refused by name.
 from __future__ import annotations
 
 import collections
+import contextlib
 import io
 import os
 import pickle
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -33,11 +35,11 @@ _TYPES = {
 _MAGIC = 0x1950A86A20F9469CFC6C  # what files of PyTorch before 1.6 begin with
 
 
-def read_torch_weights(file: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def read_torch_weights(file: str | os.PathLike[str] | BinaryIO) -> dict[str, np.ndarray]:
     """The tensors of a state dict, in the format of PyTorch 1.6 and later (a zip archive) or that before it.
 
     Args:
-      file: written by `torch.save(model.state_dict(), file)`.
+      file: written by `torch.save(model.state_dict(), file)`: its path, or opened.
 
     Returns:
       Arrays by name, their axes in PyTorch's order.
@@ -45,9 +47,9 @@ def read_torch_weights(file: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Raises:
       ValueError: no such file, no such checkpoint, a damaged one, or one that asks for more than tensors.
     """
-    file = expanded(file)
+    file = expanded(file) if isinstance(file, str | os.PathLike) else file
     try:
-        with file.open("rb") as stream:
+        with file.open("rb") if isinstance(file, Path) else contextlib.nullcontext(file) as stream:
             state = _read_zip(stream) if zipfile.is_zipfile(stream) else _read_legacy(stream)
         if not isinstance(state, dict) or not all(isinstance(value, _Tensor) for value in state.values()):
             raise ValueError("it holds no flat dict of tensors")
