@@ -47,6 +47,7 @@ from experiments import gaussians_2d, sample, translate
 from jaxgan import cli, files
 from jaxgan.config import load_config
 from jaxgan.flags import Flags, PathName
+from jaxgan.leaves import leaves
 from jaxgan.results import check_file, mark
 from jaxgan.run import Run, open_run
 
@@ -80,10 +81,10 @@ def program(run: Run, inputs: tuple[str, ...] = ()) -> export.Exported:
     """
     used = drawn_with(run, inputs)
     check_weights(run, used)
-    leaves, structure = jax.tree.flatten(run.state)
+    arrays, structure = jax.tree.flatten(run.state)
     # The others are arguments of the program too, though it does not look at them: zeros take no room.
-    leaves = [leaf if index in used else jnp.zeros_like(leaf) for index, leaf in enumerate(leaves)]
-    state = jax.tree.unflatten(structure, leaves)
+    arrays = [array if index in used else jnp.zeros_like(array) for index, array in enumerate(arrays)]
+    state = jax.tree.unflatten(structure, arrays)
     inputs_of_run = _inputs(run, inputs)
     texts = {name: field.shape[1] for name, field in inputs_of_run.items() if name == "text" and field.ndim == 2}
     limits = [f"tokens <= {length}" for length in texts.values()]
@@ -108,11 +109,7 @@ def weights(run: Run, inputs: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
     """The arrays of the state that `gan.sample` draws with, by their path in it: `ema_params/layer_0/kernel`."""
     used = drawn_with(run, inputs)
     check_weights(run, used)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
-        for index, (path, leaf) in enumerate(jax.tree.leaves_with_path(run.state))
-        if index in used
-    }
+    return {path: np.asarray(leaf) for path, leaf in _used(run, used).items()}
 
 
 def check_weights(run: Run, used: set[int]) -> None:
@@ -121,14 +118,16 @@ def check_weights(run: Run, used: set[int]) -> None:
     Raises:
       ValueError: arrays among those used are not finite; names the checkpoint, their number and the first.
     """
-    leaves = [entry for index, entry in enumerate(jax.tree.leaves_with_path(run.state)) if index in used]
-    leaves = [(path, leaf) for path, leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    if bad := [path for path, leaf in leaves if not np.isfinite(np.asarray(leaf, np.float32)).all()]:
-        first = jax.tree_util.keystr(bad[0], simple=True, separator="/")
+    arrays = {path: leaf for path, leaf in _used(run, used).items() if jnp.issubdtype(leaf.dtype, jnp.inexact)}
+    if bad := [path for path, leaf in arrays.items() if not np.isfinite(np.asarray(leaf, np.float32)).all()]:
         raise ValueError(
-            f"{run.folder} at step {run.step}: {len(bad)} of {len(leaves)} arrays that it draws with are not finite "
-            f"(NaN or infinity), the first of them {first}"
+            f"{run.folder} at step {run.step}: {len(bad)} of {len(arrays)} arrays that it draws with are not finite "
+            f"(NaN or infinity), the first of them {bad[0]}"
         )
+
+
+def _used(run: Run, used: set[int]) -> dict[str, Any]:
+    return {path: leaf for index, (path, leaf) in enumerate(leaves(run.state).items()) if index in used}
 
 
 def drawn_with(run: Run, inputs: tuple[str, ...] = ()) -> set[int]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import stat
 from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,18 @@ def read(folder: Path) -> dict[str, Any] | None:
     if not isinstance(record["files"], dict) or not all(isinstance(digest, str) for digest in record["files"].values()):
         raise ValueError("no digests by name")
     return record
+
+
+@contextmanager
+def replacing(folder: Path, name: str) -> Iterator[None]:
+    """Keeps the digests right while the body writes a file of the folder anew: a kill meanwhile leaves none wrong."""
+    if (record := read(folder)) is None:
+        yield
+        return
+    others = {other: digest for other, digest in record["files"].items() if other != name}
+    write(folder, record | {"files": others})
+    yield
+    write(folder, record | {"files": others | digests(folder, [name])})
 
 
 def write(folder: Path, record: Mapping[str, Any]) -> None:

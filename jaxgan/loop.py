@@ -22,7 +22,7 @@ from jaxgan import page, report
 from jaxgan.alarm import Alarm
 from jaxgan.allocation import give_back
 from jaxgan.check import dry_run, introduce
-from jaxgan.checkpoint import UNSCHEDULED, Checkpoints, DamagedCheckpointError
+from jaxgan.checkpoint import Checkpoints, DamagedCheckpointError
 from jaxgan.config import RunConfig, check_writable, known_data, run_folder, save_config
 from jaxgan.distributed import agree, led, own_copy
 from jaxgan.images import image_grid
@@ -30,6 +30,7 @@ from jaxgan.interruption import Interruption
 from jaxgan.lock import Lock
 from jaxgan.metrics.neighbours import pairwise_diversity
 from jaxgan.output import forgiving
+from jaxgan.retention import UNSCHEDULED
 from jaxgan.sharding import data_mesh, place, replicated
 from jaxgan.start import refuse_foreign, refuse_unusable, set_aside, starting_step, weights_from
 from jaxgan.tally import NonFiniteError, Tally

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxgan import files, page, records, report
 from jaxgan.checkpoint import CheckpointError, Checkpoints
 from jaxgan.config import RunConfig, class_names, differences, load_config, other_classes, run_folder
+from jaxgan.leaves import leaves
 from jaxgan.lock import refuse_held
 from jaxgan.state import GANState
 
@@ -184,9 +185,8 @@ def weights_from(
         raise ValueError(f"init_from={str(source)!r}: {error}") from error
     if others := other_classes(_classes(source), classes):
         taken += f"; of its labels {', '.join(others)}"
-    for path, leaf in jax.tree.leaves_with_path(found):
+    for name, leaf in leaves(found).items():
         if jnp.issubdtype(leaf.dtype, jnp.floating) and not jnp.isfinite(leaf).all():
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
             raise ValueError(f"init_from={str(source)!r}: {name} of step {step} is not finite")
     for name, write in (more or {}).items():
         _refuse_other(source, name, write)

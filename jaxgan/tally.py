@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from jaxgan.allocation import fill_gaps
 from jaxgan.config import RunConfig
+from jaxgan.leaves import leaves
 from jaxgan.sharding import by_batch, compile_step, place, replicated
 from jaxgan.state import GANState
 from jaxgan.types import GAN
@@ -181,9 +182,9 @@ def _arrays(state: GANState) -> Mapping[str, Array]:
     }
     parts |= {part: getattr(state, part) for part in ("ema_params", "ema_model_state")}
     return {
-        f"{name}/{jax.tree_util.keystr(path, simple=True, separator='/')}": leaf
+        f"{name}/{path}": leaf
         for name, part in parts.items()
-        for path, leaf in jax.tree.leaves_with_path(part)
+        for path, leaf in leaves(part).items()
         if jnp.issubdtype(leaf.dtype, jnp.floating)
     }
 

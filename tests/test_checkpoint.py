@@ -12,7 +12,7 @@ import pytest
 import small
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxgan import checkpoint, digests, files
+from jaxgan import digests, files, step_folders
 from jaxgan.checkpoint import CheckpointError, Checkpoints, DamagedCheckpointError
 
 
@@ -486,7 +486,7 @@ def test_a_folder_of_any_name_is_written_and_read(tmp_path, name):
 
 
 def test_what_cannot_be_read_again_is_not_certified(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "_stored_arrays", lambda folder: {"key"})
+    monkeypatch.setattr(step_folders, "stored_arrays", lambda folder: {"key"})
     with pytest.raises(CheckpointError, match=r"step 1 could not be saved in .*wrote no w"), Checkpoints(tmp_path) as c:
         c.save(1, state_of(1))
     assert list(tmp_path.iterdir()) == []

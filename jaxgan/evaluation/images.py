@@ -64,8 +64,8 @@ def image_evaluation(
     Returns:
       The `Evaluation`, its scores:
         - of the classifier: `confident`, the share of samples it is confident of; `class_0`, ...: the share of each
-          class, or of stacked images `modes` and `mode_kl`; `agreement`: where images are drawn of labels, the share that
-          it gives the label asked for; `classifier_accuracy`, `real_confident`: the same two of the test images;
+          class, or of stacked images `modes` and `mode_kl`; `agreement`: where images are drawn of labels, the share
+          that it gives the label asked for; `classifier_accuracy`, `real_confident`: the same two of the test images;
         - of Inception: `inception_score`, and `real_inception_score` of the test images; their standard deviations
           over parts, `inception_score_std` and `real_inception_score_std`;
         - `classifier_frechet`, `classifier_kernel` (squared discrepancy) and `classifier_kernel_std` (of a single
