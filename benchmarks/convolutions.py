@@ -14,11 +14,11 @@ import jax
 from flax import linen as nn
 
 from jaxgan import LOSSES, from_linen, make_gan, optim
-from jaxgan.allocation import fill_gaps, keep_freed_memory
+from jaxgan.devices.memory import fill_gaps, keep_freed_memory
+from jaxgan.devices.sharding import compile_step, data_mesh, replicated
 from jaxgan.networks.convolutions import Conv, ConvTranspose
 from jaxgan.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from jaxgan.penalties import gradient_penalty
-from jaxgan.sharding import compile_step, data_mesh, replicated
 
 LAYERS = {"ours": (Conv, ConvTranspose), "flax": (nn.Conv, partial(nn.ConvTranspose, transpose_kernel=True))}
 

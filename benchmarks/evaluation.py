@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.step_throughput import circumstances, line
-from jaxgan import cli, files
+from jaxgan import files
 from jaxgan.metrics.extract import extract, resize
 from jaxgan.metrics.features import Classifier
 from jaxgan.metrics.frechet import frechet_distance
@@ -29,6 +29,7 @@ from jaxgan.metrics.kernel import kernel_distance
 from jaxgan.metrics.neighbours import nearest_distances, pairwise_diversity
 from jaxgan.metrics.precision_recall import density_coverage, precision_recall
 from jaxgan.pixels import from_uint8
+from jaxgan.runs import cli
 from jaxgan.transport import sliced_wasserstein
 
 CLASSES = 1008  # whose probabilities the Inception score reads

@@ -21,10 +21,10 @@ import jax
 import numpy as np
 
 from benchmarks.step_throughput import compiled, experiments, take_turns
-from jaxgan import cli
-from jaxgan.allocation import keep_freed_memory
 from jaxgan.data.pipeline import image_batches
-from jaxgan.images import save_image
+from jaxgan.devices.memory import keep_freed_memory
+from jaxgan.runs import cli
+from jaxgan.runs.images import save_image
 
 BATCHES = 200  # of which the time is the mean
 

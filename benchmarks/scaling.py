@@ -27,9 +27,9 @@ import jax
 import numpy as np
 
 from benchmarks.step_throughput import ROOT, configuration, named
-from jaxgan.cache import keep_compiled_programs
-from jaxgan.distributed import join
-from jaxgan.sharding import by_batch, compile_step, data_mesh, place, replicated
+from jaxgan.devices.compilation_cache import keep_compiled_programs
+from jaxgan.devices.distributed import join
+from jaxgan.devices.sharding import by_batch, compile_step, data_mesh, place, replicated
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 BITS = {"pred": 8, "bf16": 16}

@@ -75,7 +75,8 @@ def start(name: str, flags: Sequence[str], began: float) -> dict[str, float]:
         import jax
     with clock.phase("import the experiment"):
         module: Any = importlib.import_module(f"experiments.{name}")
-        from jaxgan import cli, loop
+        from jaxgan.runs import cli
+        from jaxgan.training import loop
 
     def build(config: Any, build: Callable[[Any], Any] = module.build) -> Any:
         gan = build(config)
@@ -89,7 +90,7 @@ def start(name: str, flags: Sequence[str], began: float) -> dict[str, float]:
     module.build, module.batches = build, clock.timed("data", module.batches)
     cli.parse = clock.timed("flags", cli.parse)
     loop.Checkpoints = clock.timed("checkpoints", loop.Checkpoints)
-    loop.report.Report = clock.timed("reports", loop.report.Report)
+    loop.logging.Report = clock.timed("reports", loop.logging.Report)
     tally: Any = loop.Tally
     tally.update, tally.__init__ = update, clock.timed("compile the step", tally.__init__)
     sys.argv = [name, *flags]

@@ -7,7 +7,7 @@ python -m benchmarks.step_throughput all
 Names come first: experiments, shapes (experiments with fixed flags, see SHAPES), `shapes` or `all`. Flags that are not
 the benchmark's own go to the experiments. The data is one batch of noise, on the device. All that is measured takes
 turns: the step, a large matrix product in float32 and in bfloat16, whose best speed is the peak that utilisation refers
-to, and with `--compare torch` the same step in PyTorch (`benchmarks.torch_reference`), in a process of its own.
+to, and with `--compare torch` the same step in PyTorch (`benchmarks.pytorch.reference`), in a process of its own.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxgan import cli
-from jaxgan.allocation import fill_gaps, keep_freed_memory
-from jaxgan.sharding import by_batch, compile_step, data_mesh, place, replicated
+from jaxgan.devices.memory import fill_gaps, keep_freed_memory
+from jaxgan.devices.sharding import by_batch, compile_step, data_mesh, place, replicated
+from jaxgan.runs import cli
 
 # Of width 64, batch 64 and 3 channels; CycleGAN's of width 32 and batch 4, SNGAN's discriminator of width 32.
 SHAPES = {
@@ -155,7 +155,7 @@ def matrix_product(dtype: str, side: int) -> Run:
 
 
 class Torch:
-    """A `benchmarks.torch_reference` that waits for its turn.
+    """A `benchmarks.pytorch.reference` that waits for its turn.
 
     A process of its own: its threads sleep while it waits, its memory is not ours, and its interpreter may be another.
 
@@ -175,7 +175,7 @@ class Torch:
         # OpenMP's threads spin while they wait, and where other programs run they then wait for each other.
         environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
         self._process = subprocess.Popen(
-            [python, "-m", "benchmarks.torch_reference", json.dumps(spec)],
+            [python, "-m", "benchmarks.pytorch.reference", json.dumps(spec)],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,
@@ -195,7 +195,7 @@ class Torch:
         assert self._process.stdout is not None
         if not (line := self._process.stdout.readline()):
             self.close()
-            raise RuntimeError(f"benchmarks.torch_reference ended with status {self._process.returncode}, see above")
+            raise RuntimeError(f"benchmarks.pytorch.reference ended with status {self._process.returncode}, see above")
         return line
 
     def close(self) -> None:

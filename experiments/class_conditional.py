@@ -23,18 +23,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxgan import cli, optim
+from jaxgan import optim
+from jaxgan.algorithms.gan import make_gan
 from jaxgan.augment import named_augmentation
-from jaxgan.config import ImageConfig, free
 from jaxgan.data.classes import label_names
 from jaxgan.data.pipeline import DeviceBatches, StreamedBatches, configured_batches
-from jaxgan.evaluation.base import while_training
-from jaxgan.evaluation.images import image_evaluation
+from jaxgan.evaluation.evaluation import while_training
+from jaxgan.evaluation.image_scores import image_evaluation
 from jaxgan.evaluation.panels import image_panels
-from jaxgan.flags import BatchSize, Channels, Classes, Decay, Few, LatentDim, LearningRate, Share, Steps, Weight
-from jaxgan.gan import make_gan
-from jaxgan.images import MAX_ROWS, labelled_rows
-from jaxgan.loop import fit
 from jaxgan.losses import LOSSES, LossName
 from jaxgan.networks.conditional import (
     Conditioning,
@@ -43,6 +39,11 @@ from jaxgan.networks.conditional import (
 )
 from jaxgan.networks.resnet import resnet_discriminator, resnet_generator
 from jaxgan.penalties import r1_penalty
+from jaxgan.runs import cli
+from jaxgan.runs.config import ImageConfig, free
+from jaxgan.runs.flags import BatchSize, Channels, Classes, Decay, Few, LatentDim, LearningRate, Share, Steps, Weight
+from jaxgan.runs.images import MAX_ROWS, labelled_rows
+from jaxgan.training.loop import fit
 from jaxgan.types import GAN
 
 

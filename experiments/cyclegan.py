@@ -14,18 +14,19 @@ of horses and zebras. It differs from that code in one thing: the rate falls at 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from jaxgan import cli, optim
-from jaxgan.config import DomainsConfig, free
-from jaxgan.cyclegan import make_cyclegan
+from jaxgan import optim
+from jaxgan.algorithms.cyclegan import make_cyclegan
 from jaxgan.data.domains import configured_domains
-from jaxgan.evaluation.base import while_training
-from jaxgan.evaluation.translation import translation_evaluation
-from jaxgan.flags import BatchSize, Channels, CountOrNone, Decay, Layers, LearningRate, Pixels, Steps, Weight
-from jaxgan.loop import fit
+from jaxgan.evaluation.evaluation import while_training
+from jaxgan.evaluation.translation_scores import translation_evaluation
 from jaxgan.losses import LOSSES
 from jaxgan.networks.image_to_image import residual_generator
 from jaxgan.networks.patchgan import patch_discriminator
 from jaxgan.penalties import gradient_penalty
+from jaxgan.runs import cli
+from jaxgan.runs.config import DomainsConfig, free
+from jaxgan.runs.flags import BatchSize, Channels, CountOrNone, Decay, Layers, LearningRate, Pixels, Steps, Weight
+from jaxgan.training.loop import fit
 from jaxgan.types import GAN, Batches
 
 

@@ -20,20 +20,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from experiments import sample, translate
-from jaxgan import cli, files, records
+from jaxgan import files, records
 from jaxgan.data.folder import image_files
-from jaxgan.evaluation.base import Evaluation, Scores
-from jaxgan.evaluation.captions import caption_evaluation
-from jaxgan.evaluation.images import image_evaluation
-from jaxgan.evaluation.pictures import compare_pictures
-from jaxgan.evaluation.translation import translation_evaluation
-from jaxgan.flags import Flags, PathName, Pixels, Range, Seed
+from jaxgan.evaluation.caption_scores import caption_evaluation
+from jaxgan.evaluation.evaluation import Evaluation, Scores
+from jaxgan.evaluation.image_folders import compare_pictures
+from jaxgan.evaluation.image_scores import image_evaluation
+from jaxgan.evaluation.translation_scores import translation_evaluation
+from jaxgan.messages import printable
 from jaxgan.metrics.frechet import bias_warning
 from jaxgan.metrics.kernel import subset_warning
 from jaxgan.metrics.protocol import Stamp, check_comparable, read_stamp
 from jaxgan.pixels import drawn_by
-from jaxgan.run import Run, open_run
-from jaxgan.text import printable
+from jaxgan.runs import cli
+from jaxgan.runs.flags import Flags, PathName, Pixels, Range, Seed
+from jaxgan.runs.open_run import Run, open_run
 
 EXPERIMENTS = sample.EXPERIMENTS | translate.EXPERIMENTS
 NUM_SAMPLES = 1000

@@ -44,12 +44,13 @@ import numpy as np
 from jax import export
 
 from experiments import gaussians_2d, sample, translate
-from jaxgan import cli, files
-from jaxgan.config import load_config
-from jaxgan.flags import Flags, PathName
-from jaxgan.leaves import leaves
-from jaxgan.results import check_file, mark
-from jaxgan.run import Run, open_run
+from jaxgan import files
+from jaxgan.checkpoints.leaves import leaves
+from jaxgan.runs import cli
+from jaxgan.runs.config import load_config
+from jaxgan.runs.flags import Flags, PathName
+from jaxgan.runs.open_run import Run, open_run
+from jaxgan.runs.outputs import check_file, mark
 
 EXPERIMENTS = {**sample.EXPERIMENTS, **translate.EXPERIMENTS, gaussians_2d.Config.experiment: gaussians_2d}
 PLATFORMS = ("cpu", "cuda", "tpu")

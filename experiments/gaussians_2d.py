@@ -18,18 +18,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import cli, optim
-from jaxgan.config import RunConfig, free
+from jaxgan import optim
+from jaxgan.algorithms.gan import make_gan
+from jaxgan.algorithms.seeds import over_seeds, spread
 from jaxgan.data.pipeline import DeviceBatches
-from jaxgan.flags import BatchSize, Channels, Decay, Few, LatentDim, LearningRate, Steps, Weight
-from jaxgan.gan import make_gan
-from jaxgan.images import as_image, image_grid, scatter
-from jaxgan.loop import fit
 from jaxgan.losses import LOSSES, LossName
 from jaxgan.metrics.modes import mode_coverage
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
 from jaxgan.penalties import gradient_penalty, r1_penalty, r2_penalty
-from jaxgan.seeds import over_seeds, spread
+from jaxgan.runs import cli
+from jaxgan.runs.config import RunConfig, free
+from jaxgan.runs.flags import BatchSize, Channels, Decay, Few, LatentDim, LearningRate, Steps, Weight
+from jaxgan.runs.images import as_image, image_grid, scatter
+from jaxgan.training.loop import fit
 from jaxgan.types import GAN
 
 

@@ -18,19 +18,20 @@ from typing import Any, ClassVar, Literal
 import jax.numpy as jnp
 import optax
 
-from jaxgan import cli, optim
+from jaxgan import optim
+from jaxgan.algorithms.gan import make_gan
 from jaxgan.augment import named_augmentation
-from jaxgan.config import ImageConfig, free
 from jaxgan.data.pipeline import configured_batches
-from jaxgan.evaluation.base import while_training
-from jaxgan.evaluation.images import image_evaluation
+from jaxgan.evaluation.evaluation import while_training
+from jaxgan.evaluation.image_scores import image_evaluation
 from jaxgan.evaluation.panels import image_panels
-from jaxgan.flags import BatchSize, Channels, Decay, LatentDim, Layers, LearningRate, Many, Share, Steps, Weight
-from jaxgan.gan import make_gan
-from jaxgan.loop import fit
 from jaxgan.losses import LOSSES
 from jaxgan.networks.r3gan import r3gan_discriminator, r3gan_generator
 from jaxgan.penalties import r1_penalty, r2_penalty
+from jaxgan.runs import cli
+from jaxgan.runs.config import ImageConfig, free
+from jaxgan.runs.flags import BatchSize, Channels, Decay, LatentDim, Layers, LearningRate, Many, Share, Steps, Weight
+from jaxgan.training.loop import fit
 from jaxgan.types import GAN, Batches
 
 

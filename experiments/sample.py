@@ -20,16 +20,17 @@ import jax
 import numpy as np
 
 from experiments import class_conditional, gan, gaussians_2d, relativistic, sngan, text_to_image, wgan, wgan_gp
-from jaxgan import cli, files
-from jaxgan.config import class_names, load_config
+from jaxgan import files
 from jaxgan.data.classes import find_label, label_names
-from jaxgan.flags import Count, Flags, PathName, Range, Seed
-from jaxgan.images import MAX_ROWS, MAX_TILES, image_grid, labelled_rows
+from jaxgan.data.vocabulary import Vocabulary
 from jaxgan.latents import slerp, truncated_normal, walk
 from jaxgan.networks.conditional import check_labels
-from jaxgan.results import check_file, earlier, write_animation, write_image
-from jaxgan.run import Run, open_run
-from jaxgan.text import Vocabulary
+from jaxgan.runs import cli
+from jaxgan.runs.config import class_names, load_config
+from jaxgan.runs.flags import Count, Flags, PathName, Range, Seed
+from jaxgan.runs.images import MAX_ROWS, MAX_TILES, image_grid, labelled_rows
+from jaxgan.runs.open_run import Run, open_run
+from jaxgan.runs.outputs import check_file, earlier, write_animation, write_image
 
 MODULES = (class_conditional, gan, relativistic, sngan, text_to_image, wgan, wgan_gp)
 EXPERIMENTS = {module.Config.experiment: module for module in MODULES}

@@ -24,21 +24,22 @@ from typing import Annotated, ClassVar, Literal
 import jax.numpy as jnp
 import optax
 
-from jaxgan import cli, optim
+from jaxgan import optim
+from jaxgan.algorithms.text_gan import make_text_gan
 from jaxgan.augment import named_augmentation
-from jaxgan.config import ImageConfig, free, run_folder
 from jaxgan.data.captions import CaptionedBatches, captioned_images
-from jaxgan.evaluation.base import while_training
-from jaxgan.evaluation.captions import caption_evaluation
-from jaxgan.flags import BatchSize, Channels, Decay, LatentDim, LearningRate, Range, Share, Steps, Weight
-from jaxgan.images import labelled_rows
-from jaxgan.loop import fit
+from jaxgan.data.vocabulary import Vocabulary
+from jaxgan.evaluation.caption_scores import caption_evaluation
+from jaxgan.evaluation.evaluation import while_training
 from jaxgan.losses import LOSSES, LossName
 from jaxgan.networks.conditional import Conditioning, conditional_dcgan_generator
 from jaxgan.networks.text_to_image import attentive_encoder, recurrent_encoder, slot_encoder, text_discriminator
 from jaxgan.penalties import r1_penalty
-from jaxgan.text import Vocabulary
-from jaxgan.text_gan import make_text_gan
+from jaxgan.runs import cli
+from jaxgan.runs.config import ImageConfig, free, run_folder
+from jaxgan.runs.flags import BatchSize, Channels, Decay, LatentDim, LearningRate, Range, Share, Steps, Weight
+from jaxgan.runs.images import labelled_rows
+from jaxgan.training.loop import fit
 from jaxgan.types import GAN, Batches
 
 ENCODERS = {"attentive": attentive_encoder, "recurrent": recurrent_encoder, "slots": slot_encoder}

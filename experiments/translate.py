@@ -30,12 +30,12 @@ import numpy as np
 from PIL import Image
 
 from experiments import cyclegan
-from jaxgan import cli
 from jaxgan.data.folder import SUFFIXES, Content, content, has_frames, read_image
-from jaxgan.flags import Flags, PathName, Pixels, Range
 from jaxgan.pixels import from_uint8, to_uint8
-from jaxgan.results import earlier, write_image
-from jaxgan.run import open_run
+from jaxgan.runs import cli
+from jaxgan.runs.flags import Flags, PathName, Pixels, Range
+from jaxgan.runs.open_run import open_run
+from jaxgan.runs.outputs import earlier, write_image
 
 EXPERIMENTS = {module.Config.experiment: module for module in (cyclegan,)}
 SIXTEENTHS = 16  # steps in which the longer side may exceed the shorter one

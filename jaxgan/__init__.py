@@ -10,17 +10,18 @@ The map, for use in other projects:
   from_linen           a Flax module -> the Network that make_gan takes
   types                what a network, a loss, a penalty and a GAN are
 
-Networks are in `jaxgan.networks`, data in `jaxgan.data`. `jaxgan.loop.fit` trains a GAN with logs and checkpoints.
+Networks are in `jaxgan.networks`, data in `jaxgan.data`. `jaxgan.training.loop.fit` trains a GAN with logs and
+checkpoints.
 """
 
 from jaxgan import augment, divergences, losses, optim, penalties, types
-from jaxgan.cyclegan import make_cyclegan
+from jaxgan.algorithms.cyclegan import make_cyclegan
+from jaxgan.algorithms.gan import make_gan
+from jaxgan.algorithms.state import GANState, TrainState, gradient_step
+from jaxgan.algorithms.text_gan import make_text_gan
 from jaxgan.divergences import f_gan_loss
-from jaxgan.gan import make_gan
 from jaxgan.losses import LOSSES
-from jaxgan.networks.base import from_linen
-from jaxgan.state import GANState, TrainState, gradient_step
-from jaxgan.text_gan import make_text_gan
+from jaxgan.networks.linen import from_linen
 from jaxgan.types import GAN, AdversarialLoss, Network
 
 __all__ = [

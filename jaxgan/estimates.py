@@ -18,12 +18,12 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike
 
+from jaxgan.algorithms.state import create_player, gradient_step
 from jaxgan.divergences import DIVERGENCES, f_gan_loss
 from jaxgan.losses import LOSSES
 from jaxgan.networks.mlp import mlp_discriminator
 from jaxgan.optim import clip_weights
 from jaxgan.penalties import gradient_penalty
-from jaxgan.state import create_player, gradient_step
 from jaxgan.types import AdversarialLoss, Network, PenaltyFn
 
 Constraint = Literal["clipping", "gradient_penalty", "spectral_norm"]

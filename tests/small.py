@@ -7,13 +7,13 @@ import jax
 import numpy as np
 
 from jaxgan import optim
-from jaxgan.config import RunConfig
+from jaxgan.algorithms.gan import make_gan
 from jaxgan.data.pipeline import DeviceBatches
-from jaxgan.gan import make_gan
-from jaxgan.loop import fit
 from jaxgan.losses import LOSSES
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
 from jaxgan.penalties import gradient_penalty
+from jaxgan.runs.config import RunConfig
+from jaxgan.training.loop import fit
 
 POINTS = {"image": jax.random.normal(jax.random.key(5), (8, 2))}
 

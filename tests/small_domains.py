@@ -8,12 +8,12 @@ from flax import linen as nn
 from PIL import Image
 
 from jaxgan import optim
-from jaxgan.config import DomainsConfig
-from jaxgan.cyclegan import make_cyclegan
+from jaxgan.algorithms.cyclegan import make_cyclegan
 from jaxgan.data.domains import configured_domains
-from jaxgan.loop import fit
 from jaxgan.losses import LOSSES
-from jaxgan.networks.base import from_linen
+from jaxgan.networks.linen import from_linen
+from jaxgan.runs.config import DomainsConfig
+from jaxgan.training.loop import fit
 
 RANDOM = np.random.default_rng(0)
 

@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 
-from jaxgan.alarm import Alarm
+from jaxgan.runs.alarm import Alarm
 
 
 def run(lines, *, every=10, **thresholds):

@@ -16,7 +16,7 @@ from jaxgan.data.builders.scenes import meaning_of
 from jaxgan.data.captions import CLOTHES, TINTS, CaptionedBatches, captioned_images, meanings
 from jaxgan.data.order import batch_indices
 from jaxgan.data.sources import images
-from jaxgan.text import Vocabulary
+from jaxgan.data.vocabulary import Vocabulary
 
 PIXELS = np.zeros((8, 8), np.uint8)
 CAFE = ("caf\u00e9", "cafe\u0301")  # composed and decomposed

@@ -16,11 +16,10 @@ import pytest
 import small
 
 from experiments import gan
-from jaxgan import cli
-from jaxgan.checkpoint import Checkpoints
+from jaxgan.algorithms.gan import make_gan
+from jaxgan.checkpoints.checkpoint import Checkpoints
 from jaxgan.data.pipeline import DeviceBatches
 from jaxgan.data.sources import images
-from jaxgan.gan import make_gan
 from jaxgan.losses import (
     LOSSES,
     least_squares_discriminator_loss,
@@ -34,6 +33,7 @@ from jaxgan.losses import (
 )
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
 from jaxgan.penalties import dragan_penalty, gradient_penalty, r1_penalty, r2_penalty
+from jaxgan.runs import cli
 
 
 def ids(batches, steps):

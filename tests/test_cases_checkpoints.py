@@ -13,11 +13,11 @@ import small
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxgan import optim
-from jaxgan.checkpoint import CheckpointError, Checkpoints
+from jaxgan.algorithms.image_pool import create_pool, query_pool
+from jaxgan.checkpoints.checkpoint import CheckpointError, Checkpoints
 from jaxgan.data.pipeline import DeviceBatches
-from jaxgan.image_pool import create_pool, query_pool
-from jaxgan.loop import fit
-from jaxgan.sharding import data_mesh, replicated
+from jaxgan.devices.sharding import data_mesh, replicated
+from jaxgan.training.loop import fit
 
 
 def ids(batches, steps):

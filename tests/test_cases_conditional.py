@@ -10,15 +10,15 @@ import pytest
 from flax import linen as nn
 
 from experiments import class_conditional
+from jaxgan.algorithms.gan import make_gan
+from jaxgan.algorithms.text_gan import make_text_gan, wrong_pairs
 from jaxgan.data.pipeline import DeviceBatches
-from jaxgan.gan import make_gan
+from jaxgan.data.vocabulary import UNKNOWN, Vocabulary, tokenize
 from jaxgan.losses import LOSSES
-from jaxgan.networks.base import from_linen
 from jaxgan.networks.conditional import as_vectors, check_labels
+from jaxgan.networks.linen import from_linen
 from jaxgan.networks.mlp import MLP
 from jaxgan.networks.text_to_image import attentive_encoder, recurrent_encoder, slot_encoder
-from jaxgan.text import UNKNOWN, Vocabulary, tokenize
-from jaxgan.text_gan import make_text_gan, wrong_pairs
 from jaxgan.types import TextDiscriminator
 
 

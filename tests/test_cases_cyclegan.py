@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from jaxgan import optim
-from jaxgan.cyclegan import make_cyclegan
+from jaxgan.algorithms.cyclegan import make_cyclegan
 from jaxgan.losses import LOSSES, cycle_consistency_loss
 from jaxgan.networks.image_to_image import residual_generator, unet_generator
 from jaxgan.networks.patchgan import patch_discriminator

@@ -12,15 +12,15 @@ from flax import linen as nn
 from PIL import Image
 from tiny_tfds import numbered, png, prepare
 
-from jaxgan import cli
-from jaxgan.config import ImageConfig
+from jaxgan.algorithms.gan import make_gan
 from jaxgan.data.folder import image_files
 from jaxgan.data.pipeline import DeviceBatches, StreamedBatches, configured_batches, image_batches
 from jaxgan.data.sources import images, open_images
-from jaxgan.gan import make_gan
 from jaxgan.losses import LOSSES
-from jaxgan.networks.base import from_linen
+from jaxgan.networks.linen import from_linen
 from jaxgan.pixels import to_uint8
+from jaxgan.runs import cli
+from jaxgan.runs.config import ImageConfig
 
 RANDOM = np.random.default_rng(0)
 

@@ -9,9 +9,9 @@ from small_domains import save
 from test_domains import SMALL, arrays, folder, shown
 
 from experiments import translate
-from jaxgan.config import DomainsConfig
 from jaxgan.data.domains import configured_domains
 from jaxgan.data.folder import read_image
+from jaxgan.runs.config import DomainsConfig
 
 
 @pytest.mark.parametrize("resident_mib", [0, 1])

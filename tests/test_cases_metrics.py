@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from jaxgan.data.sources import images
+from jaxgan.devices.sharding import by_batch, data_mesh
 from jaxgan.metrics.extract import as_bytes, extract, extract_batches, resize
 from jaxgan.metrics.frechet import bias_warning, frechet_distance, gather_statistics
 from jaxgan.metrics.kernel import kernel_distance
 from jaxgan.metrics.protocol import Stamp, load_reference, save_reference
 from jaxgan.pixels import from_uint8
-from jaxgan.sharding import by_batch, data_mesh
 
 
 def normals(seed, *shape):

@@ -8,17 +8,17 @@ import pytest
 import small
 from flax import linen as nn
 
-from jaxgan.checkpoint import Checkpoints
-from jaxgan.config import RunConfig
+from jaxgan.algorithms.gan import make_gan
+from jaxgan.checkpoints.checkpoint import Checkpoints
 from jaxgan.data.pipeline import DeviceBatches
-from jaxgan.gan import make_gan
+from jaxgan.devices.sharding import by_batch, compile_step, data_mesh, in_parts, replicated
 from jaxgan.losses import LOSSES
 from jaxgan.metrics.extract import extract
-from jaxgan.networks.base import from_linen
 from jaxgan.networks.layers import Norm
+from jaxgan.networks.linen import from_linen
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
-from jaxgan.sharding import by_batch, compile_step, data_mesh, in_parts, replicated
-from jaxgan.tally import Tally
+from jaxgan.runs.config import RunConfig
+from jaxgan.training.step import Tally
 
 POINTS = np.random.default_rng(0).normal(size=(19, 2))
 

@@ -10,12 +10,12 @@ from flax import linen as nn
 
 from experiments import wgan
 from jaxgan import optim
-from jaxgan.checkpoint import Checkpoints
-from jaxgan.gan import make_gan
-from jaxgan.loop import fit
+from jaxgan.algorithms.gan import make_gan
+from jaxgan.checkpoints.checkpoint import Checkpoints
 from jaxgan.losses import LOSSES
-from jaxgan.networks.base import from_linen
 from jaxgan.networks.layers import SpectralDense
+from jaxgan.networks.linen import from_linen
+from jaxgan.training.loop import fit
 from jaxgan.types import Network
 
 

@@ -12,8 +12,9 @@ import pytest
 import small
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxgan import digests, files, step_folders
-from jaxgan.checkpoint import CheckpointError, Checkpoints, DamagedCheckpointError
+from jaxgan import files
+from jaxgan.checkpoints import digests, step_folders
+from jaxgan.checkpoints.checkpoint import CheckpointError, Checkpoints, DamagedCheckpointError
 
 
 def state_of(value):

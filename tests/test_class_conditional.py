@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from experiments import class_conditional, sample
-from jaxgan.config import differences, known_data, load_config, save_config
-from jaxgan.run import open_run
+from jaxgan.runs.config import differences, known_data, load_config, save_config
+from jaxgan.runs.open_run import open_run
 
 
 def tiny(folder, **changes):

@@ -18,11 +18,12 @@ import test_tally
 from PIL import Image
 
 from experiments import cyclegan, gan, gaussians_2d
-from jaxgan import cli, text
-from jaxgan.checkpoint import Checkpoints
-from jaxgan.config import RunConfig, check_writable, save_config
-from jaxgan.images import image_grid, save_image
-from jaxgan.loop import fit
+from jaxgan.checkpoints.checkpoint import Checkpoints
+from jaxgan.data import vocabulary
+from jaxgan.runs import cli
+from jaxgan.runs.config import RunConfig, check_writable, save_config
+from jaxgan.runs.images import image_grid, save_image
+from jaxgan.training.loop import fit
 
 ROOT = Path(__file__).parent.parent
 NAMES = [
@@ -201,7 +202,7 @@ def test_a_message_is_one_line_whatever_it_quotes(raised, capsys, monkeypatch):
     said = capsys.readouterr().err
     assert stop.value.code == 2 and said.startswith("error: ") and said.endswith("\n") and len(said) < 5000
     assert "\\nerror: all is lost\\r\\u202e\\u2028\\u200f\\x85\\udcff\\x00" in said and "\n" not in said[:-1]
-    assert all(text.is_shown(letter) for letter in said[:-1]) and "Z\u00fcrich \u6771\u4eac \U0001f600" in said
+    assert all(vocabulary.is_shown(letter) for letter in said[:-1]) and "Z\u00fcrich \u6771\u4eac \U0001f600" in said
 
 
 def test_what_a_message_lists_keeps_its_lines(capsys):

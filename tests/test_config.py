@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import jax.numpy as jnp
 import pytest
 
-from jaxgan.config import (
+from jaxgan.runs.config import (
     ImageConfig,
     RunConfig,
     class_names,

@@ -10,9 +10,9 @@ from flax import linen as nn
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxgan.devices.sharding import data_mesh
 from jaxgan.networks import convolutions
 from jaxgan.networks.convolutions import Conv, ConvTranspose, conv, conv_transpose
-from jaxgan.sharding import data_mesh
 
 # (image, kernel, strides, padding, channels in, channels out): each reaches another lowering on a CPU.
 SHAPES = {

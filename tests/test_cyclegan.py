@@ -11,12 +11,12 @@ import small
 from flax import linen as nn
 
 from jaxgan import optim
-from jaxgan.cyclegan import make_cyclegan
-from jaxgan.loop import fit
+from jaxgan.algorithms.cyclegan import make_cyclegan
+from jaxgan.devices.sharding import by_batch, compile_step, data_mesh, replicated
 from jaxgan.losses import LOSSES
-from jaxgan.networks.base import from_linen
+from jaxgan.networks.linen import from_linen
 from jaxgan.penalties import gradient_penalty, r1_penalty
-from jaxgan.sharding import by_batch, compile_step, data_mesh, replicated
+from jaxgan.training.loop import fit
 from jaxgan.types import Network
 
 

@@ -14,7 +14,7 @@ import optax
 import pytest
 
 from jaxgan import optim
-from jaxgan.sharding import CPU_OPTIONS, by_batch, compile_step, data_mesh, replicated
+from jaxgan.devices.sharding import CPU_OPTIONS, by_batch, compile_step, data_mesh, replicated
 
 SMALL = {
     "gan": {"dataset": "noise", "width": 8},

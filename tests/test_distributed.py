@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgan.data.base import Source
 from jaxgan.data.pipeline import StreamedBatches
-from jaxgan.data.sources import Source
-from jaxgan.distributed import agree, join, own_copy
-from jaxgan.sharding import by_batch, data_mesh, place, replicated
+from jaxgan.devices.distributed import agree, join, own_copy
+from jaxgan.devices.sharding import by_batch, data_mesh, place, replicated
 
 ROOT = Path(__file__).parent.parent
 

@@ -9,8 +9,7 @@ from PIL import Image
 from scipy import integrate, stats
 from scipy.optimize import linear_sum_assignment
 
-from experiments.divergence import critics, few_samples, generators, plans, segments
-from jaxgan import figures
+from experiments.divergence import critics, few_samples, figures, generators, plans, segments
 
 
 def read(folder, name):

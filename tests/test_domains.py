@@ -6,10 +6,10 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tiny_tfds import numbered, prepare
 
-from jaxgan.config import DomainsConfig
 from jaxgan.data.domains import TwoDomains, configured_domains
 from jaxgan.data.pipeline import DeviceBatches, image_batches
 from jaxgan.pixels import to_uint8
+from jaxgan.runs.config import DomainsConfig
 
 SMALL = {"batch_size": 1, "image_size": 8, "load_size": None, "flip": False}
 

@@ -13,12 +13,12 @@ import pytest
 from test_inception import tensors  # noqa: F401 (a fixture)
 
 from experiments import evaluate, gan, sample, text_to_image
-from jaxgan.checkpoint import Checkpoints
-from jaxgan.config import save_config
-from jaxgan.evaluation import judges
-from jaxgan.images import save_image
+from jaxgan.checkpoints.checkpoint import Checkpoints
+from jaxgan.evaluation import feature_extractors
 from jaxgan.metrics import inception
 from jaxgan.metrics.features import Reader
+from jaxgan.runs.config import save_config
+from jaxgan.runs.images import save_image
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def opened(tmp_path, monkeypatch):
         sample=sample,
     )
     monkeypatch.setattr(evaluate, "open_run", lambda folder, experiments, **options: run)
-    monkeypatch.setattr(judges, "train_classifier", reader)
+    monkeypatch.setattr(feature_extractors, "train_classifier", reader)
     return run
 
 
@@ -122,7 +122,7 @@ def test_weights_that_are_not_finite_draw_nothing(tmp_path, monkeypatch):
     with Checkpoints(tmp_path / "run" / "checkpoints") as checkpoints:
         checkpoints.save(7, jax.tree.map(whole, state.replace(ema_params=broken)))
     save_config(config, tmp_path / "run", batch, size=1024)
-    monkeypatch.setattr(judges, "train_classifier", reader)
+    monkeypatch.setattr(feature_extractors, "train_classifier", reader)
     run, output = str(tmp_path / "run"), str(tmp_path / "x.png")
     with pytest.raises(ValueError, match=r"run at step 7: 6 of 6 samples are not finite"):
         sample.main(sample.Config(run=run, count=6, output=output))

@@ -25,8 +25,8 @@ from experiments import (
     wgan,
     wgan_gp,
 )
-from jaxgan.config import save_config
-from jaxgan.run import open_run
+from jaxgan.runs.config import save_config
+from jaxgan.runs.open_run import open_run
 
 TINY = {"num_steps": 3, "batch_size": 4, "num_devices": 1}
 

@@ -19,10 +19,10 @@ from jax import export as jax_export
 from safetensors.numpy import load
 
 from experiments import export, gan
-from jaxgan.checkpoint import Checkpoints
-from jaxgan.config import save_config
+from jaxgan.checkpoints.checkpoint import Checkpoints
 from jaxgan.pixels import to_uint8
-from jaxgan.run import Run, open_run
+from jaxgan.runs.config import save_config
+from jaxgan.runs.open_run import Run, open_run
 
 ROOT = Path(__file__).parent.parent
 

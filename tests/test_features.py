@@ -2,8 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import cache
-from jaxgan.cache import cache_folder
+from jaxgan.devices import compilation_cache
+from jaxgan.devices.compilation_cache import cache_folder
 from jaxgan.metrics import features
 from jaxgan.metrics.features import train_classifier
 
@@ -94,7 +94,7 @@ def test_a_cache_that_is_not_there_is_done_without(tmp_path, monkeypatch, capsys
     trained, (line,) = kept(capsys)
     assert trained and line == f"note: the trained classifier is not kept in {tmp_path}/file/readers (Not a directory)"
     monkeypatch.delenv("JAXGAN_CACHE")
-    monkeypatch.setattr(cache.Path, "expanduser", no_home)
+    monkeypatch.setattr(compilation_cache.Path, "expanduser", no_home)
     trained, (line,) = kept(capsys)
     assert trained and line == "note: there is no home folder to keep a trained classifier in: set JAXGAN_CACHE"
 

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 import pytest
 import test_cli
 
-from jaxgan import flags
-from jaxgan.flags import Channels, Flags, PathName, Range, check, kinds, ranges
+from jaxgan.runs import flags
+from jaxgan.runs.flags import Channels, Flags, PathName, Range, check, kinds, ranges
 
 NOT_UTF_8 = b"caf\xe9".decode(errors="surrogateescape")  # as a command line gives it
 

@@ -1,4 +1,4 @@
-"""Reading what nobody should have written: benchmarks/fuzz.py in small, and whether it would notice."""
+"""Reading what nobody should have written: tests/stress/fuzz.py in small, and whether it would notice."""
 
 import os
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fuzz, fuzz_records
+from tests.stress import fuzz, fuzz_records
 
 
 def test_every_kind_is_read_or_refused_by_name(capsys):

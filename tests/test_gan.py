@@ -11,11 +11,11 @@ from flax import linen as nn
 from small import POINTS, small_gan
 
 from jaxgan import optim
+from jaxgan.devices.sharding import compile_step, data_mesh
 from jaxgan.losses import LOSSES
-from jaxgan.networks.base import from_linen
+from jaxgan.networks.linen import from_linen
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
 from jaxgan.penalties import gradient_penalty, r1_penalty
-from jaxgan.sharding import compile_step, data_mesh
 from jaxgan.types import Network
 
 

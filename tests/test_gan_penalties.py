@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from small import POINTS, small_gan
 
+from jaxgan.algorithms.steps import step_keys
 from jaxgan.augment import adaptive_augment
 from jaxgan.networks.mlp import mlp_discriminator
 from jaxgan.penalties import gradient_penalty, r1_penalty, r2_penalty
-from jaxgan.steps import step_keys
 from jaxgan.types import Augment, Network
 
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan.image_pool import create_pool, query_pool
+from jaxgan.algorithms.image_pool import create_pool, query_pool
 
 
 def numbered(start, stop, dtype=jnp.float32):

@@ -1,4 +1,4 @@
-"""Tests of jaxgan.images."""
+"""Tests of jaxgan.runs.images."""
 
 import sys
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan.images import as_image, image_grid, labelled_rows, save_image, scatter
+from jaxgan.runs.images import as_image, image_grid, labelled_rows, save_image, scatter
 
 
 def test_one_output_is_a_nearly_square_grid():

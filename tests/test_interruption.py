@@ -1,12 +1,12 @@
-"""Real training processes, hit at random moments, end as if nothing had happened: benchmarks/faults.py in small."""
+"""Real training processes, hit at random moments, end as if nothing had happened: tests/stress/faults.py in small."""
 
 import signal
 
 import pytest
 
-from benchmarks import faults
 from experiments import gaussians_2d
-from jaxgan.interruption import Interruption
+from jaxgan.training.interruption import Interruption
+from tests.stress import faults
 
 
 def test_the_signals_that_ask_a_run_to_end():

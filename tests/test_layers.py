@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxgan.gan import make_gan
+from jaxgan.algorithms.gan import make_gan
 from jaxgan.losses import LOSSES
-from jaxgan.networks.base import from_linen
 from jaxgan.networks.convolutions import Conv
 from jaxgan.networks.layers import NORMS, Norm, SpectralConv, SpectralDense, keeps_bias, power_step
+from jaxgan.networks.linen import from_linen
 from jaxgan.networks.mlp import mlp_generator
 from jaxgan.optim import adam
 from jaxgan.penalties import r1_penalty

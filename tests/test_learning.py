@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from jaxgan import optim
-from jaxgan.cyclegan import make_cyclegan
+from jaxgan.algorithms.cyclegan import make_cyclegan
+from jaxgan.algorithms.text_gan import make_text_gan
 from jaxgan.data.pipeline import DeviceBatches
+from jaxgan.data.vocabulary import Vocabulary
 from jaxgan.losses import LOSSES
 from jaxgan.networks.conditional import conditional_dcgan_generator
 from jaxgan.networks.image_to_image import residual_generator
 from jaxgan.networks.patchgan import patch_discriminator
 from jaxgan.networks.text_to_image import slot_encoder, text_discriminator
 from jaxgan.penalties import r1_penalty
-from jaxgan.text import Vocabulary
-from jaxgan.text_gan import make_text_gan
 
 COLOURS = {"red": (1, -1, -1), "green": (-1, 1, -1), "blue": (-1, -1, 1), "yellow": (1, 1, -1)}
 SIDES = ("left", "right")

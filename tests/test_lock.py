@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from jaxgan import files
-from jaxgan.lock import NAME, Lock, refuse_held
+from jaxgan.runs.lock import NAME, Lock, refuse_held
 
 HOLDS = """
 import sys, types
 sys.modules["jaxgan"] = types.ModuleType("jaxgan")  # without jax, which takes seconds
 sys.modules["jaxgan"].__path__ = ["jaxgan"]
-from jaxgan.lock import Lock
+from jaxgan.runs.lock import Lock
 Lock(sys.argv[1]).__enter__()
 print("held", flush=True)
 input()

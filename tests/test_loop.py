@@ -13,14 +13,14 @@ import test_check
 import test_tally
 
 from jaxgan import optim
-from jaxgan.checkpoint import CheckpointError, Checkpoints
+from jaxgan.algorithms.gan import make_gan
+from jaxgan.checkpoints.checkpoint import CheckpointError, Checkpoints
 from jaxgan.data.pipeline import DeviceBatches
-from jaxgan.gan import make_gan
-from jaxgan.images import scatter
-from jaxgan.loop import fit
 from jaxgan.losses import LOSSES
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
-from jaxgan.tally import NonFiniteError, Tally
+from jaxgan.runs.images import scatter
+from jaxgan.training.loop import fit
+from jaxgan.training.step import NonFiniteError, Tally
 
 
 def lines(folder):
@@ -255,7 +255,9 @@ def test_a_best_score_must_exist(tmp_path):
 
 @pytest.mark.parametrize("on_alarm", ["note", "stop"])
 def test_an_alarm_is_said_and_stops_a_run_that_should_stop(on_alarm, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("jaxgan.loop.Alarm.update", lambda self, step, metrics: ["too alike"] if step == 10 else [])
+    monkeypatch.setattr(
+        "jaxgan.training.loop.Alarm.update", lambda self, step, metrics: ["too alike"] if step == 10 else []
+    )
     config = small.config(tmp_path, on_alarm=on_alarm, checkpoint_every=20)
     if on_alarm == "stop":
         with pytest.raises(SystemExit):
@@ -280,7 +282,7 @@ def test_several_steps_in_one_call(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="steps_per_call=5: on a CPU convolutions in a loop"):
         run("refused", steps_per_call=5)
     assert not (tmp_path / "refused").exists()
-    monkeypatch.setattr("jaxgan.loop._refuse_loops", lambda config, mesh: None)
+    monkeypatch.setattr("jaxgan.training.loop._refuse_loops", lambda config, mesh: None)
     one_by_one, state = run("one_by_one"), run("together", steps_per_call=5)
     for a, b in zip(jax.tree.leaves(state.generator.params), jax.tree.leaves(one_by_one.generator.params), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
@@ -366,7 +368,7 @@ def test_what_only_shows_a_run_does_not_end_it(tmp_path, monkeypatch, capsys):
     def fails(*_, **__):
         raise RuntimeError("no bokeh")
 
-    monkeypatch.setattr("jaxgan.page._page", fails)
+    monkeypatch.setattr("jaxgan.runs.report._page", fails)
     monkeypatch.setattr("tensorboardX.event_file_writer.EventsWriter.__init__", fails)
     quick(small.config(tmp_path / "a", num_steps=4, log_every=1, checkpoint_every=1))
     said = capsys.readouterr().err

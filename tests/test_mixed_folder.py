@@ -9,7 +9,7 @@ import small
 from PIL import Image
 
 from experiments import gan
-from jaxgan.loop import fit
+from jaxgan.training.loop import fit
 
 RANDOM = np.random.default_rng(3)
 MODES = ("RGB", "L", "LA", "RGBA", "1", "P", "CMYK", "I;16")

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan.config import ImageConfig, RunConfig
+from jaxgan.data.base import Source
 from jaxgan.data.order import batch_draws, batch_indices
 from jaxgan.data.pipeline import DeviceBatches, StreamedBatches, configured_batches, image_batches
-from jaxgan.data.sources import Source, open_images
+from jaxgan.data.sources import open_images
 from jaxgan.pixels import to_uint8
+from jaxgan.runs.config import ImageConfig, RunConfig
 
 PICTURES = np.random.default_rng(0).integers(256, size=(50, 8, 6, 3), dtype=np.uint8)
 LABELS = np.arange(50)

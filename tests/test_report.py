@@ -1,246 +1,291 @@
-import io
+import base64
+import html
 import json
-import math
-import os
+import re
 import shutil
-import subprocess
 import sys
-import time
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import report
-from jaxgan.images import image_grid, save_image, scatter
+from jaxgan.runs import logging, report
+from jaxgan.runs.images import save_image
+
+NASTY = "</script><img src=x onerror=alert(1)> & \"quotes\" 'too'"
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
+def make_run(folder, *, steps=(10, 20, 30), config=None, side=8):
+    """A run folder as the loop leaves it, with a line and a picture at each of the steps."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {
+        "experiment": "gan",
+        "config": {"num_steps": 40, "batch_size": 4, **(config or {})},
+        "versions": {"jax": "1.2.3"},
+        "git_revision": None,
+    }
+    (folder / "config.json").write_text(json.dumps(record))
+    rng = np.random.default_rng(0)
+    with logging.MetricsFile(folder / "metrics.jsonl") as metrics:
+        for step in steps:
+            values = {"d_loss": 1.25, "g_loss": 1 / step, "penalty": 0.1, "real_score": 0.5, "fake_score": -0.5}
+            metrics.write(step, values | {"steps_per_second": 2.0, "images_per_second": 8.0})
+            save_image(folder / "samples" / f"{step:08d}.png", rng.integers(0, 256, (side, side, 3), np.uint8))
+    return folder
 
 
-def test_importing_is_light():
-    code = (
-        "import sys, jaxgan.report; heavy = {'matplotlib', 'tensorflow', 'orbax', 'tqdm', 'PIL', 'tensorboardX'}; "
-        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+def written(folder, **options):
+    assert report.write_page(folder, **options)
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def between(start, end, text):
+    return text.split(start, 1)[1].split(end, 1)[0]
+
+
+def pictures(text):
+    """The PNG files in the page, and the step under each; the one that is shown comes last."""
+    found = re.findall(
+        r'<img src="data:image/png;base64,([^"]*)" alt="[^"]*" data-label="step ([\d,]+)"( hidden)?>', text
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert [bool(hidden) for *_, hidden in found] == [True] * (len(found) - 1) + [False]
+    return [(base64.b64decode(data), int(step.replace(",", ""))) for data, step, _ in found]
 
 
-def test_metrics_come_back_as_written(tmp_path):
-    path = tmp_path / "run" / "metrics.jsonl"
-    written = {"d_loss": jnp.float32(0.1), "fid": math.nan, "g_loss": -math.inf, "penalty": np.inf, "count": 3}
-    with report.MetricsFile(path) as metrics:
-        metrics.write(jnp.int32(100), written)
-        assert path.read_text().endswith("\n")  # without waiting for the end
-        metrics.write(200, {})
-    line, second = path.read_text().splitlines()
-    assert line.startswith('{"step": 100, "d_loss": 0.1')
-    json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert second == '{"step": 200}'
-    entry = report.read_metrics(path)[0]
-    assert entry["step"] == 100
-    assert entry.keys() == {"step", *written}
-    for name, value in written.items():
-        np.testing.assert_equal(entry[name], float(value))
+def test_a_page_holds_the_run(tmp_path):
+    folder = make_run(tmp_path / "gan-loss=hinge")
+    text = written(folder)
+    assert "<title>gan-loss=hinge</title>" in text
+    assert "<dt>batch_size</dt><dd>4</dd>" in text
+    assert "<dt>jax</dt><dd>1.2.3</dd>" in text
+    assert "<dt>git revision</dt><dd>none</dd>" in text
+    assert "<dt>Step</dt><dd>30 of 40</dd>" in text
+    assert "<dt>Training time</dt><dd>15 s</dd>" in text  # 30 steps, two a second
+    assert "<dt>Images per second</dt><dd>8</dd>" in text
+    for title in ("Losses", "Discriminator&#x27;s scores", "Penalties and gradient norms", "Throughput"):
+        assert f"<h3>{title}</h3>" in text
+    assert "d_loss 1.25</span>" in text
+    assert "g_loss 0.03333</span>" in text
+    # The pictures are the files, byte for byte, and no step is missing.
+    files = sorted((folder / "samples").iterdir())
+    assert pictures(text) == [(file.read_bytes(), step) for file, step in zip(files, (10, 20, 30), strict=True)]
+    assert 'max="2" value="2"' in text
+    assert sorted(entry.name for entry in folder.iterdir() if "html" in entry.name) == ["report.html"]
 
 
-def test_metrics_after_the_restored_step_are_dropped(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    with report.MetricsFile(path) as metrics:
-        for step in (10, 20, 20, 30):
-            metrics.write(step, {"d_loss": step / 10})
-    with path.open("a") as file:
-        file.write('{"step": 40, "d_l')  # a kill cut the line short
-    assert [entry["step"] for entry in report.read_metrics(path)] == [10, 20, 20, 30]
-    with report.MetricsFile(path, last_step=20) as metrics:
-        metrics.write(25, {"d_loss": 2.5})
-    assert [(entry["step"], entry["d_loss"]) for entry in report.read_metrics(path)] == [
-        (10, 1.0),
-        (20, 2.0),
-        (20, 2.0),
-        (25, 2.5),
+def test_nothing_comes_from_a_network(tmp_path):
+    text = written(make_run(tmp_path / "run"))
+    own = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert not re.findall(r'(?:src|href)="(?!data:)', own)
+    assert "default-src 'none'" in text
+    assert "<script src" not in text
+    assert not re.search(r"@import|url\((?!['\"]?data:)", own)
+
+
+def test_everything_is_escaped(tmp_path):
+    folder = make_run(tmp_path / "run", config={NASTY: NASTY})
+    with logging.MetricsFile(folder / "metrics.jsonl", last_step=30) as metrics:
+        metrics.write(40, {NASTY: 1.0})
+    report.save_labels(folder / "samples", rows=[NASTY], columns=[NASTY])
+    report.record_start(folder, 0, NASTY)
+    text = written(folder)
+    assert "onerror=alert(1)>" not in text.replace(html.escape(NASTY), "")
+    assert text.count(html.escape(NASTY)) >= 2 + 2 * 2 + 1 + 1 + 2  # setting, labels, caption, start, curve
+
+
+def test_at_most_forty_pictures_and_the_newest(tmp_path):
+    steps = range(100, 10_100, 100)
+    folder = make_run(tmp_path / "run", steps=steps, side=2)
+    shown = [step for _, step in pictures(written(folder))]
+    assert len(shown) == report.MAX_DRAWINGS == 40
+    assert (shown[0], shown[-1]) == (100, 10_000)
+    assert set(np.diff(shown)) <= {200, 300}  # 99 / 39 = 2.5 pictures apart
+
+
+def test_large_pictures_are_fewer(tmp_path, monkeypatch):
+    folder = make_run(tmp_path / "run", steps=range(1, 11))
+    largest = max(path.stat().st_size for path in (folder / "samples").iterdir())
+    monkeypatch.setattr(report, "MAX_DRAWING_BYTES", 3 * largest)
+    assert [step for _, step in pictures(written(folder))] == [1, 5, 10]
+    monkeypatch.setattr(report, "MAX_DRAWING_BYTES", 1)
+    assert [step for _, step in pictures(written(folder))] == [10]
+
+
+def test_every_kind_of_drawing_has_a_section(tmp_path):
+    folder = make_run(tmp_path / "run", steps=range(1, 61), side=2)
+    for name in ("interpolation", "nearest", "my_own"):
+        save_image(folder / name / "00000030.png", np.zeros((2, 2, 3), np.uint8))
+    (folder / "samples" / "00000061.png.tmp").touch()  # half written
+    (folder / "other").mkdir()
+    text = written(folder)
+    sections = re.split(r'<section class="gallery" id="', text)[1:]
+    assert [section.split('"')[0] for section in sections] == ["samples", "interpolation", "my_own", "nearest"]
+    assert [between("<h2>", "</h2>", section) for section in sections] == [
+        "Samples",
+        "Interpolation",
+        "My own",
+        "Nearest training images",
     ]
-    with report.MetricsFile(path):
-        assert report.read_metrics(path) == []
-    assert [entry.name for entry in tmp_path.iterdir()] == ["metrics.jsonl"]
+    assert [len(pictures(section)) for section in sections] == [37, 1, 1, 1]  # the single ones leave room
+    assert "range" not in sections[1]  # nothing to choose from
 
 
-def cut(path):
-    os.truncate(path, path.stat().st_size - 10)
+def test_rows_and_columns_have_names(tmp_path):
+    folder = make_run(tmp_path / "run")
+    assert '<div class="rows">' not in written(folder)
+    report.save_labels(folder / "samples", rows=["a red bird", "a blue bird"], columns=["a", "a_to_b", "a_to_b_to_a"])
+    text = written(folder)
+    columns = between('<div class="columns">', "</div>", text)
+    assert re.findall("<span[^>]*>(.*?)</span>", columns) == ["a", "a → b", "a → b → a"]
+    rows = between('<div class="rows">', "</div>", text)
+    assert re.findall("<span[^>]*>(.*?)</span>", rows) == ["a red bird", "a blue bird"]
+    assert "<li>a red bird</li><li>a blue bird</li>" in text
 
 
-def edited(path):
-    path.rename(path.with_name("before"))
-    path.write_text('{"step": 1}\n')
+@pytest.mark.parametrize("content", ["[1]", "{", '{"rows": []}', '{"rows": 1, "columns": []}'])
+def test_labels_that_are_none(tmp_path, content):
+    folder = make_run(tmp_path / "run")
+    (folder / "samples" / "labels.json").write_text(content)
+    with pytest.raises(ValueError, match=r'labels.json: expected {"rows": \[...\], "columns": \[...\]}'):
+        report.write_page(folder)
 
 
-@pytest.mark.parametrize(
-    ("change", "lost", "left"),
-    [(os.remove, "1 to 2", [3]), (cut, "2 to 2", [1, 3]), (edited, "2 to 2", [1, 3]), (os.fspath, None, [1, 2, 3])],
-)
-def test_a_file_that_somebody_changes_is_opened_anew_and_what_it_lacks_is_said_once(tmp_path, change, lost, left):
-    path, said = tmp_path / "metrics.jsonl", []
-    with report.MetricsFile(path, note=said.append) as metrics:
-        for step in (1, 2):
-            metrics.write(step, {"d_loss": 1})
-        change(path)
-        for step in (3, 4):
-            metrics.write(step, {"d_loss": 1})
-    assert [entry["step"] for entry in report.read_metrics(path)] == [*left, 4]
-    expected = f"warning: {path} has no lines of the steps {lost}: it was removed, replaced or cut short"
-    assert said == ([expected] if lost else [])
+def test_the_history_of_a_resumed_run(tmp_path):
+    folder = make_run(tmp_path / "run", steps=(10, 20, 30, 40))
+    report.record_start(folder, 0, "1 x cpu")
+    report.record_start(folder, 30, "8 x gpu")
+    table = between("<table>", "</table>", written(folder))
+    rows = [re.findall("<td>(.*?)</td>", row) for row in table.split("<tr>")[2:]]
+    # At two steps a second, 30 steps and then the last 10.
+    assert [row[1:] for row in rows] == [["0", "15 s", "1 x cpu"], ["30", "5 s", "8 x gpu"]]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", row[0]) for row in rows)
 
 
-def test_lines_that_were_lost_between_two_starts_are_said(tmp_path):
-    path, said = tmp_path / "metrics.jsonl", []
-    for step in (15, 20):
-        with report.MetricsFile(
-            path, last_step=20, last_line=step - 5 if step == 20 else 0, note=said.append
-        ) as metrics:
-            metrics.write(step, {})
-    assert said == []  # of steps 16 to 20 no line was due where the sums were carried on
-    cut(path)
-    with report.MetricsFile(path, last_step=21, last_line=20, note=said.append):
-        assert "no lines of the steps 16 to 20" in said.pop()
-    path.unlink()
-    with report.MetricsFile(path, last_step=21, last_line=20, note=said.append):
-        assert "no lines of the steps 1 to 20" in said.pop()
+def test_alarms_stand_on_top(tmp_path):
+    folder = make_run(tmp_path / "run")
+    assert 'class="alarm"' not in written(folder)
+    with logging.MetricsFile(folder / "metrics.jsonl", last_step=30) as metrics:
+        for step in range(40, 200, 10):
+            metrics.write(step, {"real_score": 9.0, "fake_score": -9.0, "d_loss": 1e-4})
+    assert '<p class="alarm">Step 130: The discriminator has told real from fake' in written(folder)
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "{",
-        "[1]",
-        '{"d_loss": 1}',
-        '{"step": "x"}',
-        '{"step": "1"}',
-        '{"step": -1}',
-        '{"step": true}',
-        '{"step": 1.0}',
-        '{"step": 1e400}',
-        '{"step": 1, "step": 2}',
-        '{"step": 1, "d_loss": "high"}',
-        '{"step": 1, "d_loss": null}',
-        '{"step": 1, "d_loss": [1]}',
-        '{"step": 1, "d_loss": 1e400}',
-        '{"step": 1, "d_loss": 1' + "0" * 400 + "}",
-        '{"step": 1, "\\ud800": 1}',
-        "[" * 100_000,
-        "3",
-    ],
-)
-def test_a_broken_line_is_named(tmp_path, line):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text(f'{{"step": 1}}\n{line}\n{{"step": 2}}\n')
-    with pytest.raises(ValueError, match=r"metrics.jsonl, line 2: expected an object with a \"step\""):
-        report.read_metrics(path)
+def test_not_more_often_than_asked(tmp_path):
+    folder = make_run(tmp_path / "run")
+    assert report.write_page(folder, seconds=60)
+    assert not report.write_page(folder, seconds=60)
+    assert report.write_page(folder)
 
 
-def test_metrics_that_are_no_text(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_bytes(b'{"step": 1}\n\xff\xfe\n')
-    with pytest.raises(ValueError, match=r"metrics.jsonl is no text in UTF-8"):
-        report.read_metrics(path)
-    path.write_text('{"step": 1, "time": "now"}\n')  # as in starts.jsonl
-    assert report.read_metrics(path, values=float | str) == [{"step": 1, "time": "now"}]
+def test_a_page_is_never_half_written(tmp_path):
+    folder = make_run(tmp_path / "run")
+    before = written(folder)
+    (folder / "metrics.jsonl").write_text("broken\n")
+    with pytest.raises(ValueError, match=r"metrics.jsonl, line 1"):
+        report.write_page(folder)
+    assert (folder / "report.html").read_text(encoding="utf-8") == before
 
 
-def test_progress_is_one_line_for_each_metrics_without_a_terminal():
-    stream = io.StringIO()
-    with report.Progress(100, last_step=10, stream=stream) as progress:
-        for step in range(11, 21):
-            progress.show(step)
-        assert stream.getvalue() == ""
-        progress.show(20, {"d_loss": jnp.float32(1.23456), "fid": math.nan})
-        progress.show(20, {"fid": 12.5})
-        progress.note("saved")
-    first, second, third = stream.getvalue().splitlines()
-    start, rate, *values = first.split("  ")
-    assert (start, values) == ("step 20/100", ["d_loss 1.235", "fid nan"])
-    assert float(rate.removesuffix(" steps/s")) > 0
-    assert second == "step 20/100  fid 12.5"
-    assert third == "saved"
-
-
-def test_progress_is_a_bar_on_a_terminal():
-    stream = Terminal()
-    with report.Progress(100, last_step=10, stream=stream) as progress:
-        for step in range(11, 101):
-            progress.show(step)
-        progress.show(100, {"d_loss": 0.5})
-        progress.note("saved")
-    text = stream.getvalue()
-    assert "10/100" in text
-    assert "100/100" in text
-    assert "d_loss 0.5" in text
-    assert "saved\n" in text
-    assert "step/s" in text
-
-
-def test_tensorboard_writes_and_does_without(tmp_path, monkeypatch):
-    with report.TensorBoard(tmp_path / "a", last_step=3) as events:
-        events.write(4, {"d_loss": jnp.float32(1.0), "fid": math.nan})
-        events.write_image(4, "samples", np.zeros((8, 8, 3), np.uint8))
-        written = lambda: sum(path.stat().st_size for path in (tmp_path / "a").iterdir())
-        deadline = time.monotonic() + 10  # a thread of tensorboardX writes
-        while written() <= 100 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert written() > 100  # before the end
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)  # as if it were not installed
-    with report.TensorBoard(tmp_path / "b") as events:
-        events.write(4, {"d_loss": 1.0})
-        events.write_image(4, "samples", np.zeros((8, 8, 3), np.uint8))
-    assert not (tmp_path / "b").exists()
-
-
-def test_a_missing_extra_is_one_line(tmp_path, monkeypatch):
-    for name in ("PIL.Image", "PIL", "tqdm", "matplotlib.figure", "matplotlib"):
+def test_without_bokeh_there_are_no_curves(tmp_path, monkeypatch):
+    for name in ("bokeh", "bokeh.embed", "bokeh.models", "bokeh.plotting", "bokeh.resources"):
         monkeypatch.setitem(sys.modules, name, None)
-    for use in (
-        lambda: save_image(tmp_path / "a.png", np.zeros((4, 4), np.uint8)),
-        lambda: report.Progress(10, stream=Terminal()),
-        lambda: scatter(np.zeros((3, 2)), np.zeros((3, 2))),
-    ):
-        with pytest.raises(ModuleNotFoundError, match=r"is missing: pip install -e '\.\[experiments\]'"):
-            use()
+    text = written(make_run(tmp_path / "run"))
+    assert "The curves need bokeh: pip install -e '.[experiments]'" in text
+    assert len(pictures(text)) == 3
+    assert len(text) < 20_000
 
 
-def test_the_whole_report_of_a_resumed_run(tmp_path, capsys):
-    with report.Report(tmp_path, num_steps=4) as run:
-        for step in (1, 2, 3):
-            run.advance(step)
-            run.metrics(step, {"d_loss": step})
-        run.drawing(3, image_grid({"samples": np.zeros((4, 8, 8, 1), np.float32)}))
-        run.note("saved")
-    with report.Report(tmp_path, num_steps=4, last_step=2) as run:
-        run.metrics(4, {"d_loss": 4})
-    assert [entry["step"] for entry in report.read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 4]
-    assert (tmp_path / "samples" / "00000003.png").exists()
-    assert any((tmp_path / "tensorboard").iterdir())
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "saved" in err
-    assert "step 4/4" in err
+def test_a_run_that_has_just_begun(tmp_path):
+    (tmp_path / "config.json").write_text('{"experiment": "gan", "config": {"num_steps": 5}}')
+    text = written(tmp_path)
+    assert "Nothing has been logged yet" in text
+    assert "<dd>0 of 5</dd>" in text
+    assert "gallery" not in text.split("</style>")[1].split("<script>")[0]
 
 
-def test_events_that_somebody_removes_are_left_out(tmp_path, capsys):
-    with report.Report(tmp_path, num_steps=4) as run:
-        run.metrics(1, {"d_loss": 1})
-        shutil.rmtree(tmp_path / "tensorboard")
-        for step in (2, 3):
-            run.metrics(step, {"d_loss": 1})
-    assert capsys.readouterr().err.count("TensorBoard's events are left out from here on: ") == 1
+def test_what_is_no_run(tmp_path):
+    with pytest.raises(ValueError, match="is not a run folder"):
+        report.write_page(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_only_the_first_process_reports(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(report.jax, "process_index", lambda: 1)
-    with report.Report(tmp_path / "run", num_steps=4) as run:
-        run.advance(1)
-        run.metrics(1, {"d_loss": 1})
-        run.drawing(1, np.zeros((4, 4), np.uint8))
-        run.note("saved")
-    assert not (tmp_path / "run").exists()
-    assert capsys.readouterr() == ("", "")
+def test_numbers_that_are_none_and_long_runs(tmp_path):
+    folder = make_run(tmp_path / "run", steps=[1])
+    with logging.MetricsFile(folder / "metrics.jsonl", last_step=1) as metrics:
+        for step in range(2, 3002):
+            metrics.write(step, {"d_loss": float("nan") if step % 2 else 1.0, "penalty": float("inf")})
+    text = written(folder)
+    assert "d_loss 1</span>" in text
+    assert len(text) < 1.6e6  # a curve of 1,000 points, not of 1,500
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """Chromium without a window, that sees nothing but the page."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    programs = shutil.which("chromium"), shutil.which("chromedriver")
+    if None in programs:
+        pytest.skip("needs chromium and chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for flag in (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+        f"--disable-component-update --disable-sync --user-data-dir={tmp_path / 'browser'}"
+    ).split():
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(programs[1]))
+    yield browser
+    browser.quit()
+
+
+def show(browser, folder, *, width, scheme="light"):
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    browser.get((folder / "report.html").as_uri())
+    drawn = "return window.Bokeh !== undefined && Bokeh.documents.length == 1 && Bokeh.documents[0].is_idle"
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, 30).until(lambda browser: browser.execute_script(drawn))
+    problems = [entry for entry in browser.get_log("browser") if entry["level"] not in ("INFO", "DEBUG")]
+    assert problems == []
+    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
+
+
+@pytest.mark.slow
+def test_in_a_browser(tmp_path, browser):
+    from selenium.webdriver.common.keys import Keys
+
+    folder = make_run(tmp_path / "run", config={"dataset": "x" * 200, NASTY: NASTY}, side=700)
+    captions = ["a small red circle above a large blue square " * 3] * 4
+    report.save_labels(folder / "samples", rows=captions, columns=["a", "a_to_b", "a_to_b_to_a"])
+    report.record_start(folder, 0, "1 x a device with a long name")
+    with logging.MetricsFile(folder / "metrics.jsonl", last_step=30) as metrics:
+        metrics.write(40, {NASTY: 123_456.7})
+    assert "123,457</span>" in written(folder)
+
+    show(browser, folder, width=1280)
+    assert len(browser.find_elements("css selector", ".chart .bk-Figure")) == 5
+    slider = browser.find_element("css selector", "#samples input")
+    images = browser.find_elements("css selector", "#samples img")
+    output = browser.find_element("css selector", "#samples output")
+    visible = lambda: [image.is_displayed() for image in images]
+    assert (visible(), output.text) == ([False, False, True], "step 30")
+    slider.send_keys(Keys.ARROW_LEFT)
+    assert (visible(), output.text) == ([False, True, False], "step 20")
+    slider.send_keys(Keys.HOME)
+    assert (visible(), output.text) == ([True, False, False], "step 10")
+    # A row's name stands beside the row: the middle of its box within the row's quarter of the picture.
+    picture = images[0].rect
+    for row, span in enumerate(browser.find_elements("css selector", "#samples .rows span")):
+        middle = span.rect["y"] + span.rect["height"] / 2
+        assert abs(middle - picture["y"] - (row + 0.5) * picture["height"] / 4) < 2
+
+    for scheme in ("light", "dark"):
+        show(browser, folder, width=375, scheme=scheme)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 375
+        background = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        assert (max(map(int, re.findall(r"\d+", background))) < 64) == (scheme == "dark")
+        assert browser.find_element("css selector", "#samples img:not([hidden])").rect["width"] > 300
+        assert browser.find_element("css selector", "#samples .captions").is_displayed()

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks import scaling
-from jaxgan.sharding import by_batch, compile_step, data_mesh
+from jaxgan.devices.sharding import by_batch, compile_step, data_mesh
 
 HLO = """
   %all-reduce.1 = f32[64,3]{1,0} all-reduce(%a), channel_id=1, replica_groups={{0,1}}

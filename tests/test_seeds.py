@@ -8,12 +8,12 @@ import small
 
 from experiments import gaussians_2d
 from jaxgan import optim
-from jaxgan.gan import make_gan
+from jaxgan.algorithms.gan import make_gan
+from jaxgan.algorithms.seeds import over_seeds, spread
+from jaxgan.devices.sharding import by_batch, data_mesh, replicated
 from jaxgan.losses import LOSSES
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
-from jaxgan.report import read_metrics
-from jaxgan.seeds import over_seeds, spread
-from jaxgan.sharding import by_batch, data_mesh, replicated
+from jaxgan.runs.logging import read_metrics
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxgan import sharding
+from jaxgan.devices import sharding
+from jaxgan.devices.sharding import by_batch, compile_step, data_mesh, place, replicated
 from jaxgan.networks.convolutions import conv
-from jaxgan.sharding import by_batch, compile_step, data_mesh, place, replicated
 
 
 def test_mesh_takes_all_devices_or_as_many_as_asked():

@@ -1,9 +1,9 @@
-"""Watching a run from outside: benchmarks/soak.py in small, and whether it would notice."""
+"""Watching a run from outside: tests/stress/soak.py in small, and whether it would notice."""
 
 import pytest
 
-from benchmarks import soak
-from benchmarks.soak import Look
+from tests.stress import soak
+from tests.stress.soak import Look
 
 
 @pytest.mark.slow

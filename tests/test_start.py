@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import cli
-from jaxgan.checkpoint import Checkpoints
-from jaxgan.config import RunConfig, save_config
-from jaxgan.lock import Lock
-from jaxgan.start import refuse_foreign, refuse_unusable, set_aside, weights_from
-from jaxgan.state import GANState, TrainState
-from jaxgan.text import Vocabulary
+from jaxgan.algorithms.state import GANState, TrainState
+from jaxgan.checkpoints.checkpoint import Checkpoints
+from jaxgan.data.vocabulary import Vocabulary
+from jaxgan.runs import cli
+from jaxgan.runs.config import RunConfig, save_config
+from jaxgan.runs.lock import Lock
+from jaxgan.runs.start import refuse_foreign, refuse_unusable, set_aside, weights_from
 
 
 @pytest.mark.parametrize("name", [".DS_Store", ".gitignore", ".lock", "slurm-12.out", "12.err", "nohup.out", "log.txt"])

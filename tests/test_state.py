@@ -4,8 +4,8 @@ import numpy as np
 import optax
 import pytest
 
+from jaxgan.algorithms.state import create_player, gradient_step
 from jaxgan.networks.mlp import mlp_discriminator
-from jaxgan.state import create_player, gradient_step
 
 
 def test_gradient_step_against_the_closed_form():

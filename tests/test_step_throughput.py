@@ -187,7 +187,7 @@ LATENTS, IMAGES = np.random.default_rng(0).normal(size=(4, 5)), np.random.defaul
 
 
 def networks():
-    from benchmarks import torch_networks as theirs
+    from benchmarks.pytorch import networks as theirs
 
     dcgan, resnet = {"channels": 3, "width": 8}, {"channels": 3, "width": 8}
     r3gan = {"channels": 3, "widths": (16, 16, 8, 8), "blocks": 1}
@@ -249,7 +249,7 @@ def by_use(params):
 def test_a_step_of_each_experiment_moves_both_players(name, monkeypatch):
     import torch
 
-    from benchmarks import torch_reference as reference
+    from benchmarks.pytorch import reference as reference
 
     moved = []
     adam, rmsprop = torch.optim.Adam, torch.optim.RMSprop
@@ -280,7 +280,7 @@ def test_a_step_of_each_experiment_moves_both_players(name, monkeypatch):
 
 @with_torch
 def test_refusals_of_the_reference():
-    from benchmarks import torch_reference as reference
+    from benchmarks.pytorch import reference as reference
 
     settings = reference.Settings("cpu", "eager", autocast=False)
     with pytest.raises(ValueError, match="no augmentation"):
@@ -297,7 +297,7 @@ def test_refusals_of_the_reference():
 
 @with_torch
 def test_conditional_networks_have_the_same_number_of_parameters():
-    from benchmarks import torch_conditional as theirs
+    from benchmarks.pytorch import conditional as theirs
 
     options, images = {"channels": 3, "width": 8}, jnp.zeros((4, 32, 32, 3))
     latents, labels, embedding = jnp.zeros((4, 5)), jnp.zeros(4, jnp.int32), jnp.zeros((4, 256))

@@ -12,14 +12,14 @@ import pytest
 import small
 
 from jaxgan import optim
+from jaxgan.algorithms.text_gan import make_text_gan
 from jaxgan.data.pipeline import DeviceBatches
-from jaxgan.loop import fit
 from jaxgan.losses import LOSSES
-from jaxgan.networks.base import from_linen
+from jaxgan.networks.linen import from_linen
 from jaxgan.networks.mlp import MLP
 from jaxgan.networks.text_to_image import slot_encoder
 from jaxgan.penalties import r1_penalty, r2_penalty
-from jaxgan.text_gan import make_text_gan
+from jaxgan.training.loop import fit
 from jaxgan.types import Augment, Network, TextDiscriminator
 
 

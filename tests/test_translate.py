@@ -13,11 +13,11 @@ from small_domains import save
 
 from experiments import translate
 from experiments.translate import Config, output_names, resized, working_size
-from jaxgan import cli
-from jaxgan.checkpoint import Checkpoints
+from jaxgan.checkpoints.checkpoint import Checkpoints
 from jaxgan.data.folder import read_image
 from jaxgan.pixels import from_uint8, to_uint8
-from jaxgan.run import open_run
+from jaxgan.runs import cli
+from jaxgan.runs.open_run import open_run
 
 CHANNELS = {"a_to_b": 1, "b_to_a": 3}  # of what is translated; the other domain has those of the other direction
 

@@ -6,9 +6,9 @@ import json
 import pytest
 
 from experiments import gan
-from jaxgan.checkpoint import CheckpointError
+from jaxgan.checkpoints.checkpoint import CheckpointError
 from jaxgan.data.trust import check_trusted_paths
-from jaxgan.run import open_run
+from jaxgan.runs.open_run import open_run
 
 
 @dataclasses.dataclass

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan.text_gan import wrong_pairs
+from jaxgan.algorithms.text_gan import wrong_pairs
 
 
 def test_wrong_pairs_are_uniform_over_what_differs():

@@ -13,9 +13,10 @@ from typing import Annotated
 
 import numpy as np
 
-from jaxgan import cli, figures
+from experiments.divergence import figures
 from jaxgan.estimates import estimate_wasserstein
-from jaxgan.flags import Flags, PathName, Range, Seed, Weight
+from jaxgan.runs import cli
+from jaxgan.runs.flags import Flags, PathName, Range, Seed, Weight
 from jaxgan.transport import wasserstein_assignment
 
 EVERY = 20  # steps that one point of a curve is the mean of

@@ -16,10 +16,11 @@ from typing import Annotated
 import numpy as np
 from jax.scipy.stats import norm
 
-from jaxgan import cli, figures
+from experiments.divergence import figures
 from jaxgan.divergences import integrated_divergence
 from jaxgan.estimates import estimate_divergence
-from jaxgan.flags import Channels, Flags, PathName, Range, Seed
+from jaxgan.runs import cli
+from jaxgan.runs.flags import Channels, Flags, PathName, Range, Seed
 
 GAPS = (0.0, 2.0)  # between the means, in standard deviations
 COUNTS = (8, 32, 128, 512, 2048, 8192, 32768)

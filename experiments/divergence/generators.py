@@ -21,9 +21,10 @@ from jax import Array
 from jax.nn import softplus
 from jax.scipy.stats import norm
 
-from jaxgan import cli, figures
+from experiments.divergence import figures
 from jaxgan.divergences import DIVERGENCES
-from jaxgan.flags import Flags, LearningRate, PathName, Range
+from jaxgan.runs import cli
+from jaxgan.runs.flags import Flags, LearningRate, PathName, Range
 
 REACH = 20.0  # nothing of the laws lies beyond, and their densities are still numbers there
 CELLS = (np.arange(4000) + 0.5) / 4000 * 2.0 * REACH - REACH

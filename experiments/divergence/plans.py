@@ -13,8 +13,9 @@ from typing import Annotated
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from jaxgan import cli, figures
-from jaxgan.flags import Flags, PathName, Range, Seed
+from experiments.divergence import figures
+from jaxgan.runs import cli
+from jaxgan.runs.flags import Flags, PathName, Range, Seed
 from jaxgan.transport import wasserstein_discrete
 
 

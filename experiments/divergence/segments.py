@@ -21,10 +21,11 @@ import numpy as np
 from jax.scipy.stats import norm
 from scipy.special import ndtri
 
-from jaxgan import cli, figures
+from experiments.divergence import figures
 from jaxgan.divergences import gaussian_divergence, integrated_divergence
 from jaxgan.estimates import estimate_divergence, estimate_wasserstein
-from jaxgan.flags import Flags, PathName, Range, Seed
+from jaxgan.runs import cli
+from jaxgan.runs.flags import Flags, PathName, Range, Seed
 
 DISTANCES = (0.05, 0.25, 0.5, 1.0, 2.0, 4.0)
 PENALTY_WEIGHTS = (1, 10, 100)

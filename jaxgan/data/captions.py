@@ -13,12 +13,13 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
+from jaxgan.data.base import Source, read_all, split_rows
 from jaxgan.data.folder_captions import checked, folder_captions
 from jaxgan.data.identity import Identity, digest
 from jaxgan.data.order import batch_draws
 from jaxgan.data.pipeline import DeviceBatches
-from jaxgan.data.sources import Source, open_images, read_all, split_rows
-from jaxgan.text import tokenize
+from jaxgan.data.sources import open_images
+from jaxgan.data.vocabulary import tokenize
 from jaxgan.types import Batch
 
 TINTS = {
@@ -113,7 +114,7 @@ def meanings(captions: Sequence[Sequence[str]]) -> np.ndarray:
     """Numbers the meanings of images by their captions, so that no caption of another meaning is right for an image.
 
     Two images with a caption in common, which either of them may be shown with, have one meaning; and so have the first
-    and the last of a chain of such images. Captions with the same words (`jaxgan.text.tokenize`) are the same.
+    and the last of a chain of such images. Captions with the same words (`jaxgan.data.vocabulary.tokenize`) are one.
 
     Args:
       captions: of each image.

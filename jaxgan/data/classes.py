@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxgan.data.identity import composed
-from jaxgan.text import displayed
+from jaxgan.messages import displayed
 
 LIKE_SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval")
 

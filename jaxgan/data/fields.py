@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan.data.arrays import misread
+from jaxgan.data.array_files import misread
 
 ROUNDING = 0.01
 """By so much, pictures of floats may lie outside of [-1, 1], as after resizing."""

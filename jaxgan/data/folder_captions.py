@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxgan import files, records
+from jaxgan.data.base import folder_of
 from jaxgan.data.identity import composed
-from jaxgan.data.sources import folder_of, stored_folder
+from jaxgan.data.sources import stored_folder
 
 MOST_BYTES = 256 * 2**20
 """So large a file of captions may be."""

@@ -17,11 +17,12 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from jaxgan.data.base import Rows, Source, read_all
 from jaxgan.data.classes import check_classes, check_labels
 from jaxgan.data.fields import as_field, doubtful
 from jaxgan.data.identity import Identity, of_arrays
 from jaxgan.data.order import batch_draws, batch_indices, check_order
-from jaxgan.data.sources import Rows, Source, open_images, read_all
+from jaxgan.data.sources import open_images
 from jaxgan.pixels import from_uint8
 from jaxgan.types import Batch
 

@@ -14,11 +14,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import constants
 
-from jaxgan.data.arrays import as_labels
+from jaxgan.data.array_files import as_labels
+from jaxgan.data.base import Stored, unknown_name, unknown_split
 from jaxgan.data.builders import published
 from jaxgan.data.folder import read_image
 from jaxgan.data.identity import MOST_EXAMPLES, Identity, digest, spread
-from jaxgan.data.sources import Stored, unknown_name, unknown_split
 from jaxgan.data.tfds_folder import (
     Folder,
     classes_of,

@@ -6,12 +6,12 @@ Metz et al. 2016, Unrolled GAN (arXiv:1611.02163), did so with MNIST, and Srivas
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 
 import numpy as np
 
+from jaxgan.data.base import Rows, Source, read_all, split_rows
 from jaxgan.data.identity import digest
-from jaxgan.data.sources import Rows, Source, open_images, read_all, split_rows
 from jaxgan.pixels import to_uint8
 
 PREFIX = "stacked:"
@@ -20,36 +20,22 @@ SPLITS = {"train": 50_000, "test": 25_600}
 """How many there are, each split of images of the same split: 50 and 26 a mode."""
 
 
-def open_stacked(
-    name: str,
-    split: str = "train",
-    *,
-    data_dir: str | os.PathLike[str] | None = None,
-    image_size: int | None = None,
-    channels: int | None = None,
-) -> Source:
+def open_stacked(name: str, split: str, open_part: Callable[[str, str], Source]) -> Source:
     """The examples of `stacked:NAME`: triples of images drawn at random, the same at every call.
 
     Args:
       name: `stacked:` and a data set with labels in 0..9, which is read into memory in grey.
       split: as for `jaxgan.data.sources.images`.
-      data_dir: of the data set.
-      image_size: side of the images, as stored by default.
-      channels: 3, if anything.
+      open_part: opens a split of that data set, grey, at the size of the images.
 
     Returns:
       A `Source` of `image` `[n, H, W, 3]` uint8 and `label` `[n]` int32: `100 r + 10 g + b`, 0 to 999.
 
     Raises:
-      ValueError: as `images`; one channel asked for, or a data set without labels in 0..9.
+      ValueError: as `images`; or a data set without labels in 0..9.
 
-    >>> source = open_stacked("stacked:noise", "test", image_size=8)
-    >>> source.size, source.read([3, 1])["image"].shape
-    (25600, (2, 8, 8, 3))
     """
     base = name.removeprefix(PREFIX)
-    if channels not in (None, 3):
-        raise ValueError(f"channels={channels}, but images of {name} have 3: red, green and blue")
     rows = split_rows(name, split, SPLITS)
     ends = np.cumsum([0, *SPLITS.values()])
     triples = np.zeros((ends[-1], 3), int)
@@ -59,7 +45,7 @@ def open_stacked(
         here = slice(ends[seed], ends[seed + 1])
         if ((rows < here.start) | (rows >= here.stop)).all():
             continue
-        source = open_images(base, part, data_dir=data_dir, image_size=image_size, channels=1)
+        source = open_part(base, part)
         data = read_all(source)
         parts.append((part, source))
         if "label" not in data:

@@ -11,17 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxgan import page
-from jaxgan.cache import note
-from jaxgan.config import run_folder
+from jaxgan.data.base import Source, read_all
 from jaxgan.data.classes import label_names
-from jaxgan.data.sources import Source, open_images, read_all
-from jaxgan.evaluation.base import as_bytes
-from jaxgan.images import MAX_ROWS, image_grid, labelled_rows
+from jaxgan.data.sources import open_images
+from jaxgan.evaluation.evaluation import as_bytes
 from jaxgan.latents import slerp
+from jaxgan.messages import note
 from jaxgan.metrics.arrays import random_subset
 from jaxgan.metrics.neighbours import nearest_neighbours
 from jaxgan.pixels import NonFiniteSamplesError, check_finite, to_uint8
+from jaxgan.runs import report
+from jaxgan.runs.config import run_folder
+from jaxgan.runs.images import MAX_ROWS, image_grid, labelled_rows
 from jaxgan.types import GAN
 
 ROWS, COLUMNS = 8, 8  # as many pictures as a preview has, whose compiled program then draws these too
@@ -66,7 +67,7 @@ def image_panels(
 
     @functools.cache
     def shown() -> np.ndarray:
-        page.save_labels(run_folder(config) / "nearest", columns=("sample", *NEIGHBOURS))
+        report.save_labels(run_folder(config) / "nearest", columns=("sample", *NEIGHBOURS))
         options = {name: getattr(config, name) for name in ("data_dir", "image_size", "channels")}
         source = open_images(config.dataset, config.split, **options)
         most = min(MOST, MOST_BYTES // (config.image_size**2 * config.channels))

@@ -104,7 +104,7 @@ def extract_batches(
       images: uint8 `[N, H, W, C]`.
       features_fn: uint8 images `[batch_size, H, W, C]` to features `[batch_size, D]`, each image by itself; jitted.
       batch_size: images at once.
-      sharding: how a batch lies on the devices, such as `jaxgan.sharding.by_batch`; by default on the first.
+      sharding: how a batch lies on the devices, such as `jaxgan.devices.sharding.by_batch`; by default on the first.
 
     Yields:
       Features `[n, D]` on the host, in the order of the images, `n = batch_size` but for the last.

@@ -19,7 +19,8 @@ from flax import traverse_util
 from jax import Array
 
 from jaxgan import files
-from jaxgan.cache import cache_folder, note
+from jaxgan.devices.compilation_cache import cache_folder
+from jaxgan.messages import note
 from jaxgan.metrics.extract import extract
 from jaxgan.metrics.protocol import weights_hash
 from jaxgan.networks.convolutions import Conv

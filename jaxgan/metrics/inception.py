@@ -25,7 +25,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jaxgan import files
-from jaxgan.cache import cache_folder, note
+from jaxgan.devices.compilation_cache import cache_folder
+from jaxgan.messages import note
 from jaxgan.metrics.extract import RESIZERS, resize
 from jaxgan.metrics.protocol import weights_hash
 from jaxgan.metrics.torch_weights import read_torch_weights

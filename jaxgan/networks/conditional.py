@@ -17,10 +17,10 @@ from jax import Array
 from jax.typing import DTypeLike
 from numpy.typing import ArrayLike
 
-from jaxgan.networks.base import from_linen
 from jaxgan.networks.convolutions import Conv, ConvTranspose
 from jaxgan.networks.dcgan import check_size, stage_widths
 from jaxgan.networks.layers import Norm, SpectralConv, SpectralDense, check_norm
+from jaxgan.networks.linen import from_linen
 from jaxgan.types import Network
 
 Conditioning = Literal["projection", "concatenate"]

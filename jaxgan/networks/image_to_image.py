@@ -15,9 +15,9 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import DTypeLike
 
-from jaxgan.networks.base import from_linen
 from jaxgan.networks.convolutions import Conv, ConvTranspose
 from jaxgan.networks.layers import Norm, check_norm, keeps_bias
+from jaxgan.networks.linen import from_linen
 from jaxgan.networks.resampling import upsample
 from jaxgan.types import Network
 

@@ -9,7 +9,7 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import DTypeLike
 
-from jaxgan.networks.base import from_linen
+from jaxgan.networks.linen import from_linen
 from jaxgan.types import Network
 
 

@@ -20,8 +20,8 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import DTypeLike
 
-from jaxgan.networks.base import from_linen
 from jaxgan.networks.convolutions import Conv, Padding, conv
+from jaxgan.networks.linen import from_linen
 from jaxgan.types import Network
 
 # What keeps the mean square through a leaky ReLU of slope 0.2.

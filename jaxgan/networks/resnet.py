@@ -16,10 +16,10 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import DTypeLike
 
-from jaxgan.networks.base import from_linen
 from jaxgan.networks.conditional import ConditionalNorm, ConditionalScore, Conditioning, check_conditioning
 from jaxgan.networks.convolutions import Conv
 from jaxgan.networks.layers import Norm, SpectralConv, SpectralDense, check_norm
+from jaxgan.networks.linen import from_linen
 from jaxgan.networks.resampling import average_pool, pooled_conv, upsample, upsampled_conv
 from jaxgan.types import Network
 

@@ -10,10 +10,10 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import DTypeLike
 
-from jaxgan.networks.base import from_linen
 from jaxgan.networks.conditional import ConditionalScore, DCGANFeatures, check_conditioning
 from jaxgan.networks.dcgan import check_size
 from jaxgan.networks.layers import check_norm
+from jaxgan.networks.linen import from_linen
 from jaxgan.types import Network, TextDiscriminator
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from jaxgan.data.builders.scenes import COLOURS, SHAPES
-from jaxgan.text import tokenize
+from jaxgan.data.vocabulary import tokenize
 
 TEMPLATES = (
     "a {subject} {relation} a {other}",

@@ -1,0 +1,1 @@
+"""The same steps in PyTorch, to compare with."""

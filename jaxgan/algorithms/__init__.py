@@ -1,0 +1,1 @@
+"""GANs as named tuples of pure functions."""

@@ -1,0 +1,223 @@
+"""The GAN of Goodfellow et al. 2014 (arXiv:1406.2661) and every variant that keeps its two players."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from jaxgan.algorithms.state import GANState, create_player, gradient_step, gradient_update
+from jaxgan.algorithms.steps import (
+    MIXED,
+    alternating,
+    as_augment,
+    check_penalty,
+    decided,
+    latents_of,
+    mean_score,
+    named_metrics,
+    step_keys,
+    value_at,
+)
+from jaxgan.optim import check_decay, moving_average
+from jaxgan.types import (
+    GAN,
+    AdversarialLoss,
+    Augment,
+    AugmentedCritic,
+    Batch,
+    Metrics,
+    ModelState,
+    Network,
+    Params,
+    PenaltyFn,
+)
+
+
+def make_gan(
+    generator: Network,
+    discriminator: Network,
+    *,
+    loss: AdversarialLoss,
+    g_tx: optax.GradientTransformation,
+    d_tx: optax.GradientTransformation,
+    latent_dim: int,
+    penalty: PenaltyFn | None = None,
+    penalty_weight: float | optax.Schedule = 1.0,
+    augment: Augment | Callable[[Array, Array], Array] | None = None,
+    d_steps: int = 1,
+    g_batch_multiple: int = 1,
+    ema_decay: float | optax.Schedule | None = None,
+) -> GAN:
+    """A GAN as pure, jitted functions over one immutable `GANState`.
+
+    `d_step` minimises `loss.discriminator(D(x), D(G(z))) + penalty` over D alone, `g_step` minimises
+    `loss.generator(D(x), D(G(z)))` over G alone, `z ~ N(0, I)`; `train_step` is `d_steps` of the first on a batch
+    each, then one of the second on the last of them. Both networks run with `train=True` in both; only the moving
+    player's model state is kept. The generator moves on the latents of the discriminator's last update: in `train_step`
+    the two share one pass of the generator, unless it draws more samples than the discriminator.
+
+    Args:
+      generator: `(latents [B, latent_dim], condition?) -> samples`, shaped like `batch["image"]`.
+      discriminator: `(samples, condition?) -> raw scores`, `[B]` or `[B, ...]`.
+      loss: the two players' losses, see `jaxgan.losses.LOSSES`.
+      g_tx: the generator's optimizer.
+      d_tx: the discriminator's; it counts its own updates, `d_steps` to each of the generator's.
+      latent_dim: size of a latent vector.
+      penalty: added to the discriminator's loss, its weight included. Its critic is the discriminator with condition,
+        key and model state fixed, after the augmentation: gradients are those in the unaugmented samples. It draws the
+        augmentation that the loss drew for the real samples, in `r2_penalty` that of the generated ones.
+      penalty_weight: of the penalty as a whole; a schedule counts the discriminator's own updates.
+      augment: `(samples, key) -> samples`, put on real and fake in `d_step` and on fake (and real) in `g_step`; or an
+        `Augment`, which adapts in `d_step` to the scores of real samples, counted from where the loss decides.
+      d_steps: discriminator updates to one generator update.
+      g_batch_multiple: generated samples of a generator update to each row of its batch, whose condition they share.
+      ema_decay: decay of the generator's moving average, which `sample` then uses; None for none. A schedule counts
+        generator updates. A number lies in [0, 1).
+
+    Returns:
+      The `GAN`. Metrics: `d_loss`, `g_loss`, `real_score`, `fake_score` (means of the raw scores), `d_grad_norm`,
+      `g_grad_norm`, and where they apply `penalty` (before `penalty_weight`), the loss's own estimate, the state of the
+      augmentation, `d_learning_rate`, `g_learning_rate`.
+
+    Raises:
+      ValueError: a penalty, which is a function of single samples, on a discriminator that mixes its batch; a count or
+        a decay out of range.
+    """
+    if penalty is not None:
+        check_penalty(discriminator)
+    if min(d_steps, g_batch_multiple) < 1:
+        raise ValueError(f"d_steps={d_steps}, g_batch_multiple={g_batch_multiple}: at least 1 expected")
+    check_decay(ema_decay)
+    augment = as_augment(augment)
+
+    def init(key: Array, batch: Batch) -> GANState:
+        g_key, d_key, state_key = jax.random.split(key, 3)
+        samples = batch["image"]
+        latents = jnp.zeros((len(samples), latent_dim))
+        g = create_player(generator, g_tx, g_key, latents, *_condition(batch))
+        d = create_player(discriminator, d_tx, d_key, samples, *_condition(batch))
+        if penalty is not None and "batch_stats" in d.model_state:
+            raise ValueError(MIXED)
+        state = GANState(state_key, g, d, augment_state=jax.tree.map(jnp.asarray, augment.init))
+        if ema_decay is not None:
+            # Copies: the loop donates the state, and one buffer cannot be given away twice.
+            average = jax.tree.map(jnp.copy, (g.params, g.model_state))
+            state = state.replace(ema_params=average[0], ema_model_state=average[1])
+        return state
+
+    def draw(state: GANState, batch: Batch, d_update: Array | None = None) -> _Drawn:
+        """Training samples of the latents that belong to an update of the discriminator, by default to its next."""
+        g = state.generator
+        d_update = state.discriminator.step if d_update is None else d_update
+        keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(state.key, 2), d_update))
+        start = generator.refresh(g.params, g.model_state)
+        latents = latents_of(keys[0], batch, latent_dim)
+
+        def generate(params: Params) -> tuple[Array, ModelState]:
+            return generator.apply(params, start, latents, *_condition(batch), train=True, key=keys[1])
+
+        return _Drawn(*jax.vjp(generate, g.params, has_aux=True))
+
+    def d_step(state: GANState, batch: Batch, drawn: _Drawn | None = None) -> tuple[GANState, Metrics]:
+        keys = step_keys(state.key, 0, state.discriminator, 5)
+        condition = _condition(batch)
+        real = batch["image"]
+        fake = (drawn or draw(state, batch)).fake
+        start = discriminator.refresh(state.discriminator.params, state.discriminator.model_state)
+        augment_state = state.augment_state
+
+        def loss_fn(params):
+            def score(samples, model_state, key):
+                return discriminator.apply(params, model_state, samples, *condition, train=True, key=key)
+
+            real_scores, model_state = score(augment.apply(augment_state, real, keys[0]), start, keys[1])
+            fake_scores, model_state = score(augment.apply(augment_state, fake, keys[2]), model_state, keys[3])
+            value = loss.discriminator(real_scores, fake_scores)
+            metrics = {"real_score": mean_score(real_scores), "fake_score": mean_score(fake_scores)}
+            metrics |= loss.estimate(real_scores, fake_scores)
+            if augment_state:
+                metrics |= augment.update(augment_state, decided(loss, real_scores, fake_scores))
+            if penalty is not None:
+                critic = AugmentedCritic(
+                    of_real=lambda x: score(augment.apply(augment_state, x, keys[0]), start, keys[1])[0],
+                    of_fake=lambda x: score(augment.apply(augment_state, x, keys[2]), start, keys[1])[0],
+                )
+                metrics["penalty"] = penalty(critic, real, fake, keys[4])
+                value += value_at(penalty_weight, state.discriminator.step) * metrics["penalty"]
+            return value, (model_state, metrics)
+
+        d, metrics = gradient_step(state.discriminator, loss_fn, d_tx)
+        adapted = {name: metrics[name] for name in augment_state}
+        return state.replace(discriminator=d, augment_state=adapted), named_metrics("d", d, metrics)
+
+    def g_step(state: GANState, batch: Batch, drawn: _Drawn | None = None) -> tuple[GANState, Metrics]:
+        keys = step_keys(state.key, 1, state.generator, 4)
+        d = state.discriminator
+        augment_state = state.augment_state
+        rows = _repeated(batch, g_batch_multiple)
+        drawn = drawn or draw(state, rows, d.step - 1)
+
+        def score(samples, condition, model_state, key):
+            return discriminator.apply(d.params, model_state, samples, *condition, train=True, key=key)
+
+        # The generator's gradient of most losses does not see the real scores; the compiler then drops this pass.
+        real = augment.apply(augment_state, batch["image"], keys[0])
+        real_scores, d_model_state = score(real, _condition(batch), d.model_state, keys[1])
+        real_scores = _repeated(real_scores, g_batch_multiple)
+
+        def loss_fn(fake):
+            fake = augment.apply(augment_state, fake, keys[2])
+            return loss.generator(real_scores, score(fake, _condition(rows), d_model_state, keys[3])[0])
+
+        value, slope = jax.value_and_grad(loss_fn)(drawn.fake)
+        (gradient,) = drawn.pull_back(slope)
+        g, metrics = gradient_update(state.generator, gradient, drawn.model_state, g_tx)
+        if ema_decay is not None:
+            average, new = (state.ema_params, state.ema_model_state), (g.params, g.model_state)
+            average = moving_average(average, new, value_at(ema_decay, state.step))
+            state = state.replace(ema_params=average[0], ema_model_state=average[1])
+        state = state.replace(generator=g)
+        return state, named_metrics("g", g, {"loss": value, **metrics})
+
+    def preview(key: Array, batch: Batch) -> dict[str, Array]:
+        inputs = {"latents": latents_of(key, batch, latent_dim)}
+        return inputs | {name: batch[name] for name in ("condition",) if name in batch}
+
+    def sample(state: GANState, inputs) -> dict[str, Array]:
+        g = state.generator
+        params, model_state = (
+            (g.params, g.model_state) if state.ema_params is None else (state.ema_params, state.ema_model_state)
+        )
+        samples, _ = generator.apply(params, model_state, inputs["latents"], *_condition(inputs), train=False)
+        return {"samples": samples}
+
+    return GAN(
+        init=jax.jit(init),
+        d_step=jax.jit(d_step),
+        g_step=jax.jit(g_step),
+        # One pass of the generator serves both players only where both want equally many samples.
+        train_step=jax.jit(alternating(d_step, g_step, d_steps, draw=draw if g_batch_multiple == 1 else None)),
+        preview=jax.jit(preview),
+        sample=jax.jit(sample),
+        d_steps=d_steps,
+    )
+
+
+class _Drawn(NamedTuple):
+    fake: Array
+    pull_back: Callable[[Array], tuple[Params]]  # from the gradient in `fake` to that in the generator's parameters
+    model_state: ModelState  # the generator's, after
+
+
+def _condition(batch) -> tuple[Array, ...]:
+    return (batch["condition"],) if "condition" in batch else ()
+
+
+def _repeated(rows, times: int):
+    """Each row of the arrays of a pytree so many times in a row."""
+    return rows if times == 1 else jax.tree.map(lambda array: jnp.repeat(array, times, axis=0), rows)

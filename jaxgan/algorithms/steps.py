@@ -1,0 +1,100 @@
+"""What the steps of every algorithm have in common: their keys, and how their metrics are made and named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from jaxgan.algorithms.state import TrainState
+from jaxgan.augment import decision_score
+from jaxgan.optim import learning_rate_of
+from jaxgan.types import AdversarialLoss, Augment, Batch, Metrics, Network
+
+MIXED = (
+    "a penalty is a function of single samples, but this discriminator mixes its batch (batch norm): "
+    "give it norm='layer', norm='none' or, in a PatchGAN, norm='instance'"
+)
+
+
+def check_penalty(*discriminators: Network) -> None:
+    """Refuses a penalty on a discriminator that is known to mix its batch."""
+    if any(network.mixes_batch for network in discriminators):
+        raise ValueError(MIXED)
+
+
+def step_keys(key: Array, player: int, state: TrainState, count: int) -> tuple[Array, ...]:
+    """Keys for one step, of the run's key, who moves and how often they have moved: none is ever used twice."""
+    return tuple(jax.random.split(jax.random.fold_in(jax.random.fold_in(key, player), state.step), count))
+
+
+def latents_of(key: Array, batch: Batch, latent_dim: int) -> Array:
+    """A latent for each row of a batch, `[B, latent_dim]`, on the devices where the row lies.
+
+    Where nothing ties what a program draws to what it is given, the compiler draws it on every device, and makes all
+    that comes of it there too. So a latent is one condition away from its row; where this is not finite, it is 0.
+    """
+    rows = batch["image"].reshape(len(batch["image"]), -1)[:, :1]
+    return jnp.where(jnp.isfinite(rows), jax.random.normal(key, (len(rows), latent_dim)), 0.0)
+
+
+def value_at(value: float | optax.Schedule, update: Array) -> Any:
+    """The value of a constant or of a schedule."""
+    return value(update) if callable(value) else value
+
+
+def mean_score(scores: Array) -> Array:
+    """The mean in float32, whatever the network computes in."""
+    return jnp.mean(scores, dtype=jnp.float32)
+
+
+def named_metrics(prefix: str, player: TrainState, metrics: Metrics) -> Metrics:
+    """Metrics under the names of the log: `loss` and `grad_norm` belong to a player, the others name themselves."""
+    metrics = {f"{prefix}_{name}" if name in ("loss", "grad_norm") else name: value for name, value in metrics.items()}
+    rate = learning_rate_of(player.opt_state)
+    return metrics if rate is None else metrics | {f"{prefix}_learning_rate": rate}
+
+
+def alternating(
+    d_step: Callable[..., tuple[Any, Metrics]],
+    g_step: Callable[..., tuple[Any, Metrics]],
+    d_steps: int,
+    *,
+    draw: Callable[[Any, Batch], Any] | None = None,
+) -> Callable[[Any, tuple[Batch, ...]], tuple[Any, Metrics]]:
+    """The `train_step` of `d_steps` updates of the discriminator, on a batch each, and one of the generator.
+
+    With `draw`, what it makes of state and batch is given to the discriminator's last update and to the generator's.
+    """
+
+    def train_step(state: Any, batches: tuple[Batch, ...]) -> tuple[Any, Metrics]:
+        if len(batches) != d_steps:
+            raise ValueError(f"train_step was given {len(batches)} batches, it takes d_steps={d_steps}")
+        # Unrolled: on a CPU convolutions inside lax.scan run an order of magnitude slower.
+        for batch in batches[:-1]:
+            state, _ = d_step(state, batch)
+        shared = () if draw is None else (draw(state, batches[-1]),)
+        state, d_metrics = d_step(state, batches[-1], *shared)
+        state, g_metrics = g_step(state, batches[-1], *shared)
+        return state, d_metrics | g_metrics
+
+    return train_step
+
+
+def as_augment(augment: Augment | Callable[[Array, Array], Array] | None) -> Augment:
+    """An `Augment` of one, of a function `(samples, key) -> samples`, or of nothing."""
+    if isinstance(augment, Augment):
+        return augment
+    apply = augment or (lambda samples, key: samples)
+    return Augment({}, lambda state, samples, key: apply(samples, key), lambda state, real_scores: state)
+
+
+def decided(loss: AdversarialLoss, real_scores: Array, fake_scores: Array) -> Array:
+    """Scores of real samples, counted from where the loss decides: see `decision_score`."""
+    with jax.ensure_compile_time_eval():
+        point = decision_score(loss)
+    return real_scores - (mean_score(fake_scores) if point is None else point)

@@ -1,0 +1,1 @@
+"""States of a run on the disk."""
