@@ -22,7 +22,8 @@ class Terminal(io.StringIO):
 
 def test_importing_is_light():
     code = (
-        "import sys, jaxgan.runs.logging\nheavy = {'matplotlib', 'tensorflow', 'orbax', 'tqdm', 'PIL', 'tensorboardX'}; "
+        "import sys, jaxgan.runs.logging\n"
+        "heavy = {'matplotlib', 'tensorflow', 'orbax', 'tqdm', 'PIL', 'tensorboardX'}\n"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
