@@ -102,14 +102,12 @@ def build(config: Config) -> GAN:
     def discriminator():
         return patch_discriminator(width=config.d_width, layers=config.patch_layers, dtype=config.dtype)
 
-    def penalty(critic, real, fake, key):
-        return config.gradient_penalty * gradient_penalty(critic, real, fake, key)
-
     return make_cyclegan(
         {"a_to_b": generator("b"), "b_to_a": generator("a")},
         {"a": discriminator(), "b": discriminator()},
         loss=LOSSES[config.loss],
-        penalty=penalty if config.gradient_penalty else None,
+        penalty=gradient_penalty,
+        penalty_weight=config.gradient_penalty,
         g_tx=optim.adam(rate),
         d_tx=optim.adam(rate),
         cycle_weight=config.cycle_weight,

@@ -25,7 +25,7 @@ from jaxgan.data.pipeline import DeviceBatches
 from jaxgan.losses import LOSSES, LossName
 from jaxgan.metrics.modes import mode_coverage
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
-from jaxgan.penalties import gradient_penalty, r1_penalty, r2_penalty
+from jaxgan.penalties import gradient_penalty, r1_penalty, r2_penalty, weighted_sum
 from jaxgan.runs import cli
 from jaxgan.runs.config import RunConfig, free
 from jaxgan.runs.flags import BatchSize, Channels, Decay, Few, LatentDim, LearningRate, Steps, Weight
@@ -75,13 +75,6 @@ class Config(RunConfig):
 
 
 def build(config: Config) -> GAN:
-    def penalty(critic, real, fake, key):
-        return (
-            config.gradient_penalty * gradient_penalty(critic, real, fake, key)
-            + config.r1 * r1_penalty(critic, real)
-            + config.r2 * r2_penalty(critic, fake)
-        )
-
     def adam(learning_rate, updates_per_step=1):
         half = config.num_steps // 2
         rate = optim.linear_decay(
@@ -94,7 +87,9 @@ def build(config: Config) -> GAN:
         mlp_generator(widths, features=2, dtype=config.dtype),
         mlp_discriminator(widths, dtype=config.dtype),
         loss=LOSSES[config.loss],
-        penalty=penalty if config.gradient_penalty or config.r1 or config.r2 else None,
+        penalty=weighted_sum(
+            (config.gradient_penalty, gradient_penalty), (config.r1, r1_penalty), (config.r2, r2_penalty)
+        ),
         g_tx=adam(config.g_learning_rate),
         d_tx=adam(config.d_learning_rate, config.n_critic),
         latent_dim=config.latent_dim,

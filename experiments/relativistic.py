@@ -27,7 +27,7 @@ from jaxgan.evaluation.image_scores import image_evaluation
 from jaxgan.evaluation.panels import image_panels
 from jaxgan.losses import LOSSES
 from jaxgan.networks.r3gan import r3gan_discriminator, r3gan_generator
-from jaxgan.penalties import r1_penalty, r2_penalty
+from jaxgan.penalties import r1_penalty, r2_penalty, weighted_sum
 from jaxgan.runs import cli
 from jaxgan.runs.config import ImageConfig, free
 from jaxgan.runs.flags import BatchSize, Channels, Decay, LatentDim, Layers, LearningRate, Many, Share, Steps, Weight
@@ -107,7 +107,7 @@ def build(config: Config) -> GAN:
         r3gan_generator(config.image_size, channels=config.channels, **network),
         r3gan_discriminator(config.image_size, **network),
         loss=LOSSES["relativistic"],
-        penalty=lambda critic, real, fake, key: r1_penalty(critic, real) + r2_penalty(critic, fake),
+        penalty=weighted_sum((1.0, r1_penalty), (1.0, r2_penalty)),
         penalty_weight=half_cosine(config.gamma, config.last_gamma),
         g_tx=optim.adam(learning_rate, b1=0.0, b2=b2),
         d_tx=optim.adam(learning_rate, b1=0.0, b2=b2),

@@ -137,7 +137,8 @@ def build(config: Config) -> GAN:
         swap=config.swap,
         interpolation_weight=config.interpolation_weight,
         mode_seeking_weight=config.mode_seeking_weight,
-        penalty=(lambda critic, real, fake, key: config.r1 * r1_penalty(critic, real)) if config.r1 else None,
+        penalty=r1_penalty,
+        penalty_weight=config.r1,
         augment=named_augmentation(config.augment),
         ema_decay=config.ema_decay or None,
     )

@@ -48,7 +48,7 @@ class AugmentedCritic(NamedTuple):
 
 
 class PenaltyFn(Protocol):
-    """A term added to the discriminator's loss, already weighted: a sum of scaled functions of `jaxgan.penalties`."""
+    """A term of the discriminator's loss, before its weight: a function of `jaxgan.penalties`, or a sum of some."""
 
     def __call__(self, critic: CriticFn, real: Array, fake: Array, key: Array, /) -> Array: ...
 

@@ -83,9 +83,9 @@ def test_case_9_penalty_norm_runs_over_all_axes_of_one_sample():
         return {
             "total": gradient_penalty(total, real, fake, key),
             "length": gradient_penalty(length, real, fake, key),
-            "dragan": dragan_penalty(total, real, key),
+            "dragan": dragan_penalty(total, real, None, key),
             "r1": r1_penalty(total, real),
-            "r2": r2_penalty(total, fake),
+            "r2": r2_penalty(total, real, fake),
         }
 
     values = penalties()

@@ -251,7 +251,7 @@ def test_a_penalty_is_put_on_each_discriminator_and_halved_with_its_loss():
 
 
 def test_a_penalty_on_a_discriminator_that_mixes_its_batch_is_refused():
-    penalty = lambda judge, real, fake, key: r1_penalty(judge, real)
+    penalty = r1_penalty
     discriminators = {"a": critic(1.0), "b": from_linen(BatchNormNet())}
     with pytest.raises(ValueError, match="norm='instance'"):
         small_cyclegan(discriminators=discriminators, penalty=penalty)

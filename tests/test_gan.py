@@ -209,7 +209,7 @@ def test_a_network_is_refreshed_once_in_each_of_its_own_updates():
     gan = small_gan(
         generator=counting(mlp_generator((8,), features=2)),
         discriminator=counting(mlp_discriminator((8,))),
-        penalty=lambda critic, real, fake, key: r1_penalty(critic, real),
+        penalty=r1_penalty,
         d_steps=3,
     )
     state, _ = gan.train_step(gan.init(jax.random.key(0), POINTS), (POINTS,) * 3)
@@ -251,7 +251,7 @@ def test_the_generator_may_draw_more_samples_than_the_discriminator():
 
 
 def test_a_penalty_on_a_discriminator_that_mixes_its_batch_is_refused():
-    penalty = lambda critic, real, fake, key: r1_penalty(critic, real)
+    penalty = r1_penalty
     with pytest.raises(ValueError, match="norm='layer', norm='none'"):
         small_gan(discriminator=from_linen(BatchNormNet(None)), penalty=penalty)
     # A foreign module that does not say so is found out by its statistics.
@@ -296,7 +296,7 @@ def test_bfloat16_networks_give_float32_metrics():
     gan = small_gan(
         generator=mlp_generator((8,), features=2, dtype=jnp.bfloat16),
         discriminator=mlp_discriminator((8,), dtype=jnp.bfloat16),
-        penalty=lambda critic, real, fake, key: gradient_penalty(critic, real, fake, key),
+        penalty=gradient_penalty,
     )
     _, metrics = gan.train_step(gan.init(jax.random.key(0), POINTS), (POINTS,))
     assert {value.dtype for value in metrics.values()} == {jnp.dtype(jnp.float32)}

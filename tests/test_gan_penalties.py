@@ -9,14 +9,12 @@ from small import POINTS, small_gan
 from jaxgan.algorithms.steps import step_keys
 from jaxgan.augment import adaptive_augment
 from jaxgan.networks.mlp import mlp_discriminator
-from jaxgan.penalties import gradient_penalty, r1_penalty, r2_penalty
+from jaxgan.penalties import gradient_penalty, r1_penalty, r2_penalty, weighted_sum
 from jaxgan.types import Augment, Network
 
 
 def test_the_penalty_is_added_and_logged():
-    penalty = lambda critic, real, fake, key: (
-        10.0 * gradient_penalty(critic, real, fake, key) + r1_penalty(critic, real)
-    )
+    penalty = weighted_sum((10.0, gradient_penalty), (1.0, r1_penalty))
     plain, punished = small_gan("wasserstein"), small_gan("wasserstein", penalty=penalty)
     state = plain.init(jax.random.key(0), POINTS)
     _, without = plain.d_step(state, POINTS)
@@ -26,9 +24,16 @@ def test_the_penalty_is_added_and_logged():
     assert float(with_penalty["d_grad_norm"]) != pytest.approx(float(without["d_grad_norm"]))
 
 
+def test_a_penalty_without_weight_is_not_computed():
+    mixes = mlp_discriminator()._replace(mixes_batch=True)  # which a penalty would be refused on
+    gan = small_gan("wasserstein", discriminator=mixes, penalty=r1_penalty, penalty_weight=0.0)
+    assert "penalty" not in gan.d_step(gan.init(jax.random.key(0), POINTS), POINTS)[1]
+    with pytest.raises(ValueError, match=r"penalty_weight=-1\.0: 0 or more"):
+        small_gan(penalty=r1_penalty, penalty_weight=-1.0)
+
+
 def test_the_weight_of_a_penalty_can_be_a_schedule_over_the_discriminators_updates():
-    penalty = lambda critic, real, fake, key: r1_penalty(critic, real)
-    gan = small_gan("wasserstein", penalty=penalty, penalty_weight=lambda update: 3.0 * update, d_steps=2)
+    gan = small_gan("wasserstein", penalty=r1_penalty, penalty_weight=lambda update: 3.0 * update, d_steps=2)
     state = gan.init(jax.random.key(0), POINTS)
     for update in range(3):
         state, metrics = gan.d_step(state, POINTS)
@@ -115,8 +120,8 @@ def test_a_penalty_sees_what_the_loss_sees(which):
     R1 with the draw that the loss has of the real samples, R2 with that of the generated ones.
     """
     penalties = {
-        "r1": lambda critic, real, fake, key: r1_penalty(critic, real),
-        "r2": lambda critic, real, fake, key: r2_penalty(critic, fake),
+        "r1": r1_penalty,
+        "r2": r2_penalty,
         "between": gradient_penalty,
     }
     generator = Network(
@@ -148,7 +153,7 @@ def test_without_an_augmentation_a_penalty_costs_what_it_did():
 
     def lowered(critic_of):
         penalty = lambda critic, real, fake, key: (
-            r1_penalty(critic_of(critic), real) + r2_penalty(critic_of(critic), fake)
+            r1_penalty(critic_of(critic), real) + r2_penalty(critic_of(critic), real, fake)
         )
         gan = small_gan(penalty=penalty)
         return gan.d_step.lower(jax.eval_shape(gan.init, jax.random.key(0), POINTS), POINTS).compile().cost_analysis()

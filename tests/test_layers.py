@@ -253,7 +253,7 @@ def test_in_a_gan_the_vectors_move_with_the_discriminator_alone_and_a_penalty_is
         mlp_generator((4,), features=2),
         from_linen(SpectralNet()),
         loss=LOSSES["hinge"],
-        penalty=lambda critic, real, fake, key: r1_penalty(critic, real),
+        penalty=r1_penalty,
         g_tx=adam(1e-3),
         d_tx=adam(1e-3),
         latent_dim=2,

@@ -62,7 +62,8 @@ def test_a_text_gan_learns_to_draw_what_is_said():
         d_tx=optim.adam(2e-3, b1=0.0, b2=0.99),
         latent_dim=8,
         mode_seeking_weight=0.01,
-        penalty=lambda critic, real, fake, key: 0.5 * r1_penalty(critic, real),
+        penalty=r1_penalty,
+        penalty_weight=0.5,
         ema_decay=0.98,
     )
     batches = DeviceBatches({"image": images, "text": tokens, "meaning": truth @ [2, 1]}, batch_size=32)

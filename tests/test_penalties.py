@@ -12,7 +12,7 @@ from jax import Array
 from jax.test_util import check_grads
 
 from jaxgan.losses import wasserstein_discriminator_loss, wasserstein_estimate
-from jaxgan.penalties import dragan_penalty, gradient_penalty, r1_penalty, r2_penalty
+from jaxgan.penalties import dragan_penalty, gradient_penalty, r1_penalty, r2_penalty, weighted_sum
 from jaxgan.types import PenaltyFn
 
 KEY = jax.random.key(7)
@@ -25,12 +25,10 @@ PENALTIES: dict[str, PenaltyFn] = {
     "gradient_penalty": gradient_penalty,
     "one_sided": lambda critic, real, fake, key: gradient_penalty(critic, real, fake, key, one_sided=True),
     "zero_centred": lambda critic, real, fake, key: gradient_penalty(critic, real, fake, key, target=0.0),
-    "r1": lambda critic, real, fake, key: r1_penalty(critic, real),
-    "r2": lambda critic, real, fake, key: r2_penalty(critic, fake),
-    "dragan": lambda critic, real, fake, key: dragan_penalty(critic, real, key),
-    "sum": lambda critic, real, fake, key: (
-        10.0 * gradient_penalty(critic, real, fake, key) + 0.5 * r1_penalty(critic, real)
-    ),
+    "r1": r1_penalty,
+    "r2": r2_penalty,
+    "dragan": dragan_penalty,
+    "sum": weighted_sum((10.0, gradient_penalty), (0.5, r1_penalty)),
 }
 each_penalty = pytest.mark.parametrize("name", PENALTIES)
 
@@ -83,7 +81,7 @@ def test_r1_and_r2_equal_the_paper():
     real, fake = draw_samples()
     for penalty, samples in ((r1_penalty, real), (r2_penalty, fake)):
         expected = reference.zero_centred_penalty(lambda x: CURVATURE * x, samples)
-        np.testing.assert_allclose(penalty(quadratic_critic(CURVATURE), samples), expected, rtol=1e-5)
+        np.testing.assert_allclose(penalty(quadratic_critic(CURVATURE), real, fake), expected, rtol=1e-5)
 
 
 def test_dragan_equals_the_authors_code():
@@ -91,13 +89,36 @@ def test_dragan_equals_the_authors_code():
     noise_key, alpha_key = jax.random.split(KEY)
     noise, alpha = jax.random.uniform(noise_key, SHAPE), jax.random.uniform(alpha_key, (SHAPE[0], 1, 1, 1))
     expected = reference.dragan_penalty(lambda x: CURVATURE * x, real, np.asarray(noise), alpha)
-    np.testing.assert_allclose(dragan_penalty(quadratic_critic(CURVATURE), real, KEY), expected, rtol=1e-5)
+    np.testing.assert_allclose(dragan_penalty(quadratic_critic(CURVATURE), real, key=KEY), expected, rtol=1e-5)
+
+
+def test_a_weighted_sum_leaves_out_what_weighs_nothing_and_draws_with_a_key_for_each():
+    real, fake = draw_samples()
+    critic = quadratic_critic(CURVATURE)
+
+    def never(critic, real, fake, key):
+        raise AssertionError
+
+    alone = weighted_sum((2.0, gradient_penalty), (0.0, never))
+    np.testing.assert_array_equal(alone(critic, real, fake, KEY), 2.0 * gradient_penalty(critic, real, fake, KEY))
+    first, second = jax.random.split(KEY)
+    both = weighted_sum((2.0, gradient_penalty), (3.0, dragan_penalty))(critic, real, fake, KEY)
+    expected = 2.0 * gradient_penalty(critic, real, fake, first) + 3.0 * dragan_penalty(critic, real, key=second)
+    np.testing.assert_allclose(both, expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="at least 0, not -1"):
+        weighted_sum((-1.0, r1_penalty))
+
+
+@pytest.mark.parametrize("penalty", [gradient_penalty, r2_penalty, dragan_penalty])
+def test_what_a_penalty_needs_is_asked_for(penalty):
+    with pytest.raises(ValueError, match=f"{penalty.__name__} needs .*critic, real, fake"):
+        penalty(quadratic_critic(CURVATURE), draw_samples()[0])
 
 
 def test_dragan_without_noise_looks_at_the_data_itself():
     real, _ = draw_samples()
     critic = quadratic_critic(CURVATURE)
-    value = dragan_penalty(critic, real, KEY, noise_scale=0.0, target=0.0)
+    value = dragan_penalty(critic, real, key=KEY, noise_scale=0.0, target=0.0)
     np.testing.assert_allclose(value, 2.0 * r1_penalty(critic, real), rtol=1e-5)
 
 

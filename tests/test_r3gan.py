@@ -159,7 +159,7 @@ def test_both_penalties_reach_every_kernel():
 
     def penalty(params):
         critic = lambda images: network.apply(params, state, images, train=True)[0]
-        return r1_penalty(critic, real) + r2_penalty(critic, fake)
+        return r1_penalty(critic, real) + r2_penalty(critic, real, fake)
 
     value, gradient = jax.jit(jax.value_and_grad(penalty))(params)
     assert value > 0 and jnp.isfinite(value)

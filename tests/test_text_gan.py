@@ -18,7 +18,7 @@ from jaxgan.losses import LOSSES
 from jaxgan.networks.linen import from_linen
 from jaxgan.networks.mlp import MLP
 from jaxgan.networks.text_to_image import slot_encoder
-from jaxgan.penalties import r1_penalty, r2_penalty
+from jaxgan.penalties import r1_penalty, r2_penalty, weighted_sum
 from jaxgan.training.loop import fit
 from jaxgan.types import Augment, Network, TextDiscriminator
 
@@ -239,7 +239,7 @@ def test_noise_on_the_embeddings_reaches_the_generator_alone():
 
 def test_the_penalty_sees_image_and_text_and_is_weighted():
     # The slope of w x . e in x is w e, of length 1: R1 is 1/2.
-    gan = by_hand(penalty=lambda critic, real, fake, key: r1_penalty(critic, real), penalty_weight=lambda n: 3.0 + n)
+    gan = by_hand(penalty=r1_penalty, penalty_weight=lambda n: 3.0 + n)
     state = start(gan)
     for n in range(2):
         w = float(state.discriminator.params["head"]["w"])
@@ -253,7 +253,7 @@ def test_a_penalty_and_an_adaptive_augmentation_see_what_the_loss_sees():
     augment = Augment(
         {"mean": 0.0}, lambda state, x, key: 0.5 * x, lambda state, real_scores: {"mean": jnp.mean(real_scores)}
     )
-    penalty = lambda critic, real, fake, key: r1_penalty(critic, real) + 10 * r2_penalty(critic, fake)
+    penalty = weighted_sum((1.0, r1_penalty), (10.0, r2_penalty))
     gan = by_hand(augment=augment, penalty=penalty)
     _, metrics = gan.d_step(start(gan), BATCH)
     assert float(metrics["penalty"]) == pytest.approx(11 * 0.5**2 / 2)
@@ -288,7 +288,7 @@ def test_passes_follow_on_each_other_and_a_refresh_comes_first():
         generator=counting(constant([2.0, 2.0])),
         discriminator=TextDiscriminator(*map(counting, scoring(agreement))),
         encoder=counting(IDENTITY),
-        penalty=lambda critic, real, fake, key: r1_penalty(critic, real),
+        penalty=r1_penalty,
     )
     state, _ = gan.train_step(start(gan), (BATCH,))
     count = lambda model_state: (int(model_state["passes"]), int(model_state["refreshed"]))
@@ -374,7 +374,7 @@ def test_refusals():
     gan = by_hand(mode_seeking_weight=1.0)
     with pytest.raises(ValueError, match="a batch of at least 2"):
         gan.g_step(start(gan, alone), alone)
-    penalty = lambda critic, real, fake, key: r1_penalty(critic, real)
+    penalty = r1_penalty
     mixing = scoring(agreement)._replace(features=IDENTITY._replace(mixes_batch=True))
     with pytest.raises(ValueError, match="norm='layer', norm='none'"):
         by_hand(discriminator=mixing, penalty=penalty)

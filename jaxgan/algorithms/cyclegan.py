@@ -1,10 +1,9 @@
-"""CycleGAN: translation between two piles of unpaired images (Zhu et al. 2017, arXiv:1703.10593)."""
+"""CycleGAN: translation between two unpaired datasets (Zhu et al. 2017, arXiv:1703.10593)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +12,19 @@ from jax import Array
 
 from jaxgan.algorithms.image_pool import create_pool, query_pool
 from jaxgan.algorithms.state import CycleGANState, TrainState, gradient_step
-from jaxgan.algorithms.steps import MIXED, check_penalty, mean_score, named_metrics, step_keys, value_at
+from jaxgan.algorithms.steps import (
+    check_penalty,
+    check_unmixed,
+    mean_score,
+    named_metrics,
+    sampling_weights,
+    start_ema,
+    step_keys,
+    update_ema,
+    value_at,
+)
 from jaxgan.losses import cycle_consistency_loss, identity_loss
-from jaxgan.optim import check_decay, moving_average
+from jaxgan.optim import check_decay
 from jaxgan.types import GAN, AdversarialLoss, Batch, Metrics, ModelState, Network, Params, PenaltyFn
 
 DOMAINS: tuple[str, ...] = ("a", "b")
@@ -24,7 +33,7 @@ GENERATORS: tuple[str, ...] = ("a_to_b", "b_to_a")
 _OTHER: dict[str, str] = {"a": "b", "b": "a"}
 _FROM: dict[str, str] = {"a": "a_to_b", "b": "b_to_a"}
 _INTO: dict[str, str] = {"a": "b_to_a", "b": "a_to_b"}
-PREVIEWED = 10  # pictures of each domain; more do not fit a picture of eight columns
+PREVIEWED = 10  # images of each domain; more do not fit a grid of eight columns
 _OUTPUTS = ("a", "a_to_b", "a_to_b_to_a", "a_identity", "b", "b_to_a", "b_to_a_to_b", "b_identity")
 
 
@@ -36,6 +45,7 @@ def make_cyclegan(
     g_tx: optax.GradientTransformation,
     d_tx: optax.GradientTransformation,
     penalty: PenaltyFn | None = None,
+    penalty_weight: float | optax.Schedule = 1.0,
     cycle_weight: float | Mapping[str, float] = 10.0,
     identity_weight: float = 0.5,
     pool_size: int = 50,
@@ -49,7 +59,7 @@ def make_cyclegan(
 
     and the same with a and b exchanged. The discriminators minimise together, for each domain and divided by 2,
 
-        loss.discriminator(D_b(b), D_b(pool(G(a)))) + penalty
+        loss.discriminator(D_b(b), D_b(pool(G(a)))) + penalty_weight penalty
 
     `train_step` moves the generators, then the discriminators on the images which that very step has generated, before
     its update; `g_step` and `d_step` are the two halves, `d_step` generating its own. All networks run with
@@ -61,8 +71,10 @@ def make_cyclegan(
       loss: the players' losses, see `jaxgan.losses.LOSSES`; CycleGAN's is `least_squares`.
       g_tx: one optimizer for both generators.
       d_tx: one optimizer for both discriminators.
-      penalty: added to each discriminator's loss, its weight included. Its critic is that discriminator with key and
-        model state fixed; its images are real ones and those from the pool.
+      penalty: a function of `jaxgan.penalties`, or a `weighted_sum` of some. Its critic is each discriminator with key
+        and model state fixed; its images are real ones and those from the pool.
+      penalty_weight: weight of the penalty in each discriminator's loss, at least 0; a schedule counts the
+        discriminators' own updates. At 0 the penalty is not computed.
       cycle_weight: of the cycle loss, one number or one for each domain by the domain it restores.
       identity_weight: of the identity loss, as a multiple of the cycle weight of the same domain.
       pool_size: how many generated images of each domain are kept to be shown again, see `query_pool`; 0 for none.
@@ -93,8 +105,7 @@ def make_cyclegan(
             f"cycle_weight={cycle_weight}, identity_weight={identity_weight}, pool_size={pool_size}: 0 or more expected"
         )
     check_decay(ema_decay)
-    if penalty is not None:
-        check_penalty(*discriminators.values())
+    penalty = check_penalty(penalty, penalty_weight, *discriminators.values())
     identity_weights = {domain: identity_weight * weight for domain, weight in weights.items()}
 
     def init(key: Array, batch: Batch) -> CycleGANState:
@@ -107,8 +118,7 @@ def make_cyclegan(
             )
         g = _create_players(generators, g_tx, g_key, {_FROM[domain]: batch[domain] for domain in DOMAINS})
         d = _create_players(discriminators, d_tx, d_key, {domain: batch[domain] for domain in DOMAINS})
-        if penalty is not None and any("batch_stats" in model_state for model_state in d.model_state.values()):
-            raise ValueError(MIXED)
+        check_unmixed(penalty, d.model_state)
         pools = {}
         for domain, other in _OTHER.items():
             into = _INTO[domain]
@@ -121,11 +131,7 @@ def make_cyclegan(
                 )
             pools[domain] = create_pool(pool_size, fake)
         state = CycleGANState(state_key, g, d, pools=pools)
-        if ema_decay is not None:
-            # Copies: the loop donates the state, and one buffer cannot be given away twice.
-            average = jax.tree.map(jnp.copy, (g.params, g.model_state))
-            state = state.replace(ema_params=average[0], ema_model_state=average[1])
-        return state
+        return start_ema(state, (g.params, g.model_state), ema_decay)
 
     def move_generators(state: CycleGANState, batch: Batch) -> tuple[CycleGANState, Metrics, dict[str, Array]]:
         keys = _keys(state.key, 0, state.generator)
@@ -165,10 +171,7 @@ def make_cyclegan(
 
         g, metrics = gradient_step(state.generator, loss_fn, g_tx)
         fakes = {domain: metrics.pop(domain) for domain in DOMAINS}  # images, which came out beside the scalars
-        if ema_decay is not None:
-            average, new = (state.ema_params, state.ema_model_state), (g.params, g.model_state)
-            average = moving_average(average, new, value_at(ema_decay, state.step))
-            state = state.replace(ema_params=average[0], ema_model_state=average[1])
+        state = update_ema(state, (g.params, g.model_state), ema_decay)
         return state.replace(generator=g), named_metrics("g", g, metrics), fakes
 
     def move_discriminators(
@@ -192,7 +195,7 @@ def make_cyclegan(
             if penalty is not None:
                 critic = lambda images: score(images, start[domain], real_key)[0]
                 metrics["penalty"] = penalty(critic, real, fake, penalty_key)
-                value += metrics["penalty"]
+                value += value_at(penalty_weight, state.discriminator.step) * metrics["penalty"]
             # Halved, as the authors have it, which slows the discriminators down against the generators.
             metrics["d_loss"] = value / 2
             return value / 2, model_state, {f"{name}_{domain}": metric for name, metric in metrics.items()}
@@ -230,8 +233,7 @@ def make_cyclegan(
     @jax.jit
     def translations(state: CycleGANState, inputs: Mapping[str, Array]) -> dict[str, Array]:
         g = state.generator
-        live = state.ema_params is None
-        weights: Any = (g.params, g.model_state) if live else (state.ema_params, state.ema_model_state)
+        weights = sampling_weights(state, (g.params, g.model_state))
 
         def translate(name: str, images: Array) -> Array:
             params, model_state = (both[name] for both in weights)

@@ -12,18 +12,21 @@ from jax import Array
 
 from jaxgan.algorithms.state import GANState, create_player, gradient_step, gradient_update
 from jaxgan.algorithms.steps import (
-    MIXED,
     alternating,
     as_augment,
     check_penalty,
+    check_unmixed,
     decided,
     latents_of,
     mean_score,
     named_metrics,
+    sampling_weights,
+    start_ema,
     step_keys,
+    update_ema,
     value_at,
 )
-from jaxgan.optim import check_decay, moving_average
+from jaxgan.optim import check_decay
 from jaxgan.types import (
     GAN,
     AdversarialLoss,
@@ -55,7 +58,7 @@ def make_gan(
 ) -> GAN:
     """A GAN as pure, jitted functions over one immutable `GANState`.
 
-    `d_step` minimises `loss.discriminator(D(x), D(G(z))) + penalty` over D alone, `g_step` minimises
+    `d_step` minimises `loss.discriminator(D(x), D(G(z))) + penalty_weight penalty` over D alone, `g_step` minimises
     `loss.generator(D(x), D(G(z)))` over G alone, `z ~ N(0, I)`; `train_step` is `d_steps` of the first on a batch
     each, then one of the second on the last of them. Both networks run with `train=True` in both; only the moving
     player's model state is kept. The generator moves on the latents of the discriminator's last update: in `train_step`
@@ -68,10 +71,11 @@ def make_gan(
       g_tx: the generator's optimizer.
       d_tx: the discriminator's; it counts its own updates, `d_steps` to each of the generator's.
       latent_dim: size of a latent vector.
-      penalty: added to the discriminator's loss, its weight included. Its critic is the discriminator with condition,
-        key and model state fixed, after the augmentation: gradients are those in the unaugmented samples. It draws the
-        augmentation that the loss drew for the real samples, in `r2_penalty` that of the generated ones.
-      penalty_weight: of the penalty as a whole; a schedule counts the discriminator's own updates.
+      penalty: a function of `jaxgan.penalties`, or a `weighted_sum` of some. Its critic is the discriminator with
+        condition, key and model state fixed, after the augmentation: gradients are those in the unaugmented samples. It
+        draws the augmentation that the loss drew for the real samples, in `r2_penalty` that of the generated ones.
+      penalty_weight: weight of the penalty in the discriminator's loss, at least 0; a schedule counts the
+        discriminator's own updates. At 0 the penalty is not computed.
       augment: `(samples, key) -> samples`, put on real and fake in `d_step` and on fake (and real) in `g_step`; or an
         `Augment`, which adapts in `d_step` to the scores of real samples, counted from where the loss decides.
       d_steps: discriminator updates to one generator update.
@@ -88,8 +92,7 @@ def make_gan(
       ValueError: a penalty, which is a function of single samples, on a discriminator that mixes its batch; a count or
         a decay out of range.
     """
-    if penalty is not None:
-        check_penalty(discriminator)
+    penalty = check_penalty(penalty, penalty_weight, discriminator)
     if min(d_steps, g_batch_multiple) < 1:
         raise ValueError(f"d_steps={d_steps}, g_batch_multiple={g_batch_multiple}: at least 1 expected")
     check_decay(ema_decay)
@@ -101,14 +104,9 @@ def make_gan(
         latents = jnp.zeros((len(samples), latent_dim))
         g = create_player(generator, g_tx, g_key, latents, *_condition(batch))
         d = create_player(discriminator, d_tx, d_key, samples, *_condition(batch))
-        if penalty is not None and "batch_stats" in d.model_state:
-            raise ValueError(MIXED)
+        check_unmixed(penalty, d.model_state)
         state = GANState(state_key, g, d, augment_state=jax.tree.map(jnp.asarray, augment.init))
-        if ema_decay is not None:
-            # Copies: the loop donates the state, and one buffer cannot be given away twice.
-            average = jax.tree.map(jnp.copy, (g.params, g.model_state))
-            state = state.replace(ema_params=average[0], ema_model_state=average[1])
-        return state
+        return start_ema(state, (g.params, g.model_state), ema_decay)
 
     def draw(state: GANState, batch: Batch, d_update: Array | None = None) -> _Drawn:
         """Training samples of the latents that belong to an update of the discriminator, by default to its next."""
@@ -177,11 +175,7 @@ def make_gan(
         value, slope = jax.value_and_grad(loss_fn)(drawn.fake)
         (gradient,) = drawn.pull_back(slope)
         g, metrics = gradient_update(state.generator, gradient, drawn.model_state, g_tx)
-        if ema_decay is not None:
-            average, new = (state.ema_params, state.ema_model_state), (g.params, g.model_state)
-            average = moving_average(average, new, value_at(ema_decay, state.step))
-            state = state.replace(ema_params=average[0], ema_model_state=average[1])
-        state = state.replace(generator=g)
+        state = update_ema(state, (g.params, g.model_state), ema_decay).replace(generator=g)
         return state, named_metrics("g", g, {"loss": value, **metrics})
 
     def preview(key: Array, batch: Batch) -> dict[str, Array]:
@@ -190,9 +184,7 @@ def make_gan(
 
     def sample(state: GANState, inputs) -> dict[str, Array]:
         g = state.generator
-        params, model_state = (
-            (g.params, g.model_state) if state.ema_params is None else (state.ema_params, state.ema_model_state)
-        )
+        params, model_state = sampling_weights(state, (g.params, g.model_state))
         samples, _ = generator.apply(params, model_state, inputs["latents"], *_condition(inputs), train=False)
         return {"samples": samples}
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
-from jaxgan.algorithms.state import TrainState
+from jaxgan.algorithms.state import GANState, TrainState
 from jaxgan.augment import decision_score
-from jaxgan.optim import learning_rate_of
-from jaxgan.types import AdversarialLoss, Augment, Batch, Metrics, Network
+from jaxgan.optim import learning_rate_of, moving_average
+from jaxgan.types import AdversarialLoss, Augment, Batch, Metrics, ModelState, Network, Params, PenaltyFn
+
+State = TypeVar("State", bound=GANState)
+Weights = tuple[Params, ModelState]
 
 MIXED = (
     "a penalty is a function of single samples, but this discriminator mixes its batch (batch norm): "
@@ -21,10 +24,50 @@ MIXED = (
 )
 
 
-def check_penalty(*discriminators: Network) -> None:
-    """Refuses a penalty on a discriminator that is known to mix its batch."""
+def check_penalty(
+    penalty: PenaltyFn | None, weight: float | optax.Schedule, *discriminators: Network
+) -> PenaltyFn | None:
+    """The penalty, None where its weight is 0.
+
+    Raises:
+      ValueError: a negative weight, or a penalty on a discriminator that is known to mix its batch.
+    """
+    if not callable(weight) and weight < 0:
+        raise ValueError(f"penalty_weight={weight}: 0 or more expected")
+    if penalty is None or (not callable(weight) and weight == 0):
+        return None
     if any(network.mixes_batch for network in discriminators):
         raise ValueError(MIXED)
+    return penalty
+
+
+def check_unmixed(penalty: PenaltyFn | None, model_state: ModelState) -> None:
+    """Refuses a penalty on a discriminator whose model state holds batch statistics."""
+    paths = (path for path, _ in jax.tree.leaves_with_path(model_state))
+    if penalty is not None and any(jax.tree_util.DictKey("batch_stats") in path for path in paths):
+        raise ValueError(MIXED)
+
+
+def start_ema(state: State, weights: Weights, decay: float | optax.Schedule | None) -> State:
+    """The state with an EMA that starts at these weights; without one where the decay is None."""
+    if decay is None:
+        return state
+    # Copies: the loop donates the state, and one buffer cannot be given away twice.
+    params, model_state = jax.tree.map(jnp.copy, weights)
+    return state.replace(ema_params=params, ema_model_state=model_state)
+
+
+def update_ema(state: State, weights: Weights, decay: float | optax.Schedule | None) -> State:
+    """The state, from before the generator's update, with the EMA moved towards the weights after it."""
+    if decay is None:
+        return state
+    average = moving_average((state.ema_params, state.ema_model_state), weights, value_at(decay, state.step))
+    return state.replace(ema_params=average[0], ema_model_state=average[1])
+
+
+def sampling_weights(state: GANState, raw: Weights) -> Weights:
+    """The weights to sample with: the EMA where there is one, else the raw weights."""
+    return raw if state.ema_params is None else (state.ema_params, state.ema_model_state)
 
 
 def step_keys(key: Array, player: int, state: TrainState, count: int) -> tuple[Array, ...]:

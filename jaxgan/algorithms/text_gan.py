@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,19 +16,22 @@ from jax import Array
 
 from jaxgan.algorithms.state import GANState, TrainState, create_player, gradient_step
 from jaxgan.algorithms.steps import (
-    MIXED,
     alternating,
     as_augment,
     check_penalty,
+    check_unmixed,
     decided,
     latents_of,
     mean_score,
     named_metrics,
+    sampling_weights,
+    start_ema,
     step_keys,
+    update_ema,
     value_at,
 )
 from jaxgan.losses import matching_aware_discriminator_loss, mode_seeking_loss
-from jaxgan.optim import check_decay, moving_average
+from jaxgan.optim import check_decay
 from jaxgan.types import (
     GAN,
     AdversarialLoss,
@@ -67,10 +70,10 @@ def make_text_gan(
     """A text GAN as pure, jitted functions over one immutable `GANState`.
 
     With x an image, t the embedding of its text and (x', t') an image and a text of different meaning, `d_step`
-    minimises `(1 - w) loss.discriminator(D(x, t), D(G(z, t), t)) + w loss.discriminator(D(x, t), D(x', t')) + penalty`
-    over discriminator and encoder, `w = mismatch_weight`; zero logits with cross-entropy give 2 log 2. `g_step`
-    minimises `loss.generator(D(x, t), D(G(z, t), t))` and what is added below over G alone, which takes t as it comes:
-    the encoder learns to read from the discriminator's side only.
+    minimises `(1 - w) loss.discriminator(D(x, t), D(G(z, t), t)) + w loss.discriminator(D(x, t), D(x', t'))`
+    plus `penalty_weight penalty` over discriminator and encoder, `w = mismatch_weight`; zero logits with cross-entropy
+    give 2 log 2. `g_step` minimises `loss.generator(D(x, t), D(G(z, t), t))` and what is added below over G alone. No
+    gradient of it reaches the encoder, which is trained in `d_step` only.
 
     A batch has the fields `image`; `text`, tokens `[B, L]` for the encoder or embeddings `[B, E]` without one; and,
     where different words may say the same, `meaning`, int32 `[B]`. A wrong pair differs in meaning and in text, whoever
@@ -95,9 +98,10 @@ def make_text_gan(
       condition_noise: deviation of the noise on the embeddings that the generator is told in training, as a share of
         their root mean square: StackGAN's conditioning augmentation (Zhang et al. 2016, arXiv:1612.03242) with a fixed
         deviation.
-      penalty: added to the discriminator's loss, its weight included. Its critic is the discriminator with text, key
-        and model state fixed, after the augmentation, as for `make_gan`.
-      penalty_weight: of the penalty as a whole; a schedule counts the discriminator's own updates.
+      penalty: a function of `jaxgan.penalties`, or a `weighted_sum` of some. Its critic is the discriminator with text,
+        key and model state fixed, after the augmentation, as for `make_gan`.
+      penalty_weight: weight of the penalty in the discriminator's loss, at least 0; a schedule counts the
+        discriminator's own updates. At 0 the penalty is not computed.
       augment: `(samples, key) -> samples`, or an `Augment`, as for `make_gan`.
       d_steps: discriminator updates to one generator update.
       ema_decay: decay of the moving average of generator and encoder, which `sample` then uses; None for none. A
@@ -123,8 +127,7 @@ def make_text_gan(
     if d_steps < 1:
         raise ValueError(f"d_steps={d_steps} must be at least 1")
     check_decay(ema_decay)
-    if penalty is not None:
-        check_penalty(*discriminator)
+    penalty = check_penalty(penalty, penalty_weight, *discriminator)
     augment = as_augment(augment)
     networks = {"encoder": _GIVEN if encoder is None else encoder, **discriminator._asdict()}
 
@@ -146,21 +149,16 @@ def make_text_gan(
         params, model_state = ({part: pair[index] for part, pair in made.items()} for index in range(2))
         d = TrainState(step=jnp.int32(0), params=params, model_state=model_state, opt_state=d_tx.init(params))
         g = create_player(generator, g_tx, g_key, latents, embedding)
-        if penalty is not None and any("batch_stats" in d.model_state[part] for part in discriminator._fields):
-            raise ValueError(MIXED)
+        check_unmixed(penalty, {part: d.model_state[part] for part in discriminator._fields})
         state = GANState(state_key, g, d, augment_state=jax.tree.map(jnp.asarray, augment.init))
-        if ema_decay is not None:
-            # Copies: the loop donates the state, and one buffer cannot be given away twice.
-            params, model_state = jax.tree.map(jnp.copy, drawing(state))
-            state = state.replace(ema_params=params, ema_model_state=model_state)
-        return state
+        return start_ema(state, raw_weights(state), ema_decay)
 
     def apply(part: str, params: Params, model_state: ModelState, *inputs: Array, key: Array | None):
         output, moved = networks[part].apply(params[part], model_state[part], *inputs, train=True, key=key)
         return output, {**model_state, part: moved}
 
-    def drawing(state: GANState) -> tuple[Params, ModelState]:
-        """What an image is drawn with, as it was trained last: parameters and model states of generator and encoder."""
+    def raw_weights(state: GANState) -> tuple[Params, ModelState]:
+        """Parameters and model states of generator and encoder, which draw an image together."""
         g, d = state.generator, state.discriminator
         return (
             {"generator": g.params, "encoder": d.params["encoder"]},
@@ -267,11 +265,7 @@ def make_text_gan(
             return value, (model_state, metrics)
 
         g, metrics = gradient_step(state.generator, loss_fn, g_tx)
-        state = state.replace(generator=g)
-        if ema_decay is not None:
-            average = (state.ema_params, state.ema_model_state)
-            params, model_state = moving_average(average, drawing(state), value_at(ema_decay, g.step - 1))
-            state = state.replace(ema_params=params, ema_model_state=model_state)
+        state = update_ema(state, raw_weights(state.replace(generator=g)), ema_decay).replace(generator=g)
         return state, named_metrics("g", g, metrics)
 
     def preview(key: Array, batch: Batch) -> dict[str, Array]:
@@ -281,8 +275,7 @@ def make_text_gan(
         return {"latents": latents, "text": jnp.repeat(batch["text"][:side], side, axis=0)}
 
     def sample(state: GANState, inputs) -> dict[str, Array]:
-        averaged: tuple[Any, Any] = (state.ema_params, state.ema_model_state)
-        params, model_state = drawing(state) if state.ema_params is None else averaged
+        params, model_state = sampling_weights(state, raw_weights(state))
         embedding, _ = networks["encoder"].apply(params["encoder"], model_state["encoder"], inputs["text"], train=False)
         samples, _ = generator.apply(
             params["generator"], model_state["generator"], inputs["latents"], embedding, train=False
