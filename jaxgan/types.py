@@ -134,6 +134,7 @@ class GAN(NamedTuple):
       preview: `(key, batch) -> inputs`: what to draw each time, one row for each row of the batch.
       sample: `(state, inputs) -> {name: array}`: averaged weights, inference mode, nothing random inside.
       d_steps: how many batches `train_step` takes.
+      num_seeds: how many runs train at once, each on its share of a batch's rows: see `jaxgan.algorithms.seeds`.
     """
 
     init: Callable[[Array, Batch], Any]
@@ -143,6 +144,7 @@ class GAN(NamedTuple):
     preview: Callable[[Array, Batch], dict[str, Array]]
     sample: Callable[[Any, Mapping[str, Any]], dict[str, Array]]
     d_steps: int = 1
+    num_seeds: int = 1
 
 
 class Batches(Protocol):
@@ -154,6 +156,11 @@ class Batches(Protocol):
     @property
     def size(self) -> int:
         """Number of examples in one epoch."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Number of examples in a batch, over all devices."""
         ...
 
     def __call__(self, step: int, /) -> tuple[Batch, ...]: ...

@@ -87,7 +87,7 @@ def test_case_24_resume_brings_back_everything(tmp_path, capsys):
         os.kill(os.getpid(), signal.SIGTERM)
         return {}
 
-    with pytest.raises(SystemExit):
+    with pytest.raises(Stopped):
         small.run(small.config(tmp_path / "b", evaluate_every=9), evaluate=stop)
     broken, _ = small.run(small.config(tmp_path / "b"))
     small.assert_same(broken, unbroken)
@@ -219,7 +219,7 @@ def test_case_29_a_resumed_run_reads_on_in_the_order(tmp_path):
 
     class Spy:
         def __init__(self, batches):
-            self.batches, self.size = batches, batches.size
+            self.batches, self.size, self.batch_size = batches, batches.size, batches.batch_size
 
         def __call__(self, step):
             seen.append(step)

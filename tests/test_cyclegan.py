@@ -352,7 +352,7 @@ def test_equal_on_one_device_and_on_two():
 class Images:
     """Batches of noise, one of which may be spoilt."""
 
-    size = 8
+    size, batch_size = 8, 2
 
     def __init__(self, spoilt=None):
         self.spoilt = spoilt

@@ -141,10 +141,10 @@ def test_a_signal_saves_and_a_restart_leaves_no_trace_of_it(tmp_path, number, st
         return state
 
     handler = signal.getsignal(number)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stop:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped) as stop:
         patch.setattr(Tally, "update", update)
         run_with_all(tmp_path)
-    assert stop.value.code == 128 + number
+    assert (stop.value.signal, stop.value.step) == (number, step)
     assert f"stopped at step {step}" in capsys.readouterr().err
     assert signal.getsignal(number) == handler
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
@@ -256,11 +256,11 @@ def test_a_best_score_must_exist(tmp_path):
 @pytest.mark.parametrize("on_alarm", ["note", "stop"])
 def test_an_alarm_is_said_and_stops_a_run_that_should_stop(on_alarm, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
-        "jaxgan.training.loop.Alarm.update", lambda self, step, metrics: ["too alike"] if step == 10 else []
+        "jaxgan.training.watch.Alarm.update", lambda self, step, metrics: ["too alike"] if step == 10 else []
     )
     config = small.config(tmp_path, on_alarm=on_alarm, checkpoint_every=20)
     if on_alarm == "stop":
-        with pytest.raises(SystemExit):
+        with pytest.raises(Stopped):
             small.run(config)
     else:
         small.run(config)
@@ -282,7 +282,7 @@ def test_several_steps_in_one_call(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="steps_per_call=5: on a CPU convolutions in a loop"):
         run("refused", steps_per_call=5)
     assert not (tmp_path / "refused").exists()
-    monkeypatch.setattr("jaxgan.training.loop._refuse_loops", lambda config, mesh: None)
+    monkeypatch.setattr("jaxgan.training.opening._refuse_scan_on_cpu", lambda config, mesh: None)
     one_by_one, state = run("one_by_one"), run("together", steps_per_call=5)
     for a, b in zip(jax.tree.leaves(state.generator.params), jax.tree.leaves(one_by_one.generator.params), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
@@ -398,7 +398,7 @@ def stopped_at(monkeypatch):
 
 
 def test_what_a_stop_saves_besides_pushes_out_no_checkpoint(tmp_path, stopped_at):
-    for step, ends, kept in ((3, pytest.raises(SystemExit), [2, 3]), (0, contextlib.nullcontext(), [2, 4])):
+    for step, ends, kept in ((3, pytest.raises(Stopped), [2, 3]), (0, contextlib.nullcontext(), [2, 4])):
         stopped_at(step)
         with ends:
             quick(small.config(tmp_path, num_steps=4, checkpoint_every=2, keep=2))
@@ -409,7 +409,7 @@ def test_what_a_stop_saves_besides_pushes_out_no_checkpoint(tmp_path, stopped_at
 def test_a_resumed_run_says_which_lines_are_lost_and_else_nothing(tmp_path, stopped_at, capsys):
     for step in (3, 7, 11, 16):
         stopped_at(step)
-        with pytest.raises(SystemExit):
+        with pytest.raises(Stopped):
             quick(small.config(tmp_path, num_steps=20))
         if step == 11:
             assert "no lines" not in capsys.readouterr().err
@@ -432,11 +432,26 @@ def test_what_is_removed_while_a_run_goes_on_is_made_again_or_said(tmp_path, cap
     assert "is at step 6 of 4, which is more than was asked for: nothing to do" in capsys.readouterr().out
 
 
+def test_ctrl_c_at_a_prompt_gives_the_state_so_far_and_the_same_call_goes_on(tmp_path, monkeypatch, stopped_at):
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    stopped_at(3, signal.SIGINT)
+    state, metrics = quick(small.config(tmp_path, num_steps=4))
+    assert int(state.step) == 3 and "d_loss" in metrics
+    stopped_at(0)
+    assert int(quick(small.config(tmp_path, num_steps=4))[0].step) == 4
+
+
+def test_batches_of_another_size_are_refused(tmp_path):
+    batches = DeviceBatches(np.ones((40, 2)), batch_size=4)
+    with pytest.raises(ValueError, match="batch_size=8 asks for 8 rows, but a batch has 4"):
+        fit(small.build(small.config(tmp_path)), batches, small.config(tmp_path))
+
+
 def test_a_signal_before_the_first_step_is_heeded(tmp_path, capsys):
     files = {"words.json": lambda path: os.kill(os.getpid(), signal.SIGTERM)}
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(Stopped) as stop:
         quick(small.config(tmp_path), files=files)
-    assert stop.value.code == 128 + signal.SIGTERM
+    assert stop.value.signal == signal.SIGTERM
     assert "stopped at step 1 and saved" in capsys.readouterr().err
 
 

@@ -65,6 +65,7 @@ def over_seeds(gan: GAN, num_seeds: int) -> GAN:
         g_step=each(gan.g_step),
         train_step=each(gan.train_step),
         sample=jax.jit(sample),
+        num_seeds=num_seeds,
     )
 
 

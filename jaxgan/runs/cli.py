@@ -21,6 +21,7 @@ from jaxgan.devices.compilation_cache import keep_compiled_programs
 from jaxgan.runs.config import RunConfig
 from jaxgan.devices.distributed import join
 from jaxgan.runs.flags import Flags, ranges
+from jaxgan.runs.interruption import Stopped
 from jaxgan.runs.streams import forgiving, open_standard_streams
 from jaxgan.runs.start import refuse_at_once
 from jaxgan.messages import printable
@@ -81,6 +82,8 @@ def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
             _find_devices()
             main(config)
             sys.stdout.flush()  # as above
+        except Stopped as stop:  # which training has said
+            raise SystemExit(128 + stop.signal) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             raise SystemExit(128 + signal.SIGINT) from None

@@ -79,10 +79,11 @@ def dry_run(
     state: GANState,
     batches: Batches,
     start: int,
-) -> Path | None:
-    """Takes a few steps, prints what they cost and what they read, and keeps nothing of them but a picture.
+) -> tuple[GANState, dict[str, float]]:
+    """Takes a few steps, prints what they cost and what they read, and keeps nothing of them but an image.
 
-    The run folder is not made. Besides what `introduce` prints: bytes of the state, how each field of the first batches
+    The run folder is not made. The first batch is drawn as `<folder>-check.png` beside it, unless it is neither images
+    nor points in the plane. Besides what `introduce` prints: bytes of the state, how each field of the first batches
     is filled, the metrics, the time of a step and of the whole run, and whether JAX finds a random key that is used
     twice; a penalty's critic shares the discriminator's on purpose.
 
@@ -96,13 +97,12 @@ def dry_run(
       start: the step it would go on from.
 
     Returns:
-      Where the first batch is drawn, `<folder>-check.png` beside the run folder; None for what is neither pictures nor
-      points in the plane.
+      The state and the metrics after these steps.
 
     Raises:
       NonFiniteError: a metric of these steps was not finite.
-      ValueError: what has the picture's name is not of an earlier dry run.
-      OSError: the picture could not be written, as the run folder could not be made.
+      ValueError: what has the image's name is not of an earlier dry run.
+      OSError: the image could not be written, as the run folder could not be made.
     """
     first = batches(start)
     drawing, path = _drawing(first[0]), folder.with_name(f"{folder.name}-check.png")
@@ -144,7 +144,7 @@ def dry_run(
     except ValueError as error:
         follows = f"without --check the same command is refused: {error}"
     print(f"nothing {'was' if drawing is None else 'else was'} written: {follows}")
-    return None if drawing is None else path
+    return state, metrics
 
 
 def _reused_key(gan: GAN, state: GANState, batches: tuple[Batch, ...]) -> str | None:

@@ -5,40 +5,33 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
-from jax.sharding import Mesh
 
-from jaxgan import files as run_files
-from jaxgan.checkpoints.checkpoint import Checkpoints, DamagedCheckpointError
+from jaxgan.checkpoints.checkpoint import Checkpoints
 from jaxgan.checkpoints.retention import UNSCHEDULED
 from jaxgan.devices.distributed import agree, led, own_copy
 from jaxgan.devices.memory import give_back
-from jaxgan.devices.sharding import data_mesh, place, replicated
-from jaxgan.metrics.neighbours import pairwise_diversity
-from jaxgan.runs import logging, report
-from jaxgan.runs.alarm import Alarm
-from jaxgan.runs.config import RunConfig, check_writable, known_data, run_folder, save_config
+from jaxgan.runs import logging
+from jaxgan.runs.config import RunConfig
 from jaxgan.runs.images import image_grid
-from jaxgan.runs.lock import Lock
-from jaxgan.runs.start import refuse_foreign, refuse_unusable, set_aside, starting_step, weights_from
+from jaxgan.runs.interruption import Interruption, Stopped
 from jaxgan.runs.streams import forgiving
 from jaxgan.training.dry_run import dry_run, introduce
-from jaxgan.training.interruption import Interruption
+from jaxgan.training.opening import UNFINISHED, Files, Opened, open_state, write_beginnings, write_config
 from jaxgan.training.step import NonFiniteError, Tally
+from jaxgan.training.watch import Watch
 from jaxgan.types import GAN, Batch, Batches
 
-# Before the names of what a checkpoint at a stop holds besides the state: sums that belong to the next line of metrics,
-# seconds, and whether its step is still to be scored.
-_UNFINISHED = "unfinished/"
+Draw = Callable[[Mapping[str, Array]], Any]
+Evaluate = Callable[[Any], Mapping[str, float]]
 
 
 @forgiving()
@@ -47,8 +40,8 @@ def fit(
     batches: Batches,
     config: RunConfig,
     *,
-    evaluate: Callable[[Any], Mapping[str, float]] | None = None,
-    draw: Callable[[Mapping[str, Array]], Any] | None = image_grid,
+    evaluate: Evaluate | None = None,
+    draw: Draw | None = image_grid,
     panels: Callable[[Any], Mapping[str, Any]] | None = None,
     files: Mapping[str, Callable[[Path], None]] | None = None,
 ) -> tuple[Any, dict[str, float]]:
@@ -61,249 +54,239 @@ def fit(
     scores. What looks like a collapse is said once, see `jaxgan.runs.alarm`. Output that cannot be shown, on a terminal
     that is gone, in TensorBoard or on the page, is left out.
 
+    SIGINT, SIGTERM, SIGHUP and SIGUSR1 are read between steps: the state is saved, and `Stopped` raised. In an
+    interactive session (a Python prompt, a notebook) Ctrl-C returns the state so far instead; the same call goes on.
+
     Args:
       gan: the algorithm.
       batches: its data; `batches(step)` must be the same at every call.
       config: how long and where to.
       evaluate: `state -> scores`, called at `evaluate_every` and at the end, each time followed by a checkpoint; and
         once before the first step where `best` names a score, to see that there is such a one.
-      draw: from the outputs of `gan.sample` to a picture, see `jaxgan.runs.images.save_image`; None draws nothing.
-      panels: `state -> {name: picture}`, drawn together with the samples, into `<name>/<step>.png`: see
+      draw: from the outputs of `gan.sample` to an image, see `jaxgan.runs.images.save_image`; None draws nothing.
+      panels: `state -> {name: image}`, drawn together with the samples, into `<name>/<step>.png`: see
         `jaxgan.evaluation.panels`.
       files: what else the run folder must hold for the run to be used, such as a vocabulary: by its name there, the
         function that writes it to a path.
 
     Returns:
-      The final state, and the last line of metrics.
+      The final state, and the last line of metrics. Of a dry run (`config.check`) those after its few steps.
 
     Raises:
+      Stopped: a signal came, or an alarm under `on_alarm="stop"`, and the state has been saved.
+      KeyboardInterrupt: a second Ctrl-C came, which does not wait for a save.
       ValueError: the run folder is in use, somebody else's, gone, or cannot be resumed as asked; a batch cannot be
-        shared among the devices; `config.init_from` does not fit; or `config.best` is no score of `evaluate`.
+        shared among the devices, or has another size than the config says; `config.init_from` does not fit; or
+        `config.best` is no score of `evaluate`.
       NonFiniteError: a metric stopped being finite under `on_nonfinite="stop"`, or stayed so under "skip".
       CheckpointError: a checkpoint could not be written or read.
-      OSError: metrics or a picture could not be written, or data not be read.
-      SystemExit: SIGINT, SIGTERM, SIGHUP or SIGUSR1 came, or an alarm under `on_alarm="stop"`, and the state has been
-        saved. A second SIGINT leaves at once. Or `check` asked for a dry run (status 0).
+      OSError: metrics or an image could not be written, or data not be read.
     """
     if config.best is not None and evaluate is None:
         raise ValueError(f"best={config.best!r} names a score, but this run has no evaluation that could give one")
-    folder = run_folder(config)
-    check_writable(folder)
-    mesh = data_mesh(config.num_devices, batch_size=config.batch_size)
-    _refuse_loops(config, mesh)
-    if config.check and jax.process_count() > 1:
-        raise ValueError("check is a dry run of one process: leave out --coordinator")
+    if (rows := config.batch_size * gan.num_seeds) != batches.batch_size:
+        raise ValueError(f"batch_size={config.batch_size} asks for {rows} rows, but a batch has {batches.batch_size}")
+    hooks = _Hooks(evaluate, draw, panels, files or {})
+    try:
+        with contextlib.ExitStack() as stack:
+            run = open_state(stack, gan, batches, config, hooks.files)
+            owed = evaluate is not None and "scores" in run.unfinished and run.step <= config.num_steps
+            if run.step >= config.num_steps and not owed:
+                return _nothing_left(run, config)
+            scores = _first_scores(run, config, evaluate, owed=owed)
+            if config.check:
+                config = dataclasses.replace(config, steps_per_call=1)
+                return dry_run(gan, config, run.folder, mesh=run.mesh, state=run.state, batches=batches, start=run.step)
+            return _train(stack, run, gan, batches, config, hooks, scores if owed else None)
+    except Stopped as stop:
+        if stop.signal == signal.SIGINT and hasattr(sys, "ps1"):  # as in a Python prompt and in a notebook
+            return stop.state, stop.metrics
+        raise
+
+
+class _Hooks(NamedTuple):
+    evaluate: Evaluate | None
+    draw: Draw | None
+    panels: Callable[[Any], Mapping[str, Any]] | None
+    files: Files
+
+
+class Due(NamedTuple):
+    """What is to be done after a step; at the end of a run, everything."""
+
+    log: bool
+    samples: bool
+    scores: bool
+    checkpoint: bool
+    end: bool
+
+
+def due_at(step: int, config: RunConfig) -> Due:
+    """What is due after a step: scores are always saved with a checkpoint.
+
+    >>> due_at(10, RunConfig(num_steps=20, log_every=5, sample_every=10, checkpoint_every=20, evaluate_every=0))
+    Due(log=True, samples=True, scores=False, checkpoint=False, end=False)
+    """
+    end = step == config.num_steps
+    now = lambda every: end or (every > 0 and step % every == 0)
+    scores = now(config.evaluate_every)
+    return Due(now(config.log_every), now(config.sample_every), scores, scores or now(config.checkpoint_every), end)
+
+
+def _train(
+    stack: contextlib.ExitStack,
+    run: Opened,
+    gan: GAN,
+    batches: Batches,
+    config: RunConfig,
+    hooks: _Hooks,
+    owed_scores: dict[str, float] | None,
+) -> tuple[Any, dict[str, float]]:
+    began = time.perf_counter()
+    tally = Tally(gan, config, run.mesh, run.abstract, run.batches)
+    tally.go_on(run.unfinished)
+    interruption = stack.enter_context(Interruption())  # what comes from here on is heeded after the next step
     leads = jax.process_index() == 0  # it alone shows and writes
-    key = jax.random.key(config.seed)
+    if leads:
+        about: Any = {"mesh": run.mesh, "state": run.state, "batches": batches, "start": run.step}
+        introduce(config, run.folder, **about, compiled=tally.compiled, seconds=time.perf_counter() - began)
+        write_beginnings(run, config, hooks.files)
+    shown = _at_least(64, batches)
+    inputs = gan.preview(jax.random.fold_in(jax.random.key(config.seed), 1), shown)
+    with _naming_the_folder(run.folder), _report(run, config) as log:
+        watch = Watch(run.folder, run.step, run.mesh, shown)
+        metrics = {} if owed_scores is None else _record_owed(run, config, log, watch, owed_scores)
+        clock = time.perf_counter() - run.unfinished.get("seconds", 0.0)
+        state, at_once, alone = run.state, config.steps_per_call, jax.process_count() == 1
+        for step in range(run.step + at_once, config.num_steps + 1, at_once):
+            state = tally.update(state, *(batches(before) for before in range(step - at_once, step)))
+            log.advance(step)
+            due = due_at(step, config)
+            # A signal may reach one process and not the others, which must stop at the same step.
+            stop = agree(interruption.signal or 0) if alone or any(due) else 0
+            if not (any(due) or stop):
+                continue
 
-    with contextlib.ExitStack() as stack:
-        led(lambda: refuse_foreign(folder))
-        lock = None if config.check else led(lambda: stack.enter_context(Lock(folder)))
-        first = batches(0)
-        whole = _whole(first, config)
-        abstract = jax.eval_shape(gan.init, key, first[0])
-        checkpoints = stack.enter_context(
-            Checkpoints(folder / "checkpoints", keep=config.keep, best=config.best, best_mode=config.best_mode)
-        )
-        data = known_data(batches)
-        found = led(lambda: starting_step(config, folder, checkpoints.latest_step(), data))
-        start = agree(-1 if found is None else found) if leads else agree(-2)
-        resumes, unfinished = start >= 0, {}
-        led(lambda: refuse_unusable(folder, resumes=resumes))
-        if resumes:
-            try:
-                state = checkpoints.restore(None, abstract, sharding=replicated(mesh))
-            except DamagedCheckpointError as error:
-                cure = f"else give another --workdir, or remove {checkpoints.folder} to start again"
-                raise DamagedCheckpointError(
-                    f"{error}\nRename a step back to what it was written as; {cure}"
-                ) from error
-            start = checkpoints.latest_step() or start  # an earlier one where the newest is damaged
-            saved = checkpoints.metrics(start).items()
-            unfinished = {name.removeprefix(_UNFINISHED): x for name, x in saved if name.startswith(_UNFINISHED)}
-        else:
-            start, state = 0, gan.init(key, first[0])
-            if config.init_from is not None:
-                state, taken = weights_from(Path(config.init_from), state, files, data["classes"])
-                if leads:
-                    print(f"init_from   {taken}")
-            state = place(state, replicated(mesh))
-        to_score = evaluate is not None and "scores" in unfinished and start <= config.num_steps
-        if start >= config.num_steps and not to_score:
-            if leads:
-                more = "" if start == config.num_steps else ", which is more than was asked for"
-                print(f"{folder} is at step {start} of {config.num_steps}{more}: nothing to do")
-            return own_copy(state), {}
+            seconds = time.perf_counter() - clock
+            unfinished = {} if any(due) else tally.unfinished() | {"seconds": seconds}
+            metrics, count = _read(tally, run.checkpoints)
+            metrics["steps_per_second"] = count / seconds
+            metrics["images_per_second"] = count * gan.d_steps * len(jax.tree.leaves(run.batches)[0]) / seconds
+            scores = {}
+            if due.scores and hooks.evaluate is not None:
+                if stop:  # to score may take longer than a scheduler waits
+                    unfinished["scores"] = 1.0
+                else:
+                    scores = _numbers(hooks.evaluate(own_copy(state)))
+            led(lambda: run.lock and run.lock.check())  # after what may take long, before anything is written
+            if due.samples and leads:
+                metrics |= _draw_samples(step, state, gan, inputs, hooks, log, watch)
+            metrics |= scores
+            if any(due):
+                alarms = _log(step, metrics, scores, log, watch)
+                if config.on_alarm == "stop" and not stop:
+                    stop = agree(signal.SIGTERM if alarms else 0)
+            if due.checkpoint or stop:
+                values = scores | {UNFINISHED + name: value for name, value in unfinished.items()}
+                _save(step, state, values if due.checkpoint else values | {UNSCHEDULED: 1.0}, run, config)
+            if stop or due.end:
+                run.checkpoints.wait()  # here, where a signal does not break it off
+            if due.samples or due.checkpoint or stop:
+                watch.write_page(log, at_once=bool(stop) or due.end)
+                give_back()
+            if stop:
+                stopped = Stopped(stop, run.folder, step, own_copy(state), metrics)
+                log.note(str(stopped))
+                raise stopped
+            clock = time.perf_counter()
 
-        scores: dict[str, float] = {}
-        if evaluate is not None and (config.best is not None or to_score):
-            scores = _numbers(evaluate(own_copy(state)))
-        if config.best is not None and config.best not in scores:
-            if bad := scores.get("nonfinite_samples"):
-                raise ValueError(f"best={config.best!r}: {bad:.0%} of the samples at step {start} are not finite")
-            raise ValueError(f"best={config.best!r} is no score of this run: there are {', '.join(scores)}")
-        about: Any = {"mesh": mesh, "state": state, "batches": batches, "start": start}
-        if config.check:
-            dry_run(gan, dataclasses.replace(config, steps_per_call=1), folder, **about)
-            raise SystemExit(0)
-        began = time.perf_counter()
-        tally = Tally(gan, config, mesh, abstract, whole)
-        tally.go_on(unfinished)
-        record = partial(save_config, config, folder, whole[0], **data)
-        interruption = stack.enter_context(Interruption())  # what comes from here on is heeded after the next step
-        if leads:
-            introduce(config, folder, **about, compiled=tally.compiled, seconds=time.perf_counter() - began)
-            if not resumes and (aside := set_aside(folder)):
-                print(f"            what an earlier start wrote, which saved no checkpoint, is in {aside} now")
-            record()  # before other folders are made, so that a kill leaves none that is nobody's
-            run_files.make_folder(folder / "checkpoints", inside=folder)
-            for name, write in (files or {}).items():
-                write(folder / name)
-        shown = _at_least(64, batches)
-        inputs = gan.preview(jax.random.fold_in(key, 1), shown)
-
-        # The steps since the last line are those whose sums the checkpoint carries.
-        logged = start - int(unfinished.get("count", 0) + unfinished.get("skipped", 0))
-        options = {"num_steps": config.num_steps, "last_step": start, "last_line": logged}
-        with _stopping(folder), logging.Report(folder, **options) as log:
-            metrics: dict[str, Any] = log.add(start, scores) if to_score else {}
-            watch = _Watch(folder, start, mesh, shown)
-            if to_score:  # as it would have been done before the stop
-                checkpoints.replace_metrics(start, scores)
-                for sentence in watch.alarms_at_start:
-                    log.note(f"alarm: {sentence}")
-                log.note(f"step {start}  {'  '.join(f'{name} {value:.4g}' for name, value in scores.items())}")
-                watch.write_page(log, at_once=start == config.num_steps)
-                if watch.alarms_at_start and config.on_alarm == "stop":
-                    raise SystemExit(128 + signal.SIGTERM)
-            rows = len(jax.tree.leaves(whole)[0])
-            clock = time.perf_counter() - unfinished.get("seconds", 0.0)
-            at_once, alone = config.steps_per_call, jax.process_count() == 1
-            for step in range(start + at_once, config.num_steps + 1, at_once):
-                state = tally.update(state, *(batches(before) for before in range(step - at_once, step)))
-                log.advance(step)
-
-                ends = step == config.num_steps
-                due = lambda every: ends or (every and step % every == 0)  # noqa: B023 (called in this turn alone)
-                samples, evaluates = due(config.sample_every), due(config.evaluate_every)
-                saves = evaluates or due(config.checkpoint_every)
-                looks = samples or saves or due(config.log_every)
-                # A signal may reach one process and not the others, which must stop at the same step.
-                stops = agree(interruption.signal or 0) if alone or looks else 0
-                if not (looks or stops):
-                    continue
-
-                seconds = time.perf_counter() - clock
-                unfinished = {} if looks else tally.unfinished() | {"seconds": seconds}
-                try:
-                    metrics, count = tally.read()
-                except NonFiniteError as error:
-                    good = checkpoints.latest_step()
-                    last = f"the last good checkpoint is {checkpoints.folder / str(good)}" if good else "none was saved"
-                    raise NonFiniteError(f"{error}; {last}") from None
-                metrics["steps_per_second"] = count / seconds
-                metrics["images_per_second"] = count * gan.d_steps * rows / seconds
-                scores = {}
-                if evaluates and evaluate is not None and not stops:
-                    scores = _numbers(evaluate(own_copy(state)))
-                led(lambda: lock and lock.check())  # after what may take long, before anything is written
-                if samples and draw is not None and leads:
-                    outputs = gan.sample(own_copy(state), inputs)
-                    if len(outputs) > 1:
-                        watch.name_columns(outputs)
-                    log.drawing(step, draw(outputs))
-                    metrics |= watch.diversity(outputs)
-                    for name, drawing in (panels(own_copy(state)) if panels else {}).items():
-                        log.drawing(step, drawing, name)
-                metrics |= scores
-                if looks:
-                    losses = [name for name in metrics if name.endswith("loss")]
-                    log.metrics(step, metrics, shown=[*losses, *scores])
-                    alarms = watch.alarms(step, metrics)
-                    for sentence in alarms:
-                        log.note(f"alarm: {sentence}")
-                    if config.on_alarm == "stop":
-                        stops = stops or agree(signal.SIGTERM if alarms else 0)
-                if stops and evaluates and evaluate is not None and not scores:
-                    unfinished["scores"] = 1.0  # by the next start: to score may take longer than a scheduler waits
-                values = scores | {_UNFINISHED + name: x for name, x in unfinished.items()}
-                values |= {} if saves else {UNSCHEDULED: 1.0}
-                if saves or stops:
-                    if leads and not (folder / "config.json").exists():  # as where somebody removed it
-                        record()
-                    checkpoints.save(step, state, values)
-                if stops or ends:
-                    checkpoints.wait()  # here, where a signal does not break it off
-                if samples or saves or stops:
-                    watch.write_page(log, at_once=bool(stops) or ends)
-                    give_back()
-                if stops:
-                    log.note(f"stopped at step {step} and saved in {folder}: the same command goes on from there")
-                    raise SystemExit(128 + stops)
-                clock = time.perf_counter()
-
-    if draw is not None and leads:
-        print(f"samples: {folder / 'samples' / f'{config.num_steps:08d}.png'}")
+    if hooks.draw is not None and leads:
+        print(f"samples: {run.folder / 'samples' / f'{config.num_steps:08d}.png'}")
     return own_copy(state), metrics
 
 
-class _Watch:
-    """Looks at a run as it goes on: whether it collapses, and the page on which a user looks at it."""
-
-    def __init__(self, folder: Path, start: int, mesh: Mesh, shown: Batch):
-        self._folder, self._writes = folder, jax.process_index() == 0
-        self._alarm, self.alarms_at_start = Alarm(), []
-        if self._writes:
-            report.record_start(folder, start, f"{mesh.size} x {mesh.devices.flat[0].device_kind}")
-            before = map(_without_deviations, logging.read_metrics(folder / "metrics.jsonl"))
-            self.alarms_at_start = [sentence for step, sentence in self._alarm.replay(before) if step == start]
-        self._spread = pairwise_diversity(np.asarray(shown["image"])) if "image" in shown else 0.0
-
-    def diversity(self, outputs: Mapping[str, Array]) -> dict[str, float]:
-        """How much samples differ, over how much as many real ones do."""
-        samples = np.asarray(outputs["samples"], np.float32) if "samples" in outputs else None
-        if not self._spread or samples is None or len(samples) < 2 or not np.isfinite(samples).all():
-            return {}
-        return {"preview_diversity": pairwise_diversity(samples) / self._spread}
-
-    def name_columns(self, outputs: Mapping[str, Array]) -> None:
-        if self._writes:
-            report.save_labels(self._folder / "samples", columns=list(outputs))
-
-    def alarms(self, step: int, metrics: Mapping[str, float]) -> list[str]:
-        return self._alarm.update(step, _without_deviations(metrics))
-
-    def write_page(self, log: logging.Report, *, at_once: bool) -> None:
-        """`report.html`, at most once a minute; a page that cannot be written is left out, which is said once."""
-        if self._writes:
-            try:
-                report.write_page(self._folder, seconds=0 if at_once else 60)
-            except Exception as error:  # of a disk, or of a package that a run can do without
-                log.note(f"report.html is not written: {error}")
-                self._writes = False
+def _nothing_left(run: Opened, config: RunConfig) -> tuple[Any, dict[str, float]]:
+    if jax.process_index() == 0:
+        more = "" if run.step == config.num_steps else ", which is more than was asked for"
+        print(f"{run.folder} is at step {run.step} of {config.num_steps}{more}: nothing to do")
+    return own_copy(run.state), {}
 
 
-def _refuse_loops(config: RunConfig, mesh: Mesh) -> None:
-    if config.steps_per_call > 1 and mesh.devices.flat[0].platform == "cpu":
-        raise ValueError(
-            f"steps_per_call={config.steps_per_call}: on a CPU convolutions in a loop take ten times as long, and it "
-            "takes one step at a time"
-        )
+def _first_scores(run: Opened, config: RunConfig, evaluate: Evaluate | None, *, owed: bool) -> dict[str, float]:
+    """The scores of the state that training goes on from, where they are owed or have to hold the best one's name."""
+    if evaluate is None or not (owed or config.best is not None):
+        return {}
+    scores = _numbers(evaluate(own_copy(run.state)))
+    if config.best is not None and config.best not in scores:
+        if bad := scores.get("nonfinite_samples"):
+            raise ValueError(f"best={config.best!r}: {bad:.0%} of the samples at step {run.step} are not finite")
+        raise ValueError(f"best={config.best!r} is no score of this run: there are {', '.join(scores)}")
+    return scores
 
 
-def _whole(batches: tuple[Batch, ...], config: RunConfig) -> Any:
-    """The shapes of a step's batches with the rows of all processes, where a source reads only those of this one."""
+def _report(run: Opened, config: RunConfig) -> logging.Report:
+    # The steps since the last line are those whose sums the checkpoint carries.
+    last_line = run.step - int(run.unfinished.get("count", 0) + run.unfinished.get("skipped", 0))
+    return logging.Report(run.folder, num_steps=config.num_steps, last_step=run.step, last_line=last_line)
 
-    def shape(field: Array) -> jax.ShapeDtypeStruct:
-        is_part = len(field) * jax.process_count() == config.batch_size
-        rows = config.batch_size if is_part else len(field)
-        return jax.ShapeDtypeStruct((rows, *field.shape[1:]), field.dtype)
 
-    return jax.tree.map(shape, batches)
+def _record_owed(
+    run: Opened, config: RunConfig, log: logging.Report, watch: Watch, scores: dict[str, float]
+) -> dict[str, Any]:
+    """Records the scores of the step at which the run was stopped, as they would have been before the stop."""
+    metrics = log.add(run.step, scores)
+    run.checkpoints.replace_metrics(run.step, scores)
+    for sentence in watch.alarms_at_start:
+        log.note(f"alarm: {sentence}")
+    log.note(f"step {run.step}  {'  '.join(f'{name} {value:.4g}' for name, value in scores.items())}")
+    watch.write_page(log, at_once=run.step == config.num_steps)
+    if watch.alarms_at_start and config.on_alarm == "stop":
+        raise Stopped(signal.SIGTERM, run.folder, run.step, own_copy(run.state), metrics)
+    return metrics
+
+
+def _read(tally: Tally, checkpoints: Checkpoints) -> tuple[dict[str, float], int]:
+    try:
+        return tally.read()
+    except NonFiniteError as error:
+        good = checkpoints.latest_step()
+        last = f"the last good checkpoint is {checkpoints.folder / str(good)}" if good else "none was saved"
+        raise NonFiniteError(f"{error}; {last}") from None
+
+
+def _draw_samples(
+    step: int, state: Any, gan: GAN, inputs: Any, hooks: _Hooks, log: logging.Report, watch: Watch
+) -> dict[str, float]:
+    """Draws the samples and the panels of a step; the diversity of the samples."""
+    if hooks.draw is None:
+        return {}
+    outputs = gan.sample(own_copy(state), inputs)
+    if len(outputs) > 1:
+        watch.name_columns(outputs)
+    log.drawing(step, hooks.draw(outputs))
+    for name, image in (hooks.panels(own_copy(state)) if hooks.panels else {}).items():
+        log.drawing(step, image, name)
+    return watch.diversity(outputs)
+
+
+def _log(step: int, metrics: dict[str, Any], scores: dict[str, float], log: logging.Report, watch: Watch) -> list[str]:
+    """Logs the metrics of a step and gives the alarms that they raise."""
+    losses = [name for name in metrics if name.endswith("loss")]
+    log.metrics(step, metrics, shown=[*losses, *scores])
+    alarms = watch.alarms(step, metrics)
+    for sentence in alarms:
+        log.note(f"alarm: {sentence}")
+    return alarms
+
+
+def _save(step: int, state: Any, values: dict[str, float], run: Opened, config: RunConfig) -> None:
+    if jax.process_index() == 0 and not (run.folder / "config.json").exists():  # as where somebody removed it
+        write_config(run, config)
+    run.checkpoints.save(step, state, values)
 
 
 def _at_least(rows: int, batches: Batches) -> Batch:
-    """The first examples, of as many whole batches as make a picture worth looking at."""
+    """The first examples, of as many whole batches as make an image worth looking at."""
     first = batches(0)[0]
     size = len(jax.tree.leaves(first)[0])
     if size >= rows:
@@ -316,14 +299,9 @@ def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in scores.items()}
 
 
-def _without_deviations(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """What is no standard deviation over seeds: those may vanish or grow without any harm."""
-    return {name: value for name, value in metrics.items() if not name.endswith("_std")}
-
-
 @contextlib.contextmanager
-def _stopping(folder: Path) -> Iterator[None]:
-    """A full disk or a lost file under a report, a picture or the data stops the run with one line."""
+def _naming_the_folder(folder: Path) -> Iterator[None]:
+    """A full disk or a lost file under a report, an image or the data stops the run with one line."""
     try:
         yield
     except OSError as error:

@@ -1,13 +1,30 @@
-"""Signals that ask a run to end become a request, which its loop reads between steps."""
+"""Signals that ask a run to end: a request that its loop reads between steps, and how the loop says that it stopped."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
+from typing import Any
 
 # Ctrl-C; what kill and schedulers send; a terminal that is closed; what Slurm sends before the time is over, where
 # asked to (--signal=USR1@60).
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+
+
+class Stopped(Exception):
+    """Training was asked to stop, by a signal or an alarm, and its state has been saved.
+
+    Attributes:
+      signal: the number of the signal; SIGTERM for an alarm.
+      step: the last step that was taken.
+      state: the state after it.
+      metrics: the last metrics, `{}` where none were logged.
+    """
+
+    def __init__(self, number: int, folder: Path, step: int, state: Any, metrics: dict[str, float]) -> None:
+        super().__init__(f"stopped at step {step} and saved in {folder}: the same command goes on from there")
+        self.signal, self.step, self.state, self.metrics = number, step, state, metrics
 
 
 class Interruption:
