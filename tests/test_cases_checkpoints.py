@@ -17,6 +17,7 @@ from jaxgan.algorithms.image_pool import create_pool, query_pool
 from jaxgan.checkpoints.checkpoint import CheckpointError, Checkpoints
 from jaxgan.data.pipeline import DeviceBatches
 from jaxgan.devices.sharding import data_mesh, replicated
+from jaxgan.runs.interruption import Stopped
 from jaxgan.training.loop import fit
 
 
