@@ -434,7 +434,7 @@ def test_what_is_removed_while_a_run_goes_on_is_made_again_or_said(tmp_path, cap
 
 
 def test_ctrl_c_at_a_prompt_gives_the_state_so_far_and_the_same_call_goes_on(tmp_path, monkeypatch, stopped_at):
-    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    monkeypatch.setattr("sys.ps1", ">>> ", raising=False)
     stopped_at(3, signal.SIGINT)
     state, metrics = quick(small.config(tmp_path, num_steps=4))
     assert int(state.step) == 3 and "d_loss" in metrics
