@@ -1,17 +1,17 @@
 """Generative adversarial networks as pure functions in JAX.
 
-The map, for use in other projects:
+A GAN of your own, from networks to a trained state and back from the run folder:
 
-  losses, penalties    pure functions of scores and of a critic
-  divergences, augment f-divergences and their losses; what the discriminator sees, changed at random
-  optim                clipped weights, schedules, moving average
-  make_gan             two networks, a loss, two optimizers -> a GAN: init, d_step, g_step, train_step, sample
-  make_text_gan        the same with sentences to draw, make_cyclegan with two domains to translate between
-  from_linen           a Flax module -> the Network that make_gan takes
-  types                what a network, a loss, a penalty and a GAN are
+  from_linen                      a Flax module -> a Network
+  AdversarialLoss, LOSSES, f_gan_loss   the two networks' losses, of your own or by name
+  make_gan, make_text_gan, make_cyclegan   networks, a loss, optimizers -> a GAN: init, train_step, sample, ...
+  DeviceBatches, StreamedBatches  arrays on the device, or examples read as they are needed -> batches
+  fit, RunConfig, Stopped         trains with logs, checkpoints, images; how long and where to; how a stop is said
+  restore                         a run folder -> the trained state
+  GANState, TrainState, gradient_step   for a training step of your own
 
-Networks are in `jaxgan.networks`, data in `jaxgan.data`. `jaxgan.training.loop.fit` trains a GAN with logs and
-checkpoints.
+And the modules of functions to reuse in other JAX code: losses, penalties, divergences, augment, optim, types. Networks
+are in `jaxgan.networks`, named data sets in `jaxgan.data`, scores in `jaxgan.metrics`.
 """
 
 from jaxgan import augment, divergences, losses, optim, penalties, types
@@ -19,21 +19,31 @@ from jaxgan.algorithms.cyclegan import make_cyclegan
 from jaxgan.algorithms.gan import make_gan
 from jaxgan.algorithms.state import GANState, TrainState, gradient_step
 from jaxgan.algorithms.text_gan import make_text_gan
+from jaxgan.data.pipeline import DeviceBatches, StreamedBatches
 from jaxgan.divergences import f_gan_loss
 from jaxgan.losses import LOSSES
 from jaxgan.networks.linen import from_linen
+from jaxgan.runs.config import RunConfig
+from jaxgan.runs.interruption import Stopped
+from jaxgan.runs.open_run import restore
+from jaxgan.training.loop import fit
 from jaxgan.types import GAN, AdversarialLoss, Network
 
 __all__ = [
     "GAN",
     "LOSSES",
     "AdversarialLoss",
+    "DeviceBatches",
     "GANState",
     "Network",
+    "RunConfig",
+    "Stopped",
+    "StreamedBatches",
     "TrainState",
     "augment",
     "divergences",
     "f_gan_loss",
+    "fit",
     "from_linen",
     "gradient_step",
     "losses",
@@ -42,5 +52,6 @@ __all__ = [
     "make_text_gan",
     "optim",
     "penalties",
+    "restore",
     "types",
 ]

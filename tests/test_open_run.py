@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import small
 
+from jaxgan.checkpoints.checkpoint import CheckpointError
 from jaxgan.networks.mlp import mlp_generator
-from jaxgan.runs.open_run import open_run
+from jaxgan.runs.open_run import open_run, restore
 
 
 def test_a_run_is_opened_as_it_was_left(tmp_path):
@@ -18,6 +19,19 @@ def test_a_run_is_opened_as_it_was_left(tmp_path):
     assert run.config == small.config(tmp_path, num_steps=12, keep=9)
     small.assert_same(run.state, state)
     assert open_run(tmp_path, {"small": small}, checkpoint="10").step == 10
+
+
+def test_a_state_comes_back_for_a_gan_of_ones_own(tmp_path):
+    config = small.config(tmp_path, num_steps=12, keep=9, best="score")
+    state, _ = small.run(config, evaluate=lambda state: {"score": float(state.step)})
+    gan = small.build(config)
+    small.assert_same(restore(tmp_path, gan), state)
+    assert int(restore(tmp_path, gan, checkpoint=10).step) == 10
+    assert int(restore(tmp_path, gan, checkpoint="best").step) == 12
+    with pytest.raises(CheckpointError, match=r"generator/params/.* in the checkpoint"):
+        restore(tmp_path, small.small_gan())
+    with pytest.raises(ValueError, match="is not a run folder"):
+        restore(tmp_path / "none", gan)
 
 
 def without_data(config):

@@ -106,30 +106,60 @@ def open_run(
         raise ValueError(f"{folder} is a run of {config.experiment}, which has no {', '.join(unknown)}")
     config = dataclasses.replace(config, **moved)
     check_trusted_paths(config, folder, given=moved)
-    with Checkpoints(folder / "checkpoints", best=config.best, best_mode=config.best_mode) as checkpoints:
-        step = checkpoints.resolve(checkpoint)
-        gan, batch, abstract = _built(experiment, config, record, folder)
-        # The last one is the last that is not damaged.
-        state = checkpoints.restore(None if checkpoint == "last" else step, abstract)
-        step = (checkpoints.latest_step() or step) if checkpoint == "last" else step
-    return Run(folder, experiment, config, gan, batch, state, step)
-
-
-def _built(experiment: ModuleType, config: Any, record: Mapping[str, Any], folder: Path) -> tuple[GAN, Any, Any]:
-    """The GAN, a batch and a state, the latter two abstract."""
     try:
         gan = experiment.build(config)
     except ValueError as error:  # of a value that only the networks know to be wrong
         raise ValueError(f"{folder / 'config.json'}: {error}") from None
-    if "batch" not in record:
+    batch = _batch(record)
+    if batch is None:
         batch = jax.eval_shape(lambda batch: batch, experiment.batches(config)(0)[0])
-    else:
-        batch = {name: jax.ShapeDtypeStruct(field["shape"], field["dtype"]) for name, field in record["batch"].items()}
-    try:
-        return gan, batch, jax.eval_shape(gan.init, jax.random.key(0), batch)
-    except Exception as error:  # whatever a network raises at a shape that it was not made for
-        shapes = ", ".join(f"{name} {list(field.shape)}" for name, field in batch.items())
-        raise ValueError(f"{folder / 'config.json'}: a batch of {shapes} does not fit its networks ({error})") from None
+    state, step = _restored(folder, gan, batch, config, checkpoint)
+    return Run(folder, experiment, config, gan, batch, state, step)
+
+
+def restore(folder: str | os.PathLike[str], gan: GAN, *, checkpoint: int | str = "last") -> Any:
+    """The state that `fit` saved in a run folder, for `gan.sample`, `gan.train_step` and the like.
+
+    Args:
+      folder: the run folder.
+      gan: the GAN that was trained, made of the same networks and optimizers.
+      checkpoint: 'best', 'last' (the newest that is not damaged) or a step.
+
+    Returns:
+      The state, on JAX's default device.
+
+    Raises:
+      ValueError: no run folder, or one whose batches do not fit the networks.
+      CheckpointError: no such checkpoint, or a state of other networks; the message lists the arrays that differ.
+    """
+    folder = Path(folder)
+    record = load_config(folder)
+    if (batch := _batch(record)) is None:
+        raise ValueError(f"{folder / 'config.json'} does not say what a batch holds: an older version wrote it")
+    best = record["config"].get("best")
+    return _restored(folder, gan, batch, RunConfig(best=best if isinstance(best, str) else None), checkpoint)[0]
+
+
+def _batch(record: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct] | None:
+    """Shapes and types of a batch, None where a config.json of an older version does not hold them."""
+    if "batch" not in record:
+        return None
+    return {name: jax.ShapeDtypeStruct(field["shape"], field["dtype"]) for name, field in record["batch"].items()}
+
+
+def _restored(folder: Path, gan: GAN, batch: Any, config: RunConfig, checkpoint: int | str) -> tuple[Any, int]:
+    with Checkpoints(folder / "checkpoints", best=config.best, best_mode=config.best_mode) as checkpoints:
+        step = checkpoints.resolve(checkpoint)
+        try:
+            abstract = jax.eval_shape(gan.init, jax.random.key(0), batch)
+        except Exception as error:  # whatever a network raises at a shape that it was not made for
+            shapes = ", ".join(f"{name} {list(field.shape)}" for name, field in batch.items())
+            raise ValueError(
+                f"{folder / 'config.json'}: a batch of {shapes} does not fit its networks ({error})"
+            ) from None
+        # The last one is the last that is not damaged.
+        state = checkpoints.restore(None if checkpoint == "last" else step, abstract)
+        return state, (checkpoints.latest_step() or step) if checkpoint == "last" else step
 
 
 def _config(config_class: Any, values: Mapping[str, Any], folder: Path) -> RunConfig:
