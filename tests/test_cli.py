@@ -1,5 +1,6 @@
 """The command line of every experiment and command, in this process."""
 
+import dataclasses
 import importlib
 import io
 import json
@@ -18,10 +19,11 @@ import test_step
 from PIL import Image
 
 from experiments import cyclegan, gan, gaussians_2d
+from jaxgan import messages
 from jaxgan.checkpoints.checkpoint import Checkpoints
-from jaxgan.data import vocabulary
 from jaxgan.runs import cli
 from jaxgan.runs.config import RunConfig, check_writable, save_config
+from jaxgan.runs.flag_help import GROUPS
 from jaxgan.runs.images import image_grid, save_image
 from jaxgan.training.loop import fit
 
@@ -29,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 NAMES = [
     ".".join(path.relative_to(ROOT / "experiments").with_suffix("").parts)
     for path in sorted((ROOT / "experiments").rglob("*.py"))
-    if path.stem != "__init__"
+    if path.stem not in ("__init__", "figures")  # which is no command
 ]
 MODULES = {name: importlib.import_module(f"experiments.{name}") for name in NAMES}
 COMMANDS = ("sample", "evaluate", "export", "translate")  # on a finished run
@@ -202,7 +204,7 @@ def test_a_message_is_one_line_whatever_it_quotes(raised, capsys, monkeypatch):
     said = capsys.readouterr().err
     assert stop.value.code == 2 and said.startswith("error: ") and said.endswith("\n") and len(said) < 5000
     assert "\\nerror: all is lost\\r\\u202e\\u2028\\u200f\\x85\\udcff\\x00" in said and "\n" not in said[:-1]
-    assert all(vocabulary.is_shown(letter) for letter in said[:-1]) and "Z\u00fcrich \u6771\u4eac \U0001f600" in said
+    assert all(messages.is_shown(letter) for letter in said[:-1]) and "Z\u00fcrich \u6771\u4eac \U0001f600" in said
 
 
 def test_what_a_message_lists_keeps_its_lines(capsys):
@@ -411,7 +413,7 @@ def test_a_run_folder_that_cannot_be_made(workdir, capsys, monkeypatch, tmp_path
     (tmp_path / "file").write_text("mine")
     main = lambda config: fit(test_step.GAN_OF_NUMBERS, test_dry_run.Batches(), config, draw=None)
     toy = types.SimpleNamespace(Config=RunConfig, main=main)
-    arguments = ["--workdir", workdir, "--num-steps", "2", "--num-devices", "1"]
+    arguments = ["--workdir", workdir, "--num-steps", "2", "--batch-size", "4", "--num-devices", "1"]
     status, said = ended(toy, arguments, capsys, monkeypatch)
     assert (status, said.partition(": ")[0]) == (2, "error")
     assert workdir in said and said.count("\n") == 1
@@ -480,12 +482,22 @@ def test_a_path_may_be_long_or_odd(run, capsys, monkeypatch, tmp_path):
     assert (status, "File name too long" in said, said.count("\n")) == (2, True, 1)
 
 
+def test_every_flag_of_an_experiment_has_a_group():
+    """And the groups come in the order in which a newcomer needs them."""
+    listed = [name for names in GROUPS.values() for name in names.split()]
+    assert len(set(listed)) == len(listed)
+    configs = [module.Config for module in MODULES.values() if issubclass(module.Config, RunConfig)]
+    fields = {field.name for config in configs for field in dataclasses.fields(config)}
+    assert len(configs) == 9 and fields <= set(listed), fields - set(listed)
+    assert list(GROUPS) == ["run", "data", "network", "optimization", "device", "debugging"]
+
+
 def test_ranges_are_in_the_help(capsys):
     with pytest.raises(SystemExit):
         cli.parse(gan.Config, ["--help"])
     printed = " ".join(capsys.readouterr().out.replace("\u2502", " ").split())
-    assert "channels next to the image; doubled at each halving of its size (from 1 to 4096, default: 32)" in printed
-    assert "0 for none (from 0 to 0.999999, default: 0.998)" in printed
+    assert "doubled at each halving of the resolution (from 1 to 4096, default: 32)" in printed
+    assert "0 for no EMA (from 0 to 0.999999, default: 0.998)" in printed
 
 
 @pytest.mark.parametrize("error", [AssertionError(), RuntimeError("Unable to initialize backend 'cuda'")])
@@ -533,7 +545,7 @@ def test_help_and_mistakes_start_no_device_and_load_nothing_heavy():
     """In a process of its own: here all of it is loaded."""
     program = f"""
 import contextlib, importlib, io, sys
-from jaxgan import cli
+from jaxgan.runs import cli
 
 for name in {NAMES}:
     module = importlib.import_module(f"experiments.{{name}}")

@@ -11,8 +11,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import jax
 
@@ -21,7 +20,7 @@ from jaxgan.devices.distributed import join
 from jaxgan.devices.memory import keep_freed_memory
 from jaxgan.messages import printable
 from jaxgan.runs.config import RunConfig
-from jaxgan.runs.flags import Flags, ranges
+from jaxgan.runs.flag_help import registry_of
 from jaxgan.runs.interruption import Stopped
 from jaxgan.runs.start import refuse_at_once
 from jaxgan.runs.streams import forgiving, open_standard_streams
@@ -52,7 +51,7 @@ def parse(config_class: type[Config], argv: Sequence[str] | None = None) -> Conf
         from_preset: Any = getattr(config_class, "from_preset")  # noqa: B009 (known by its presets)
         options["default"] = from_preset(preset if preset in presets else "default")
     try:
-        return config_class(**tyro.cli(config_class, registry=_with_ranges(tyro, config_class), **options))
+        return config_class(**tyro.cli(config_class, registry=registry_of(tyro, config_class), **options))
     except ValueError as error:
         return leave(str(error))
 
@@ -167,51 +166,6 @@ def _find_devices() -> None:
         there = ", ".join(sorted({device.platform for device in jax.devices()}))
         reason = f" ({error})" if str(error) else ""
         raise ValueError(f"JAX_PLATFORMS={asked}, but this JAX finds no such device, only {there}{reason}") from None
-
-
-def _with_ranges(tyro: Any, config_class: type) -> Any:
-    """Has tyro show the range of a flag beside its default, and give a dict, of which we make the configuration.
-
-    What is no number it gives as the text it is, so that `Flags` refuses it in the words that it has for ranges.
-    """
-    constructors = tyro.constructors
-    registry = constructors.ConstructorRegistry()
-
-    def hint(shown: str, default: str) -> str:
-        return f"({shown}, default: {default})"
-
-    def with_range(field: Any) -> Any:
-        shown = " or ".join(map(str, ranges(field.type)))
-        if not shown:
-            return field
-        kind = Annotated[field.type, tyro.conf.arg(help_behavior_hint=partial(hint, shown))]
-        if issubclass(config_class, Flags):
-            spec = registry.get_primitive_spec(constructors.PrimitiveTypeInfo.make(field.type, set()))
-            if isinstance(spec, constructors.PrimitiveConstructorSpec):
-                kind = Annotated[kind, dataclasses.replace(spec, instance_from_str=partial(_or_text, spec))]
-        return dataclasses.replace(field, type=kind)
-
-    @registry.struct_rule
-    def rule(info: Any) -> Any:
-        nonlocal busy
-        if info.type is not config_class or busy:
-            return None
-        busy = True  # so that tyro's own rule answers
-        try:
-            spec = constructors.ConstructorRegistry.get_struct_spec(info)
-        finally:
-            busy = False
-        return dataclasses.replace(spec, instantiate=dict, fields=tuple(map(with_range, spec.fields)))
-
-    busy = False
-    return registry
-
-
-def _or_text(spec: Any, arguments: list[str]) -> Any:
-    try:
-        return spec.instance_from_str(arguments)
-    except ValueError:
-        return arguments[0] if spec.nargs == 1 else list(arguments)
 
 
 def _program(config_class: type) -> str | None:

@@ -30,46 +30,47 @@ _BETTER_SMALL = ("loss", "frechet", "fid", "kernel", "kid", "l1", "kl")  # last 
 
 
 def free(default: Any) -> Any:
-    """A field that does not change what is computed; it may differ when a run is resumed."""
+    """A runtime option: a field that does not change the result, and may differ when a run is resumed."""
     return dataclasses.field(default=default, metadata={"free": True})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig(Flags):
-    """How long, how fast and where to. Every field is a result field (it changes what is computed) or a free one."""
+    """How long to train and where to write. A field either changes the result, or is a runtime option (`free`)."""
 
     experiment: ClassVar[str] = "run"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
 
-    num_steps: Steps = free(2000)  # generator updates in all; may grow when a run is resumed
-    batch_size: BatchSize = 64  # examples to an update, over all devices
-    seed: Seed = 0  # of weights, latents and data order
-    # run folder: new, empty (but for hidden files and logs) or this run's; by default runs/<experiment> and what
-    # differs from the defaults
+    num_steps: Steps = free(2000)  # generator updates; raise it to train a finished run further
+    batch_size: BatchSize = 64  # examples per update, over all devices
+    seed: Seed = 0  # random seed of weights, latents and data order
+    # run folder, new, empty (but for hidden files and logs) or of this run; by default runs/<experiment> followed by
+    # the flags that differ from their defaults
     workdir: PathName | None = free(None)
-    resume: Literal["auto", "must", "never"] = free("auto")  # go on from a checkpoint if any; insist; or refuse
-    init_from: PathName | None = None  # run folder whose weights to start from, at step 0 with fresh optimizers
-    dtype: Literal["float32", "bfloat16"] = "float32"  # what the networks compute in; parameters stay float32
-    log_every: Steps = free(50)  # steps between log lines, which are means over the steps since the last
-    sample_every: Steps = free(500)  # steps between pictures
+    # auto: resume from the last checkpoint if there is one; must: refuse to start anew; never: refuse a used folder
+    resume: Literal["auto", "must", "never"] = free("auto")
+    init_from: PathName | None = None  # run folder whose weights to start from, at step 0 and with new optimizer states
+    dtype: Literal["float32", "bfloat16"] = "float32"  # dtype the networks compute in; parameters stay float32
+    log_every: Steps = free(50)  # steps between log lines; a line holds the means since the line before
+    sample_every: Steps = free(500)  # steps between sample images
     checkpoint_every: Steps = free(500)  # steps between checkpoints
-    evaluate_every: StepsOrNone = free(0)  # steps between evaluations, 0 for at most one at the end
-    keep: Count = free(2)  # newest checkpoints to keep, besides the best
-    best: str | None = free(None)  # evaluation metric whose best checkpoint is kept too
-    on_nonfinite: Literal["stop", "skip"] = free("stop")  # at a NaN or infinity: stop, or skip the update
-    debug_nans: bool = free(False)  # stop at the operation that gives a NaN, with its place in the code; slow
-    # a dry run: a few steps, what they cost and what they read; the run folder is not made, and the first batch is
-    # drawn beside it as <workdir>-check.png
+    evaluate_every: StepsOrNone = free(0)  # steps between evaluations; 0: only at the end, if the run is scored at all
+    keep: Count = free(2)  # number of newest checkpoints to keep, besides the best
+    best: str | None = free(None)  # score whose best checkpoint is kept too, such as classifier_frechet
+    on_nonfinite: Literal["stop", "skip"] = free("stop")  # at a NaN or infinity: stop the run, or skip the update
+    debug_nans: bool = free(False)  # stop at the operation that first gives a NaN, with its line of code; slow
+    # dry run: take a few steps, print their time, memory and data, draw the first batch as <workdir>-check.png, and
+    # write nothing else
     check: bool = free(False)
-    on_alarm: Literal["note", "stop"] = free("note")  # at what looks like a collapse: say so, or save and stop too
-    num_devices: Processes | None = free(None)  # devices to share the batch among, by default all
-    # steps that a GPU or TPU takes at a time; the flags above that count steps must be multiples of it
+    on_alarm: Literal["note", "stop"] = free("note")  # at signs of a collapse: print them, or also save and stop
+    num_devices: Processes | None = free(None)  # number of devices that share the batch (default: all)
+    # training steps per call of a GPU or TPU; num_steps and the *_every flags must be multiples of it
     steps_per_call: Steps = 1
-    # where several processes train together, at which HOST:PORT they find the first of them; "auto" asks the cluster
-    # (Slurm, Open MPI, Kubernetes, Cloud TPU) for this and the next two
+    # HOST:PORT of the first of several processes that train together; auto: ask the cluster (Slurm, Open MPI,
+    # Kubernetes, Cloud TPU) for this and the next two flags
     coordinator: str | None = free(None)
-    num_processes: Processes | None = free(None)  # how many these are
-    process_id: Annotated[int, Range(0, 2**16 - 1)] | None = free(None)  # which of them this one is, from 0
+    num_processes: Processes | None = free(None)  # number of processes that train together
+    process_id: Annotated[int, Range(0, 2**16 - 1)] | None = free(None)  # index of this process, from 0
 
     def __post_init__(self):
         super().__post_init__()
@@ -99,41 +100,43 @@ class RunConfig(Flags):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageConfig(RunConfig):
-    """What every experiment on images adds."""
+    """Flags that every experiment on images adds."""
 
-    # a data set: mnist_5k, noise, fashion_mnist, mnist, cifar10, cifar100, another that TFDS has prepared, stacked: and
-    # the name of one of digits or clothes, folder:PATH, PATH.npy or PATH.npz; see jaxgan.data.sources.images
+    # data set: mnist_5k, noise, fashion_mnist, mnist, cifar10, cifar100, another that TFDS has prepared, stacked:NAME
+    # (three grey images of NAME as red, green and blue), folder:PATH, PATH.npy or PATH.npz; see docs/data.md
     dataset: str = "mnist_5k"
-    split: str = "train"  # what of it to train on, as TFDS writes it: train, train[:90%], train+test
-    data_dir: PathName | None = free(None)  # where prepared data sets lie, by default that of tensorflow-datasets
-    image_size: Pixels = 32  # pixels, square; images are cut square and resized to it
-    channels: Literal[1, 3] = 1  # 1 for grey, 3 for colour; images of the other kind are converted
-    load_size: Pixels | None = None  # pixels to resize to first; image_size is then cut out, elsewhere each time
-    flip: bool = False  # mirror half of the images left to right, others each time
-    # of all the discriminator sees: color, translation and cutout, or some of them, with commas between; after "ada:"
-    # with a probability that follows how sure it is of the real images
+    split: str = "train"  # split to train on, in TFDS's syntax: train, train[:90%], train+test
+    data_dir: PathName | None = free(None)  # folder of prepared data sets (default: that of tensorflow-datasets)
+    image_size: Pixels = 32  # side of the images in pixels; images are center-cropped to a square and resized
+    channels: Literal[1, 3] = 1  # 1: grey, 3: RGB; other images are converted
+    # resize the shorter side to this many pixels, then take a random crop of image_size (default: no random crop)
+    load_size: Pixels | None = None
+    flip: bool = False  # flip each image left to right with probability 1/2
+    # differentiable augmentation of all that the discriminator sees, for few images: color, translation, cutout or
+    # several with commas between; with ada: in front (ada:color,cutout) its probability adapts to overfitting
     augment: str | None = None
-    resident_mib: Mebibytes = free(1024)  # largest data set to keep on the device, in MiB; larger ones are read anew
+    resident_mib: Mebibytes = free(1024)  # largest data set to keep on the device, in MiB; a larger one is streamed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DomainsConfig(RunConfig):
-    """What every experiment that translates between two domains adds; sizes are those of the authors of CycleGAN."""
+    """Flags that every experiment that translates between two domains adds; sizes are those of CycleGAN's authors."""
 
-    # a data set with the splits trainA and trainB: shapes_styles, emoji, cycle_gan/horse2zebra once it is prepared, or
+    # data set with the splits trainA and trainB: shapes_styles, emoji, cycle_gan/horse2zebra once it is prepared, or
     # folder:PATH with folders of these names; with --dataset-b any data set, as domain a
     dataset: str = "shapes_styles"
-    dataset_b: str | None = None  # data set of domain b, by default the same
-    split_a: str | None = None  # what to train on, by default trainA, or train where the domains are two data sets
-    split_b: str | None = None  # the same of domain b, by default trainB, or train
-    paired: bool = False  # show row i of a with row i of b, where these belong together
-    data_dir: PathName | None = free(None)  # where prepared data sets lie, by default that of tensorflow-datasets
-    image_size: Pixels = 256  # pixels, square; images are cut square and resized to it
-    channels_a: Literal[1, 3] = 3  # of domain a: 1 for grey, 3 for colour; images of the other kind are converted
-    channels_b: Literal[1, 3] = 3  # of domain b
-    load_size: Pixels | None = 286  # pixels to resize to first; image_size is then cut out, elsewhere each time
-    flip: bool = True  # mirror half of the images left to right, others each time
-    resident_mib: Mebibytes = free(1024)  # largest data set to keep on the device, in MiB; larger ones are read anew
+    dataset_b: str | None = None  # data set of domain b (default: the same as domain a)
+    split_a: str | None = None  # split of domain a to train on (default: trainA, or train with --dataset-b)
+    split_b: str | None = None  # split of domain b to train on (default: trainB, or train with --dataset-b)
+    paired: bool = False  # show image i of a together with image i of b; for data sets of pairs
+    data_dir: PathName | None = free(None)  # folder of prepared data sets (default: that of tensorflow-datasets)
+    image_size: Pixels = 256  # side of the images in pixels; images are center-cropped to a square and resized
+    channels_a: Literal[1, 3] = 3  # of domain a, 1: grey, 3: RGB; other images are converted
+    channels_b: Literal[1, 3] = 3  # of domain b, likewise
+    # resize the shorter side to this many pixels, then take a random crop of image_size (default: no random crop)
+    load_size: Pixels | None = 286
+    flip: bool = True  # flip each image left to right with probability 1/2
+    resident_mib: Mebibytes = free(1024)  # largest data set to keep on the device, in MiB; a larger one is streamed
 
 
 def _names(config: type | RunConfig) -> list[str]:
