@@ -28,8 +28,8 @@ import numpy as np
 
 from benchmarks.step_throughput import ROOT, configuration, named
 from jaxgan.devices.compilation_cache import keep_compiled_programs
-from jaxgan.devices.distributed import join
-from jaxgan.devices.sharding import by_batch, compile_step, data_mesh, place, replicated
+from jaxgan.devices.distributed import initialize
+from jaxgan.devices.sharding import by_batch, compile_step, data_mesh, device_put, replicated
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 BITS = {"pred": 8, "bf16": 16}
@@ -61,13 +61,13 @@ def measure(name: str, flags: Sequence[str], steps: int) -> dict[str, Any]:
     gan, batches = module.build(config), module.batches(config)
     mesh = data_mesh(batch_size=config.batch_size)
     first = batches(0)
-    state = place(gan.init(jax.random.key(config.seed), first[0]), replicated(mesh))
+    state = device_put(gan.init(jax.random.key(config.seed), first[0]), replicated(mesh))
     step = compile_step(gan.train_step, mesh, *jax.eval_shape(lambda *both: both, state, first))
     losses, began = [], 0.0
     for number in range(steps):
         if number == 1:  # the first step is left out: it also waits for the devices to start
             began = time.perf_counter()
-        state, metrics = step(state, place(batches(number), by_batch(mesh)))
+        state, metrics = step(state, device_put(batches(number), by_batch(mesh)))
         losses.append({name: float(value) for name, value in metrics.items() if name.endswith("loss")})
     seconds = time.perf_counter() - began
     rate = (steps - 1) * gan.d_steps * config.batch_size / seconds if steps > 1 else 0.0
@@ -114,7 +114,7 @@ def _free_port() -> int:
 
 def _work(task: Mapping[str, Any]) -> None:
     keep_compiled_programs()
-    join(*task["join"])
+    initialize(*task["join"])
     with contextlib.redirect_stdout(sys.stderr):
         measured = measure(task["name"], task["flags"], task["steps"])
     print(json.dumps(measured), flush=True)

@@ -35,7 +35,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.devices.memory import fill_gaps, keep_freed_memory
-from jaxgan.devices.sharding import by_batch, compile_step, data_mesh, place, replicated
+from jaxgan.devices.sharding import by_batch, compile_step, data_mesh, device_put, replicated
 from jaxgan.runs import cli
 
 # Of width 64, batch 64 and 3 channels; CycleGAN's of width 32 and batch 4, SNGAN's discriminator of width 32.
@@ -136,7 +136,7 @@ def compiled(module: Any, config: Any) -> Step:
         return 1000 * (time.perf_counter() - began) / steps
 
     number = itertools.count(1)
-    run_fed = functools.partial(run, feed=lambda: place(source(next(number)), by_batch(mesh)))
+    run_fed = functools.partial(run, feed=lambda: device_put(source(next(number)), by_batch(mesh)))
     mib = (size - memory.alias_size_in_bytes) / 2**20
     return Step(run, run_fed, seconds, gflop, mib, gan.d_steps * config.batch_size, mesh.size)
 

@@ -161,5 +161,5 @@ def test_headers_are_compared_before_anything_is_unpacked(tmp_path, monkeypatch)
 
 def test_a_pipe_of_this_name_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.npy")
-    with pytest.raises(ValueError, match="no regular file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         read_arrays(tmp_path / "a.npy")

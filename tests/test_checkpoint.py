@@ -598,11 +598,11 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path, capsys, digested):
         for put in (os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path, to=aside: path.symlink_to(to)):
             put(path)
             with Checkpoints(tmp_path, best="fid") as checkpoints:
-                with pytest.raises(DamagedCheckpointError, match=f"step 2 .* {name} is no regular file"):
+                with pytest.raises(DamagedCheckpointError, match=f"step 2 .* {name} is not a regular file"):
                     checkpoints.arrays(2)
                 assert checkpoints.metrics(2) == {}
                 assert value_in(checkpoints, None) == 1
-            assert f"{name} is no regular file; going back to step 1" in capsys.readouterr().err
+            assert f"{name} is not a regular file; going back to step 1" in capsys.readouterr().err
             path.unlink()
         aside.rename(path)
     with Checkpoints(tmp_path) as checkpoints:
@@ -616,7 +616,7 @@ def test_a_step_that_is_no_folder(tmp_path, capsys):
     os.mkfifo(tmp_path / "run" / "3")
     with Checkpoints(tmp_path / "run") as checkpoints:
         assert value_in(checkpoints, None) == 1
-        assert "2 is no regular file; going back to step 1" in capsys.readouterr().err
+        assert "2 is not a regular file; going back to step 1" in capsys.readouterr().err
         checkpoints.save(2, state_of(2))
         checkpoints.save(3, state_of(3))
         assert value_in(checkpoints, None) == 3

@@ -107,7 +107,7 @@ def test_a_broken_model_has_no_scores(opened):
 
     opened.sample = sample
     with pytest.raises(
-        ValueError, match=r"^checkpoint 200 of .*run drew 17 of 50 samples that are not finite \(NaN or"
+        ValueError, match=r"^checkpoint 200 of .*run generated 17 of 50 samples that are not finite \(NaN or"
     ):
         evaluate.main(CONFIG)
     assert not list(opened.folder.iterdir())
@@ -126,7 +126,7 @@ def test_weights_that_are_not_finite_draw_nothing(tmp_path, monkeypatch):
     run, output = str(tmp_path / "run"), str(tmp_path / "x.png")
     with pytest.raises(ValueError, match=r"run at step 7: 6 of 6 samples are not finite"):
         sample.main(sample.Config(run=run, count=6, output=output))
-    with pytest.raises(ValueError, match=r"^checkpoint 7 of .*run drew 6 of 6 samples that are not finite"):
+    with pytest.raises(ValueError, match=r"^checkpoint 7 of .*run generated 6 of 6 samples that are not finite"):
         evaluate.main(evaluate.Config(run=run, num_samples=6))
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoints", "config.json"]
     assert not (tmp_path / "x.png").exists()
@@ -138,7 +138,7 @@ def test_where_scores_cannot_be_added_nothing_is_computed(opened, tmp_path, monk
     mine.write_text("")
     (opened.folder / "scores.jsonl").symlink_to(mine)
     for output, reason in (
-        (None, "is a link or no regular file"),
+        (None, "is a link or not a regular file"),
         (tmp_path, "Is a directory"),
         (mine / "x", "File ex"),
     ):
@@ -158,15 +158,15 @@ def test_scores_are_added_to_nothing_but_scores(opened, tmp_path, monkeypatch):
         assert (tmp_path / "mine").read_text() == line * lines
     monkeypatch.setattr(evaluate, "open_run", lambda *arguments, **options: pytest.fail("opened"))
     for content, reason in (
-        (b"buy milk\n", "line 1 is no JSON"),
+        (b"buy milk\n", "line 1 is not valid JSON"),
         (b'{"experiment": "gan"}', 'line 1 is no object with "scores" and "stamp"'),
-        (line.encode() + b"buy milk", "line 2 is no JSON"),
-        (line.encode() + b"\n", "line 2 is no JSON"),
-        (b"[" * 100_000, "line 1 is no JSON"),
-        (b"\n", "line 1 is no JSON"),
+        (line.encode() + b"buy milk", "line 2 is not valid JSON"),
+        (line.encode() + b"\n", "line 2 is not valid JSON"),
+        (b"[" * 100_000, "line 1 is not valid JSON"),
+        (b"\n", "line 1 is not valid JSON"),
         (b"3", "line 1 is no object"),
         (b"9" * 5000, "digits"),
-        (b"\x89PNG\r\n\x1a\n", "is no text in UTF-8"),
+        (b"\x89PNG\r\n\x1a\n", "is not valid UTF-8"),
     ):
         (tmp_path / "mine").write_bytes(content)
         with pytest.raises(ValueError, match=rf"mine holds something else than scores \(.*{reason}.*another --output$"):
@@ -212,7 +212,7 @@ def test_other_scores_that_are_none(opened, tmp_path, monkeypatch):
         (whole | {"stamp": {n: v for n, v in whole["stamp"].items() if n != "real_digest"}}, "how real_digest was"),
         (whole | {"scores": [1.0]}, "no object with"),
         (whole | {"scores": {"fid": "3"}}, "the score fid is '3', no number"),
-        (whole | {"scores": {"fid": float("nan")}}, "NaN is no finite number"),
+        (whole | {"scores": {"fid": float("nan")}}, "NaN is not a finite number"),
         (whole | {"scores": {"fid": [3.0]}}, r"the score fid is '\[3.0\]', no number"),
         (whole | {"scores": {"fid": 10**400}}, "too large"),
         ([whole], "no object with"),

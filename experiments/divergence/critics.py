@@ -62,16 +62,16 @@ def main(config: Config) -> list[dict[str, str | float]]:
     }
     clipped = reached["clipping"]
     reached["clipping_by_slope"] = clipped._replace(
-        value=clipped.value / clipped.slope, history=clipped.history / clipped.slope[:, None]
+        value=clipped.value / clipped.gradient_norm, history=clipped.history / clipped.gradient_norm[:, None]
     )
     rows: list[dict[str, str | float]] = []
     for name in CRITICS:
-        value, history, slope = reached[name]
+        value, history, norm = reached[name]
         for step in range(EVERY, config.num_steps + 1, EVERY):
             # Without the first of all: it comes before an update, and so before weights are clipped.
             recent = history[:, max(step - EVERY, 1) : step].mean(axis=1)
             rows.append(row(name, "minibatches", step, exact, recent) | {"slope": ""})
-        rows.append(row(name, "all", config.num_steps, exact, value) | {"slope": float(slope.mean())})
+        rows.append(row(name, "all", config.num_steps, exact, value) | {"slope": float(norm.mean())})
     trained = [row for row in rows if row["points"] == "all"]
     figures.save(folder, "critics", draw(rows, (real, fake), exact), rows, shown=trained)
     return rows

@@ -71,7 +71,7 @@ def estimates(samples: Samples, fresh: Samples, config: Config) -> dict[str, flo
         "kl_estimate": estimate_divergence(*samples, "kl", **options).value,
         **{f"penalty_{weight}": wasserstein(penalty_weight=weight).value for weight in PENALTY_WEIGHTS},
         "clipping": clipped.value,
-        "clipping_by_slope": clipped.value / clipped.slope,
+        "clipping_by_slope": clipped.value / clipped.gradient_norm,
         "spectral_norm": wasserstein("spectral_norm").value,
     }
     means = {name: float(value.mean()) for name, value in values.items()}

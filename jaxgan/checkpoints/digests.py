@@ -67,7 +67,7 @@ def _unreadable(folder: Path) -> Iterator[str]:
         elif stat.S_ISDIR(status.st_mode):
             yield f"{name[:40]}... lies deeper than any file of a step"
         elif not stat.S_ISREG(status.st_mode):
-            yield f"{path.name if path == folder else name} is no regular file"
+            yield f"{path.name if path == folder else name} is not a regular file"
         elif path.parent.name != "d" and status.st_size > MOST:
             yield f"{name} has more than {MOST:,} bytes"
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jaxgan.devices.sharding import in_parts
+from jaxgan.devices.sharding import batched
 from jaxgan.messages import note
 from jaxgan.metrics.arrays import content_digest, content_order, random_subset, row_digests
 from jaxgan.metrics.kernel import subset_warning
@@ -65,7 +65,7 @@ def while_training(make: Callable[[Any], Evaluation], gan: GAN, config: Any) -> 
 
     def evaluate(state: Any) -> Scores:
         try:
-            return evaluation.scores(in_parts(partial(gan.sample, state)))
+            return evaluation.scores(batched(partial(gan.sample, state)))
         except NonFiniteSamplesError as error:
             if config.on_nonfinite == "stop":
                 message = f"evaluation: {error}; --on-nonfinite skip goes on without scores"

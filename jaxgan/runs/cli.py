@@ -19,7 +19,7 @@ import jax
 from jaxgan.devices.memory import keep_freed_memory
 from jaxgan.devices.compilation_cache import keep_compiled_programs
 from jaxgan.runs.config import RunConfig
-from jaxgan.devices.distributed import join
+from jaxgan.devices.distributed import initialize
 from jaxgan.runs.flags import Flags, ranges
 from jaxgan.runs.streams import forgiving, open_standard_streams
 from jaxgan.runs.start import refuse_at_once
@@ -77,7 +77,7 @@ def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
             if isinstance(config, RunConfig):
                 stack.enter_context(forgiving())
                 refuse_at_once(config)
-                join(config.coordinator, config.num_processes, config.process_id)
+                initialize(config.coordinator, config.num_processes, config.process_id)
             _find_devices()
             main(config)
             sys.stdout.flush()  # as above

@@ -18,7 +18,7 @@ from jaxgan import pixels
 from jaxgan.checkpoints.checkpoint import Checkpoints
 from jaxgan.runs.config import RunConfig, load_config
 from jaxgan.data.trust import check_trusted_paths
-from jaxgan.devices.sharding import in_parts
+from jaxgan.devices.sharding import batched
 from jaxgan.types import GAN
 
 
@@ -55,7 +55,7 @@ class Run(NamedTuple):
           Outputs by name, on the host.
         """
         state = self.state.replace(ema_params=None, ema_model_state=None) if live else self.state
-        return in_parts(partial(self.gan.sample, state), at_once=at_once)(inputs)
+        return batched(partial(self.gan.sample, state), at_once=at_once)(inputs)
 
     def to_uint8(self, images: ArrayLike) -> np.ndarray:
         """`pixels.to_uint8` of what this run drew.

@@ -20,9 +20,9 @@ from jax.sharding import Mesh
 from jaxgan import files as run_files
 from jaxgan.checkpoints.checkpoint import Checkpoints, DamagedCheckpointError
 from jaxgan.checkpoints.retention import UNSCHEDULED
-from jaxgan.devices.distributed import agree, led, own_copy
+from jaxgan.devices.distributed import led, local_copy, sync_max
 from jaxgan.devices.memory import give_back
-from jaxgan.devices.sharding import data_mesh, place, replicated
+from jaxgan.devices.sharding import data_mesh, device_put, replicated
 from jaxgan.metrics.neighbours import pairwise_diversity
 from jaxgan.runs import logging, report
 from jaxgan.runs.alarm import Alarm
@@ -107,7 +107,7 @@ def fit(
         )
         data = known_data(batches)
         found = led(lambda: starting_step(config, folder, checkpoints.latest_step(), data))
-        start = agree(-1 if found is None else found) if leads else agree(-2)
+        start = sync_max(-1 if found is None else found) if leads else sync_max(-2)
         resumes, unfinished = start >= 0, {}
         led(lambda: refuse_unusable(folder, resumes=resumes))
         if resumes:
@@ -127,17 +127,17 @@ def fit(
                 state, taken = weights_from(Path(config.init_from), state, files, data["classes"])
                 if leads:
                     print(f"init_from   {taken}")
-            state = place(state, replicated(mesh))
+            state = device_put(state, replicated(mesh))
         to_score = evaluate is not None and "scores" in unfinished and start <= config.num_steps
         if start >= config.num_steps and not to_score:
             if leads:
                 more = "" if start == config.num_steps else ", which is more than was asked for"
                 print(f"{folder} is at step {start} of {config.num_steps}{more}: nothing to do")
-            return own_copy(state), {}
+            return local_copy(state), {}
 
         scores: dict[str, float] = {}
         if evaluate is not None and (config.best is not None or to_score):
-            scores = _numbers(evaluate(own_copy(state)))
+            scores = _numbers(evaluate(local_copy(state)))
         if config.best is not None and config.best not in scores:
             if bad := scores.get("nonfinite_samples"):
                 raise ValueError(f"best={config.best!r}: {bad:.0%} of the samples at step {start} are not finite")
@@ -189,7 +189,7 @@ def fit(
                 saves = evaluates or due(config.checkpoint_every)
                 looks = samples or saves or due(config.log_every)
                 # A signal may reach one process and not the others, which must stop at the same step.
-                stops = agree(interruption.signal or 0) if alone or looks else 0
+                stops = sync_max(interruption.signal or 0) if alone or looks else 0
                 if not (looks or stops):
                     continue
 
@@ -205,15 +205,15 @@ def fit(
                 metrics["images_per_second"] = count * gan.d_steps * rows / seconds
                 scores = {}
                 if evaluates and evaluate is not None and not stops:
-                    scores = _numbers(evaluate(own_copy(state)))
+                    scores = _numbers(evaluate(local_copy(state)))
                 led(lambda: lock and lock.check())  # after what may take long, before anything is written
                 if samples and draw is not None and leads:
-                    outputs = gan.sample(own_copy(state), inputs)
+                    outputs = gan.sample(local_copy(state), inputs)
                     if len(outputs) > 1:
                         watch.name_columns(outputs)
                     log.drawing(step, draw(outputs))
                     metrics |= watch.diversity(outputs)
-                    for name, drawing in (panels(own_copy(state)) if panels else {}).items():
+                    for name, drawing in (panels(local_copy(state)) if panels else {}).items():
                         log.drawing(step, drawing, name)
                 metrics |= scores
                 if looks:
@@ -223,7 +223,7 @@ def fit(
                     for sentence in alarms:
                         log.note(f"alarm: {sentence}")
                     if config.on_alarm == "stop":
-                        stops = stops or agree(signal.SIGTERM if alarms else 0)
+                        stops = stops or sync_max(signal.SIGTERM if alarms else 0)
                 if stops and evaluates and evaluate is not None and not scores:
                     unfinished["scores"] = 1.0  # by the next start: to score may take longer than a scheduler waits
                 values = scores | {_UNFINISHED + name: x for name, x in unfinished.items()}
@@ -244,7 +244,7 @@ def fit(
 
     if draw is not None and leads:
         print(f"samples: {folder / 'samples' / f'{config.num_steps:08d}.png'}")
-    return own_copy(state), metrics
+    return local_copy(state), metrics
 
 
 class _Watch:
