@@ -195,7 +195,7 @@ def test_captions_are_read_within_bounds(tmp_path, monkeypatch):
     monkeypatch.setattr("jaxgan.data.folder_captions.MOST_BYTES", 10)
     for name in ("a.txt", "captions.jsonl"):
         (tmp_path / name).write_text("a bird, and more of it")
-        with pytest.raises(ValueError, match=rf"{name} has more than 10 bytes"):
+        with pytest.raises(ValueError, match=rf"{name} is larger than 10 bytes"):
             captions(tmp_path)
 
 

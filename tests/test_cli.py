@@ -309,7 +309,7 @@ def run(tmp_path_factory):
     ("name", "arguments", "expected"),
     [
         ("sample", ["--checkpoint", "100"], "there are steps 200"),
-        ("evaluate", ["--checkpoint", "best"], "no metric says which"),
+        ("evaluate", ["--checkpoint", "best"], "has no metric for it"),
         ("export", ["--checkpoint", "first"], "expected 'best', 'last' or a step"),
         ("sample", ["--count", "0"], "count=0"),
         ("sample", ["--label", "3"], "takes no label"),

@@ -145,7 +145,7 @@ def test_a_pipe_or_a_giant_in_place_of_a_record(tmp_path):
     (tmp_path / "config.json").unlink()
     with (tmp_path / "config.json").open("wb") as file:
         file.truncate(2**40)
-    with pytest.raises(ValueError, match="has more than 16,777,216 bytes"):
+    with pytest.raises(ValueError, match="is larger than 16,777,216 bytes"):
         open_run(tmp_path, {"small": small})
 
 
