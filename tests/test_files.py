@@ -131,7 +131,7 @@ def test_what_is_no_bounded_regular_text_file_is_named(tmp_path):
         with pytest.raises(ValueError, match=reason):
             files.read_text(tmp_path / name)
     assert files.read(tmp_path / "bytes", most=1) == b"\xff"
-    with pytest.raises(ValueError, match="more than 0 bytes"):
+    with pytest.raises(ValueError, match="larger than 0 bytes"):
         files.read(tmp_path / "bytes", most=0)
     with pytest.raises(FileNotFoundError):
         files.read(tmp_path / "absent")

@@ -184,7 +184,7 @@ def test_numbers_that_do_not_fit():
         r3gan_generator(48, channels=1)
     with pytest.raises(ValueError, match="not 4"):
         r3gan_discriminator(4)
-    with pytest.raises(ValueError, match=r"32 pixels take one width, or 4 \(at 4, 8, ... 32 pixels\), not 3"):
+    with pytest.raises(ValueError, match=r"32 pixels need one width, or 4 \(at 4, 8, ... 32 pixels\), not 3"):
         r3gan_generator(32, channels=1, width=(64, 64, 64))
     with pytest.raises(ValueError, match="width 12 times expansion 2 is not a multiple of group_size=16"):
         r3gan_discriminator(8, width=(64, 12))

@@ -205,8 +205,8 @@ class Checkpoints:
         Args:
           step: the step to read; None is the newest that is not damaged. `latest_step` then returns that step, and a
             warning says what is wrong with the newer ones.
-          like: a state of the same structure, shapes and dtypes: arrays, or the shapes from `jax.eval_shape`. Its values
-            are not used.
+          like: a state of the same structure, shapes and dtypes, of arrays or of the shapes from `jax.eval_shape`. Its
+            values are not used.
           sharding: the sharding of every array; by default that of the array in `like`, or the default device if it has
             none.
           parts: paths below which the checkpoint and `like` must hold the same arrays, such as `["ema_params"]` for
