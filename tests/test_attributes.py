@@ -168,7 +168,7 @@ def test_a_short_training_reads_something():
     truth = scenes_of(300, 99)
     found = attribute_accuracy(likeliest(read.probabilities(draw(place(truth, np.random.RandomState(99)), 32))), truth)
     assert found["axis"] > 0.65 and found["attributes"] > 0.42  # by chance 0.5 and 0.38
-    with pytest.raises(ValueError, match="no style 'oil'"):
+    with pytest.raises(ValueError, match="unknown style 'oil'"):
         scene_reader("oil", num_scenes=10)
 
 

@@ -35,7 +35,7 @@ def test_case_41_one_image_against_seven(tmp_path):
 
 def test_case_41_paired_sets_are_of_one_size(tmp_path):
     name = folder(tmp_path, trainA=3, trainB=7, testA=4, testB=4)
-    with pytest.raises(ValueError, match="paired domains have as many images each, not 3 of a and 7 of b"):
+    with pytest.raises(ValueError, match="paired domains need equal numbers of images, not 3 of a and 7 of b"):
         configured_domains(DomainsConfig(dataset=name, paired=True, **SMALL))
     config = DomainsConfig(dataset=name, split_a="testA", split_b="testB", paired=True, **SMALL)
     a, b = shown(configured_domains(config), range(8))

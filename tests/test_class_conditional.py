@@ -113,7 +113,7 @@ def test_a_folder_of_classes(tmp_path, data):
     assert "the data set is another: file sizes differ" in found(f"folder:{tmp_path}/moved")
     for number in (2, 100):
         with pytest.raises(
-            ValueError, match=rf"10 classes \(0, ant, .*\) and num_classes={number}: give --num-classes 10"
+            ValueError, match=rf"10 classes \(0, ant, .*\), but num_classes={number}: give --num-classes 10"
         ):
             class_conditional.batches(tiny(tmp_path, dataset=f"folder:{tmp_path}/moved", num_classes=number))
 

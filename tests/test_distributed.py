@@ -36,10 +36,10 @@ ROOT = Path(__file__).parent.parent
 )
 def test_a_process_that_cannot_join_says_why(arguments, complaint, monkeypatch):
     # As where there is no cluster: by now this process has devices, so JAX would refuse anyway.
-    def initialize(*_):
+    def refuse(*_):
         raise ValueError("coordinator_address should be defined.")
 
-    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    monkeypatch.setattr(jax.distributed, "initialize", refuse)
     with pytest.raises(ValueError, match=complaint):
         initialize(*arguments)
 

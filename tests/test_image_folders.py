@@ -144,7 +144,7 @@ def test_by_inception_features(others, reference, monkeypatch):
 def test_refusals(tmp_path, others, reference):
     with pytest.raises(ValueError, match="unknown features 'vgg' of two folders: there are inception, pixels"):
         compare_pictures(others, reference, features="vgg")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match="none is not there, where a folder was expected"):
+    with pytest.raises(ValueError, match="none does not exist, but a folder was expected"):
         compare_pictures(tmp_path / "none", reference, features="pixels")
     three = folder(tmp_path / "three", REFERENCE[:3])
     for pair in ((others, three), (three, reference)):

@@ -98,7 +98,7 @@ def test_pictures_in_zero_to_one_are_named():
         DeviceBatches(values, batch_size=8),
         StreamedBatches(Source(8, lambda rows: {"image": values[np.asarray(rows)]}), batch_size=8),
     ):
-        assert "taken to be in [-1, 1], black at -1: if black is 0 in these, give images * 2 - 1" in batches.notice
+        assert "should be in [-1, 1], with black at -1: if black is 0, give images * 2 - 1" in batches.notice
     for silent in (values * 2 - 1, values[:, 0, 0], np.zeros((8, 4, 4, 1)), 1.005 * (values * 2 - 1)):
         assert DeviceBatches(silent, batch_size=8).notice is None
 
@@ -193,7 +193,7 @@ def test_fields_of_an_example_are_cropped_alike():
 
 @pytest.mark.parametrize("crop_size", [0, 7, 9])
 def test_crops_that_do_not_fit(crop_size):
-    with pytest.raises(ValueError, match=f"crop_size={crop_size} cannot be cut out of field 'image', 8 x 6"):
+    with pytest.raises(ValueError, match=f"crop_size={crop_size} does not fit into field 'image', 8 x 6"):
         DeviceBatches(PICTURES, batch_size=8, crop_size=crop_size)
 
 

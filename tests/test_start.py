@@ -67,7 +67,7 @@ def test_a_link_that_a_run_would_write_through_is_refused_whatever_it_leads_to(t
     for name in ("samples", "nearest", "tensorboard", "checkpoints", "mine", "metrics.jsonl", "starts.jsonl"):
         for target in ("drawn",) if name == "mine" else ("theirs", "absent"):
             (run / name).symlink_to(tmp_path / target)
-            with pytest.raises(OSError, match=rf"^{run / name} is a link .*: replace it by what it leads to"):
+            with pytest.raises(OSError, match=rf"^{run / name} is a link .*: replace it by its target"):
                 refuse_unusable(run, resumes=True)
             (run / name).unlink()
     (run / "samples").write_text("")

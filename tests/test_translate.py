@@ -251,10 +251,10 @@ def test_what_is_no_file_stops_nothing(run, tmp_path, capsys):
     with pytest.raises(ValueError, match=r"^4 of 5 pictures were not translated:") as refused:
         translated(run, tmp_path)
     for name, reason in {
-        "pipe.png": "no regular file",
-        "linked.png": "a link to no regular file",
-        "gone.jpg": "a link to a file that is not there",
-        "itself.gif": "a link to a file that is not there",
+        "pipe.png": "not a regular file",
+        "linked.png": "a link whose target is not a regular file",
+        "gone.jpg": "a link whose target does not exist",
+        "itself.gif": "a link whose target does not exist",
     }.items():
         assert f"in/{name} is {reason}" in str(refused.value)
     assert "translated  1 picture of " in capsys.readouterr().out
