@@ -24,7 +24,7 @@ from jaxgan import files, records
 from jaxgan.data.folder import image_files
 from jaxgan.evaluation.caption_scores import caption_evaluation
 from jaxgan.evaluation.evaluation import Evaluation, Scores
-from jaxgan.evaluation.image_folders import compare_pictures
+from jaxgan.evaluation.image_folders import compare_folders
 from jaxgan.evaluation.image_scores import image_evaluation
 from jaxgan.evaluation.translation_scores import translation_evaluation
 from jaxgan.messages import printable
@@ -101,7 +101,7 @@ def _score_pictures(config: Config, pictures: str, reference: str, against: "_Re
     if against is not None:
         there = len(image_files(pictures))
         _check_count(against, min(there, config.num_samples or there), exact=features == "inception")
-    scores, stamp = compare_pictures(
+    scores, stamp = compare_folders(
         pictures,
         reference,
         features=features,

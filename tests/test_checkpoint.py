@@ -509,7 +509,7 @@ def test_a_step_under_another_number_is_damaged(tmp_path, capsys):
     renamed(tmp_path, {"1": "1000000"})
     with Checkpoints(tmp_path, best="fid") as checkpoints:
         assert value_in(checkpoints, None) == 2
-        assert "step 1000000 in" in (said := capsys.readouterr().err) and "it was written as step 1; going" in said
+        assert "step 1000000 in" in (said := capsys.readouterr().err) and "it was written as step 1; falling" in said
         assert checkpoints.best_step() == 2
     renamed(tmp_path, {"1000000": "1"})
     renamed(tmp_path, {"1": "2", "2": "1"})

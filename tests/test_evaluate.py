@@ -16,7 +16,7 @@ from experiments import evaluate, gan, sample, text_to_image
 from jaxgan.checkpoints.checkpoint import Checkpoints
 from jaxgan.evaluation import feature_extractors
 from jaxgan.metrics import inception
-from jaxgan.metrics.features import Reader
+from jaxgan.metrics.features import TrainedClassifier
 from jaxgan.runs.config import save_config
 from jaxgan.runs.images import save_image
 
@@ -33,7 +33,7 @@ def test_without_labels_the_way_out_is_named(pictures, tmp_path, monkeypatch):
     run = types.SimpleNamespace(folder=tmp_path, experiment=gan, config=gan.Config(dataset=f"folder:{pictures}"))
     monkeypatch.setattr(evaluate, "open_run", lambda folder, experiments, **options: run)
     config = evaluate.Config(run="RUN")
-    with pytest.raises(ValueError, match=r"folder:.* has no labels to train a classifier with: .*--features inception"):
+    with pytest.raises(ValueError, match=r"folder:.* has no labels to train a classifier on: .*--features inception"):
         evaluate.main(config)
 
     def refuse(url, timeout):
@@ -54,9 +54,9 @@ def quarters(images):
     return images.reshape(len(images), 4, -1).mean(axis=2)
 
 
-def reader(images, labels):
+def classifier(images, labels):
     shares = lambda images: (quarters(images) / quarters(images).sum(axis=1, keepdims=True),)
-    return Reader(shares, quarters, "w")
+    return TrainedClassifier(shares, quarters, "w")
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def opened(tmp_path, monkeypatch):
         sample=sample,
     )
     monkeypatch.setattr(evaluate, "open_run", lambda folder, experiments, **options: run)
-    monkeypatch.setattr(feature_extractors, "train_classifier", reader)
+    monkeypatch.setattr(feature_extractors, "train_classifier", classifier)
     return run
 
 
@@ -122,7 +122,7 @@ def test_weights_that_are_not_finite_draw_nothing(tmp_path, monkeypatch):
     with Checkpoints(tmp_path / "run" / "checkpoints") as checkpoints:
         checkpoints.save(7, jax.tree.map(whole, state.replace(ema_params=broken)))
     save_config(config, tmp_path / "run", batch, size=1024)
-    monkeypatch.setattr(feature_extractors, "train_classifier", reader)
+    monkeypatch.setattr(feature_extractors, "train_classifier", classifier)
     run, output = str(tmp_path / "run"), str(tmp_path / "x.png")
     with pytest.raises(ValueError, match=r"run at step 7: 6 of 6 samples are not finite"):
         sample.main(sample.Config(run=run, count=6, output=output))
@@ -181,7 +181,7 @@ def test_scores_of_another_number_of_samples_are_refused_before_anything_is_comp
     for number, other in ((20, 20), (None, 50), (60, 50)):
         with pytest.raises(ValueError, match=rf"fake_count {number or 1000} and 50: .* --num-samples {other}$"):
             evaluate.main(replace(CONFIG, num_samples=number, against=against))
-    monkeypatch.setattr(evaluate, "compare_pictures", lambda *arguments, **options: pytest.fail("computed"))
+    monkeypatch.setattr(evaluate, "compare_folders", lambda *arguments, **options: pytest.fail("computed"))
     for number in (None, 10):  # there are 20
         with pytest.raises(ValueError, match=rf"fake_count {number or 20} and 50: .* --num-samples {number or 20}$"):
             evaluate.main(
@@ -206,7 +206,7 @@ def test_other_scores_that_are_none(opened, tmp_path, monkeypatch):
     older = {name: value for name, value in whole["stamp"].items() if "subset" not in name}
     file = tmp_path / "others.jsonl"
     for record, reason in (
-        (whole | {"stamp": older}, "does not say how subset_seed, subset_size, .* as scores of an earlier version"),
+        (whole | {"stamp": older}, "its stamp has no subset_seed, subset_size, .*: it is from an earlier version"),
         (whole | {"stamp": whole["stamp"] | {"step": "200"}}, "step is '200', no int"),
         (whole | {"stamp": None}, "a stamp is an object"),
         (whole | {"stamp": {n: v for n, v in whole["stamp"].items() if n != "real_digest"}}, "how real_digest was"),
@@ -237,7 +237,7 @@ def test_by_inception_with_random_weights(pictures, tmp_path, tensors, monkeypat
     monkeypatch.setattr(inception, "SIZE", 75)
     network = {"features": "inception", "inception_weights": "named.pth", "resizer": "legacy"}
     scores = evaluate.main(evaluate.Config(run=run, num_samples=10, test_split="train", **network))
-    assert "10 samples of 2048 features have no full covariance" in capsys.readouterr().out
+    assert "with 10 samples and 2048 features" in capsys.readouterr().out
     assert scores["fid"] > 0.0 and 1.0 <= scores["inception_score"] <= 5.0
     assert scores["inception_recall"] == scores["inception_coverage"] == 0.0
     stamp = json.loads((tmp_path / "run" / "scores.jsonl").read_text())["stamp"]

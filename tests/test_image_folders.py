@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist, pdist
 
 from experiments import evaluate
 from jaxgan.evaluation import image_folders
-from jaxgan.evaluation.image_folders import compare_pictures
+from jaxgan.evaluation.image_folders import compare_folders
 from jaxgan.metrics.inception import Inception
 from jaxgan.runs.images import save_image
 
@@ -35,7 +35,7 @@ def others(tmp_path):
 
 
 def test_a_folder_against_itself(reference):
-    scores, stamp = compare_pictures(reference, reference, features="pixels")
+    scores, stamp = compare_folders(reference, reference, features="pixels")
     for name in ("pixels_precision", "pixels_recall", "pixels_coverage", "diversity"):
         assert scores[name] == pytest.approx(1.0), name
     assert scores["pixels_sliced_wasserstein"] == scores["nearest"] == 0.0
@@ -46,7 +46,7 @@ def test_a_folder_against_itself(reference):
 
 def test_pixels_of_two_folders_against_scipy(others, reference, monkeypatch):
     monkeypatch.setattr(image_folders, "AT_ONCE", 7)
-    scores, _ = compare_pictures(others, reference, features="pixels")
+    scores, _ = compare_folders(others, reference, features="pixels")
     real, fake = (images.reshape(len(images), -1) / 255 for images in (REFERENCE, OTHERS))
     assert scores["diversity"] == pytest.approx(pdist(fake).mean() / pdist(real).mean(), rel=1e-6)
     within = np.sort(cdist(real, real), axis=1)[:, 1]
@@ -56,27 +56,27 @@ def test_pixels_of_two_folders_against_scipy(others, reference, monkeypatch):
 
 def test_a_folder_of_one_picture_many_times(tmp_path, reference):
     copies = folder(tmp_path / "copies", REFERENCE[[3] * 10])
-    scores, _ = compare_pictures(copies, reference, features="pixels")
+    scores, _ = compare_folders(copies, reference, features="pixels")
     assert scores["diversity"] == scores["nearest"] == 0.0
     assert scores["pixels_precision"] == 1.0  # all of them are a reference picture
-    back, _ = compare_pictures(reference, copies, features="pixels")
+    back, _ = compare_folders(reference, copies, features="pixels")
     assert back["diversity"] == back["nearest"] == np.inf
 
 
 def test_other_sizes_and_grey_are_brought_to_the_first_reference_picture(tmp_path, reference):
     """Larger copies, reduced again, are near their originals."""
     large = folder(tmp_path / "large", REFERENCE.repeat(4, axis=1).repeat(4, axis=2))
-    scores, stamp = compare_pictures(large, reference, features="pixels")
+    scores, stamp = compare_folders(large, reference, features="pixels")
     assert stamp.image_size == 8 and scores["nearest"] < 0.3
     grey = folder(tmp_path / "grey", REFERENCE[..., 0])
-    assert compare_pictures(grey, reference, features="pixels", image_size=4)[1].image_size == 4
+    assert compare_folders(grey, reference, features="pixels", image_size=4)[1].image_size == 4
 
 
 def test_of_many_pictures_a_random_subset_of_each_folder(tmp_path, reference):
     """Others of both: a copy of the reference under other names would else be scored otherwise than the reference."""
     renamed = folder(tmp_path / "renamed", np.random.default_rng(1).permutation(REFERENCE))
     (few, stamp), (others, _) = (
-        compare_pictures(one, reference, features="pixels", num_samples=6) for one in (reference, renamed)
+        compare_folders(one, reference, features="pixels", num_samples=6) for one in (reference, renamed)
     )
     assert (stamp.real_count, stamp.fake_count, stamp.subset_size, stamp.kernel_subset_size) == (6, 6, 6, 6)
     for scores in (few, others):
@@ -88,8 +88,8 @@ def test_no_score_depends_on_the_names_of_files(tmp_path, others, reference, num
     shuffle = np.random.default_rng(1).permutation
     renamed = folder(tmp_path / "a" / "reference", shuffle(REFERENCE)), folder(tmp_path / "b", shuffle(OTHERS))
     options = {"features": "pixels", "num_samples": num_samples}
-    found = compare_pictures(others, reference, **options)
-    assert found == compare_pictures(renamed[1], f"{tmp_path}/b/../a/reference/", **options)
+    found = compare_folders(others, reference, **options)
+    assert found == compare_folders(renamed[1], f"{tmp_path}/b/../a/reference/", **options)
     assert ("pixels_kernel_std" in found[0]) == (num_samples is None)
 
 
@@ -127,7 +127,7 @@ def test_by_inception_features(others, reference, monkeypatch):
         return Inception(features, lambda features: np.full((len(features), 4), 0.25), "w", resizer)
 
     monkeypatch.setattr(image_folders, "load_inception", network)
-    scores, stamp = compare_pictures(others, reference, inception_weights="weights.pth", resizer="legacy")
+    scores, stamp = compare_folders(others, reference, inception_weights="weights.pth", resizer="legacy")
     real, fake = (
         np.stack([images.mean(axis=(1, 2, 3)), images[:, 0, 0, 0]], axis=1).astype(float)
         for images in (REFERENCE, OTHERS)
@@ -143,19 +143,19 @@ def test_by_inception_features(others, reference, monkeypatch):
 
 def test_refusals(tmp_path, others, reference):
     with pytest.raises(ValueError, match="unknown features 'vgg' of two folders: there are inception, pixels"):
-        compare_pictures(others, reference, features="vgg")  # pyright: ignore[reportArgumentType]
+        compare_folders(others, reference, features="vgg")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="none does not exist, but a folder was expected"):
-        compare_pictures(tmp_path / "none", reference, features="pixels")
+        compare_folders(tmp_path / "none", reference, features="pixels")
     three = folder(tmp_path / "three", REFERENCE[:3])
     for pair in ((others, three), (three, reference)):
-        with pytest.raises(ValueError, match="three holds 3 pictures: scores need at least 6"):
-            compare_pictures(*pair, features="pixels")
+        with pytest.raises(ValueError, match="three holds 3 images: scores need at least 6"):
+            compare_folders(*pair, features="pixels")
     with pytest.raises(ValueError, match="num_samples=5 must be at least 6"):
-        compare_pictures(others, reference, features="pixels", num_samples=5)
-    with pytest.raises(ValueError, match="pictures of 256 pixels are too large to compare these: give image_size"):
-        compare_pictures(others, reference, features="pixels", image_size=256)
+        compare_folders(others, reference, features="pixels", num_samples=5)
+    with pytest.raises(ValueError, match="images of 256 pixels are too large for scores of pixels: give image_size"):
+        compare_folders(others, reference, features="pixels", image_size=256)
     with pytest.raises(ValueError, match="no such file"):
-        compare_pictures(others, reference, inception_weights=tmp_path / "no.pth")
+        compare_folders(others, reference, inception_weights=tmp_path / "no.pth")
 
 
 def test_from_the_command(tmp_path, others, reference, capsys):

@@ -174,7 +174,7 @@ def test_a_download_that_fails_or_differs_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"not in .*cache and cannot be downloaded .*no route.*: get https://.*name the"):
         load_inception()
     monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: io.BytesIO(b"something else"))
-    with pytest.raises(OSError, match=r"has SHA-256 [0-9a-f]{64}, which does not begin with 6726825d: it was not kept"):
+    with pytest.raises(OSError, match=r"has SHA-256 [0-9a-f]{64}, which does not begin with 6726825d: the download is"):
         load_inception()
     assert not (tmp_path / "cache").exists()
 
@@ -192,7 +192,7 @@ def test_a_download_is_kept_if_it_can_be(tmp_path, monkeypatch, capsys):
     assert len(downloads) == 1 and not capsys.readouterr().err
     file.write_bytes(data[:3])
     assert inception._downloaded() == file.read_bytes() == data and len(downloads) == 2
-    assert capsys.readouterr().err == f"note: {file} is damaged: the FID Inception weights are downloaded anew\n"
+    assert capsys.readouterr().err == f"note: {file} is damaged: the FID Inception weights are downloaded again\n"
     monkeypatch.setenv("JAXGAN_CACHE", str(file))
     assert inception._downloaded() == data
-    assert "the FID Inception weights are not kept (" in capsys.readouterr().err
+    assert "the FID Inception weights are not cached (" in capsys.readouterr().err

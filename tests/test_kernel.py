@@ -51,7 +51,7 @@ def test_features_that_are_all_alike_are_at_distance_0(size):
     real = np.full((9, 4), size)
     assert kernel_distance(real, real[:6], subset_size=5).mean == 0.0
     assert kernel_distance(real, np.full((7, 4), size / 2.0), subset_size=5).mean >= 0.0
-    with pytest.raises(ValueError, match="of which scores overflow"):
+    with pytest.raises(ValueError, match="for which scores overflow"):
         kernel_distance(real + 1e41, real, subset_size=5)
 
 
@@ -88,7 +88,7 @@ def test_a_seed_decides_the_subsets():
         (lambda: kernel_distance(*two_sets(9, 9, 2), subset_size=5, subsets=0), "subsets=0"),
         (lambda: kernel_distance([[1.0]], [[1.0], [2.0]]), r"real has shape \(1, 1\), but at least 2"),
         (lambda: kernel_distance([1.0, np.inf], [1.0, 2.0], subset_size=2), "real holds NaN"),
-        (lambda: kernel_distance(np.ones((3, 2)), np.ones((3, 1)), subset_size=2), "2 features a sample and fake 1"),
+        (lambda: kernel_distance(np.ones((3, 2)), np.ones((3, 1)), subset_size=2), "2 features per sample and fake 1"),
     ],
 )
 def test_refusals(call, message):

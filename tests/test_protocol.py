@@ -36,7 +36,7 @@ def test_a_stamp_survives_json():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"subset_size": ...}, "does not say how subset_size was, as scores of an earlier version do not"),
+        ({"subset_size": ...}, "its stamp has no subset_size: it is from an earlier version"),
         ({"colour": 1}, "a stamp has no field colour: there are dataset, split"),
         ({"real_count": "500"}, "real_count is '500', no int"),
         ({"real_count": float("nan"), "averaged": 1}, "real_count is 'nan', no int; averaged is '1', no bool"),
@@ -109,7 +109,7 @@ def test_a_reference_made_otherwise_is_refused_by_name(tmp_path):
             load_reference(file, dataclasses.replace(STAMP, **{name: OTHER[name]}))
     for content in (b"", b"no archive"):
         file.write_bytes(content)
-        with pytest.raises(ValueError, match="is no reference"):
+        with pytest.raises(ValueError, match="is not a reference"):
             load_reference(file, STAMP)
-    with pytest.raises(ValueError, match="is not there"):
+    with pytest.raises(ValueError, match="does not exist"):
         load_reference(tmp_path / "none.npz", STAMP)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxgan.metrics.translation import l1, median_picture, psnr, ssim, translation_scores, wrong_pairs
+from jaxgan.metrics.translation import l1, median_image, mismatched_pairs, psnr, ssim, translation_scores
 
 RANDOM = np.random.default_rng(0)
 
@@ -71,24 +71,24 @@ def test_a_picture_without_foreground_is_left_out():
     assert scores["foreground_l1"] == pytest.approx(l1(a, b, mask)[1])
 
 
-def test_the_median_picture():
+def test_the_median_image():
     pictures = np.array([[0, 255], [51, 255], [255, 0]], np.uint8).reshape(3, 1, 2, 1)
-    np.testing.assert_allclose(median_picture(pictures), np.array([0.2, 1.0]).reshape(1, 2, 1))
-    np.testing.assert_allclose(median_picture(pictures / 255), np.array([0.2, 1.0]).reshape(1, 2, 1))
-    with pytest.raises(ValueError, match=r"pictures \[N, H, W, C\], not \[0, 4, 4, 3\]"):
-        median_picture(np.zeros((0, 4, 4, 3), np.uint8))
+    np.testing.assert_allclose(median_image(pictures), np.array([0.2, 1.0]).reshape(1, 2, 1))
+    np.testing.assert_allclose(median_image(pictures / 255), np.array([0.2, 1.0]).reshape(1, 2, 1))
+    with pytest.raises(ValueError, match=r"images \[N, H, W, C\], not \[0, 4, 4, 3\]"):
+        median_image(np.zeros((0, 4, 4, 3), np.uint8))
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 101])
 def test_wrong_pairs_are_one_cycle(count):
-    partners = wrong_pairs(count)
+    partners = mismatched_pairs(count)
     seen = [0]
     while (following := int(partners[seen[-1]])) != 0:
         seen.append(following)
     assert sorted(seen) == list(range(count))  # so nobody is their own partner, and everybody is somebody's
-    np.testing.assert_array_equal(wrong_pairs(count), partners)
-    with pytest.raises(ValueError, match="at least 2 pictures, not 1"):
-        wrong_pairs(1)
+    np.testing.assert_array_equal(mismatched_pairs(count), partners)
+    with pytest.raises(ValueError, match="at least 2 images, not 1"):
+        mismatched_pairs(1)
 
 
 def test_model_and_baselines():
@@ -133,19 +133,21 @@ def test_domains_of_other_channels():
 def test_what_cannot_be_scored():
     a, b, mask = pairs()
     for score in (l1, psnr, ssim):
-        with pytest.raises(ValueError, match=r"of one shape \[N, H, W, C\], not \[2, 24, 20, 3\] and \[2, 24, 20, 1\]"):
+        with pytest.raises(
+            ValueError, match=r"the same shape \[N, H, W, C\], not \[2, 24, 20, 3\] and \[2, 24, 20, 1\]"
+        ):
             score(a, b[..., :1])
         with pytest.raises(ValueError, match="of one shape"):
             score(a[0], b[0])
-        with pytest.raises(ValueError, match=r"float64 from -1 to 1, where pictures were expected: uint8 \(see jaxgan"):
+        with pytest.raises(ValueError, match=r"float64 from -1 to 1, but images must be uint8 \(see jaxgan"):
             score(np.where(a > 99, 1.0, -1.0), b)
         with pytest.raises(ValueError, match="int64 from 0 to 255"):
             score(a, b.astype(np.int64))
         with pytest.raises(ValueError, match="float64 from nan"):
             score(a, np.full(b.shape, np.nan))
-        with pytest.raises(ValueError, match=r"a mask is bool \[2, 24, 20\], not uint8 \[2, 24, 20\]"):
+        with pytest.raises(ValueError, match=r"the mask must be bool \[2, 24, 20\], not uint8 \[2, 24, 20\]"):
             score(a, b, mask.astype(np.uint8))
-    with pytest.raises(ValueError, match="ssim needs pictures of at least 11 x 11, not 10 x 20"):
+    with pytest.raises(ValueError, match="ssim needs images of at least 11 x 11, not 10 x 20"):
         ssim(a[:, :10], b[:, :10])
     with pytest.raises(ValueError, match="at least 2 pictures"):
         translation_scores(a[:1], b[:1], source=a[:1], target_train=b)

@@ -5,7 +5,7 @@ from jaxgan.data import prepared
 from jaxgan.data.builders.scenes import NUM_MEANINGS, attributes_of
 from jaxgan.evaluation import translation_scores
 from jaxgan.evaluation.translation_scores import translation_evaluation
-from jaxgan.metrics.features import Reader
+from jaxgan.metrics.features import TrainedClassifier
 from jaxgan.runs.config import DomainsConfig
 
 
@@ -72,7 +72,9 @@ def test_a_translated_scene_shows_what_its_own_source_shows(monkeypatch, paired)
     seen = lambda pictures: tuple(np.eye(256)[pictures[:, 0, :7, 0].T])
     monkeypatch.setattr(translation_scores, "images", read)
     monkeypatch.setattr(prepared, "read_features", features)
-    monkeypatch.setattr(translation_scores, "scene_reader", lambda *args, **options: Reader(seen, seen, "ab"))
+    monkeypatch.setattr(
+        translation_scores, "scene_classifier", lambda *args, **options: TrainedClassifier(seen, seen, "ab")
+    )
     config = DomainsConfig(dataset="shapes_styles", image_size=16, load_size=None)
     scores = translation_evaluation(config, paired=paired, most=20).scores(unchanged)
     assert scores["a_to_b_exact"] == scores["b_to_a_exact"] == 1.0
