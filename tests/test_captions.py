@@ -106,7 +106,10 @@ def test_file_names_are_found_however_their_accents_are_encoded(tmp_path):
         (b'{"file": "a.png", "caption": "x", "caption": "y"}', "line 1 is not JSON: duplicate name 'caption' in one"),
         (b'{"file": "b.png", "file": "a.png", "caption": "y"}', "line 1 is not JSON: duplicate name 'file' in one"),
         (b'\n{"file": "a.png", "n": [' + b"[]," * 400_000 + b'0], "caption": "x"}', r"line 2 has 1,200,\d+ bytes"),
-        (b'{"file": "a.png", "caption": "' + b"a" * 10_001 + b'"}', "line 1 has a caption of 10,001 letters, above"),
+        (
+            b'{"file": "a.png", "caption": "' + b"a" * 10_001 + b'"}',
+            "line 1 has a caption of 10,001 characters, more than",
+        ),
         (b'{"file": "a.png", "caption": "a"}\n' * 1001, "line 1001: 'a.png' has more than 1,000 captions"),
         (b'{"file": "a.png", "captions": []}\n' * 1001, "line 1001: 'a.png' has more than 1,000 captions"),
         (
@@ -131,7 +134,7 @@ def test_a_captions_jsonl_that_cannot_be_meant(tmp_path, content, message):
         (b"  \n\n", "1 images of folder:.* have no caption"),
         (b"a bird\n!!!\n", r"a\.txt, line 2 has the caption '!!!', which has no word"),
         (b"a bird\n" * 1001, r"a\.txt, line 1001: 'a\.png' has more than 1,000 captions"),
-        (b"a bird\n" + b"a" * 10_001, r"a\.txt, line 2 has a caption of 10,001 letters"),
+        (b"a bird\n" + b"a" * 10_001, r"a\.txt, line 2 has a caption of 10,001 characters"),
         ("a bird\ncaf\u00e9\n".encode("latin-1"), r"a\.txt, line 2 is not UTF-8: byte 0xe9"),
     ],
 )
@@ -386,7 +389,7 @@ def test_batches_that_cannot_be():
     some = {"image": np.zeros((2, 4, 4, 3), np.uint8), "captions": [["a"], []], "meaning": np.array([0, 1])}
     with pytest.raises(ValueError, match="1 images have no caption, the first in row 1"):
         CaptionedBatches(some, lambda texts: np.zeros((len(texts), 3), int), batch_size=1)
-    with pytest.raises(ValueError, match=r"encode gave \[3\] for 2 texts, not \[2, \.\.\.\]"):
+    with pytest.raises(ValueError, match=r"encode returned \[3\] for 2 texts, not \[2, \.\.\.\]"):
         CaptionedBatches(some | {"captions": [["a"], ["b"]]}, lambda texts: np.zeros(3, int), batch_size=1)
     with pytest.raises(ValueError, match="fewer than one batch of 3"):
         CaptionedBatches(some | {"captions": [["a"], ["b"]]}, lambda texts: np.zeros((2, 3), int), batch_size=3)

@@ -80,7 +80,7 @@ def test_case_46_a_folder_of_120_pictures(tmp_path, monkeypatch, capsys):
             for run, size in (("first", 1), ("again", 1), ("eight", 8))
         )
         printed = capsys.readouterr().out
-        assert printed.count(f"direction   {direction}") == printed.count("translated  120 pictures of") == 3
+        assert printed.count(f"direction   {direction}") == printed.count("translated  120 images of") == 3
         expected = [name.rpartition(".")[0] + ".png" for name in names]
         expected[:2] = ["a.jpg.png", "a.png.png"]
         assert set(first) == set(again) == set(eight) == set(expected) and len(set(expected)) == 120

@@ -59,7 +59,7 @@ def test_a_run_and_what_is_drawn_from_it(tmp_path, data, capsys):
         assert sample.main(sample.Config(kind=kind, label=("3", "7"), **options)).exists()
     with pytest.raises(ValueError, match=r"0\.\.9, not 10"):
         sample.main(sample.Config(label=("10",), **options))
-    with pytest.raises(ValueError, match="takes no prompt"):
+    with pytest.raises(ValueError, match="it has no --prompt"):
         sample.main(sample.Config(prompt=("a bird",), **options))
 
     (data / "hen").rename(data / "wren")

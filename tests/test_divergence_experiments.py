@@ -53,7 +53,7 @@ def test_segments(tmp_path, capsys):
     assert numbers(columns, "kl", law="Gaussians") == pytest.approx(np.square(THETA) / 2.0)
     printed = capsys.readouterr().out
     assert "penalty_10" in printed and "_std" not in printed
-    assert printed.endswith(f"picture: {tmp_path / 'segments.png'}\nnumbers: {tmp_path / 'segments.csv'}\n")
+    assert printed.endswith(f"figure:  {tmp_path / 'segments.png'}\nnumbers: {tmp_path / 'segments.csv'}\n")
 
 
 def test_few_samples(tmp_path):
@@ -154,10 +154,10 @@ def test_generators(tmp_path):
 
 
 def test_a_table_s_columns_are_aligned(tmp_path, capsys):
-    figure, axes = figures.panels(2, 3)
+    figure, axes = figures.subplots(2, 3)
     assert axes.shape == (2, 3)
     rows = [{"name": "a", "value": 1 / 3}, {"name": "long", "value": math.inf}]
-    folder = figures.place(str(tmp_path / "new"), "thing")
+    folder = figures.output_folder(str(tmp_path / "new"), "thing")
     figures.save(folder, "thing", figure, rows, shown=rows[1:])
     assert (tmp_path / "new/thing.csv").read_text().splitlines() == ["name,value", f"a,{1 / 3}", "long,inf"]
     with Image.open(tmp_path / "new/thing.png") as picture:
@@ -166,18 +166,18 @@ def test_a_table_s_columns_are_aligned(tmp_path, capsys):
 
 
 def test_a_figure_replaces_a_figure_and_nothing_else(tmp_path, capsys):
-    figure, rows = figures.panels(1, 1)[0], [{"name": "a"}]
+    figure, rows = figures.subplots(1, 1)[0], [{"name": "a"}]
     for _ in range(2):
-        figures.save(figures.place(str(tmp_path), "thing"), "thing", figure, rows)
+        figures.save(figures.output_folder(str(tmp_path), "thing"), "thing", figure, rows)
     (tmp_path / "note.txt").write_text("mine")  # which no figure overwrites
-    figures.place(str(tmp_path), "thing")
+    figures.output_folder(str(tmp_path), "thing")
     for name in ("other.png", "other.csv"):
         (tmp_path / name).write_text("mine")
         with pytest.raises(ValueError, match=rf"{name} is there and was not written by this command"):
-            figures.place(str(tmp_path), "other")
+            figures.output_folder(str(tmp_path), "other")
         (tmp_path / name).unlink()
     with pytest.raises(NotADirectoryError):
-        figures.place(str(tmp_path / "note.txt"), "thing")
+        figures.output_folder(str(tmp_path / "note.txt"), "thing")
 
 
 @pytest.mark.slow

@@ -43,10 +43,10 @@ def test_without_labels_the_way_out_is_named(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
     with pytest.raises(OSError, match=r"the FID Inception weights are not in .* and cannot be downloaded"):
         evaluate.main(replace(config, features="inception"))
-    with pytest.raises(ValueError, match=r"features='pixels' is not for .*, a run of gan"):
+    with pytest.raises(ValueError, match=r"features='pixels' is not available for .*, a run of gan"):
         evaluate.main(replace(config, features="pixels"))
     run.experiment, run.config = text_to_image, text_to_image.Config()
-    with pytest.raises(ValueError, match=r"features='inception' is not for .*, a run of text_to_image"):
+    with pytest.raises(ValueError, match=r"features='inception' is not available for .*, a run of text_to_image"):
         evaluate.main(replace(config, features="inception"))
 
 
@@ -142,7 +142,7 @@ def test_where_scores_cannot_be_added_nothing_is_computed(opened, tmp_path, monk
         (tmp_path, "Is a directory"),
         (mine / "x", "File ex"),
     ):
-        with pytest.raises(ValueError, match=rf"scores cannot be added to .* \({reason}.*give --output FILE"):
+        with pytest.raises(ValueError, match=rf"scores cannot be appended to .* \({reason}.*give --output FILE"):
             evaluate.main(replace(CONFIG, output=output and str(output)))
     assert mine.read_text() == ""
 
@@ -159,7 +159,7 @@ def test_scores_are_added_to_nothing_but_scores(opened, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "open_run", lambda *arguments, **options: pytest.fail("opened"))
     for content, reason in (
         (b"buy milk\n", "line 1 is not valid JSON"),
-        (b'{"experiment": "gan"}', 'line 1 is no object with "scores" and "stamp"'),
+        (b'{"experiment": "gan"}', 'line 1 is not an object with "scores" and "stamp"'),
         (line.encode() + b"buy milk", "line 2 is not valid JSON"),
         (line.encode() + b"\n", "line 2 is not valid JSON"),
         (b"[" * 100_000, "line 1 is not valid JSON"),
@@ -169,7 +169,7 @@ def test_scores_are_added_to_nothing_but_scores(opened, tmp_path, monkeypatch):
         (b"\x89PNG\r\n\x1a\n", "is not valid UTF-8"),
     ):
         (tmp_path / "mine").write_bytes(content)
-        with pytest.raises(ValueError, match=rf"mine holds something else than scores \(.*{reason}.*another --output$"):
+        with pytest.raises(ValueError, match=rf"mine is not a file of scores \(.*{reason}.*another --output$"):
             evaluate.main(config)
         assert (tmp_path / "mine").read_bytes() == content
 
@@ -210,13 +210,13 @@ def test_other_scores_that_are_none(opened, tmp_path, monkeypatch):
         (whole | {"stamp": whole["stamp"] | {"step": "200"}}, "step is '200', no int"),
         (whole | {"stamp": None}, "a stamp is an object"),
         (whole | {"stamp": {n: v for n, v in whole["stamp"].items() if n != "real_digest"}}, "how real_digest was"),
-        (whole | {"scores": [1.0]}, "no object with"),
-        (whole | {"scores": {"fid": "3"}}, "the score fid is '3', no number"),
+        (whole | {"scores": [1.0]}, "not an object with"),
+        (whole | {"scores": {"fid": "3"}}, "the score fid is '3', not a number"),
         (whole | {"scores": {"fid": float("nan")}}, "NaN is not a finite number"),
-        (whole | {"scores": {"fid": [3.0]}}, r"the score fid is '\[3.0\]', no number"),
+        (whole | {"scores": {"fid": [3.0]}}, r"the score fid is '\[3.0\]', not a number"),
         (whole | {"scores": {"fid": 10**400}}, "too large"),
-        ([whole], "no object with"),
-        ("scores", "no object with"),
+        ([whole], "not an object with"),
+        ("scores", "not an object with"),
     ):
         file.write_text(json.dumps(record) + "\n")
         with pytest.raises(ValueError, match=rf"others.jsonl has no scores to compare with \(.*{reason}.*evaluate it"):

@@ -97,7 +97,7 @@ def test_the_branches_of_other_platforms(run, platform, monkeypatch):
 
 def test_inputs_are_chosen_by_name(run):
     assert export.program(run, ("latents",)).in_avals[0].str_short() == "float32[batch,6]"
-    with pytest.raises(ValueError, match=r"no input a: .* is drawn with latents"):
+    with pytest.raises(ValueError, match=r"no input a: .* has the inputs latents"):
         export.program(run, ("a",))
 
 

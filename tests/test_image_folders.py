@@ -110,7 +110,7 @@ def test_pictures_that_are_all_the_same(tmp_path, capsys):
     scores = evaluate.main(config)
     assert scores["pixels_kernel"] == 0.0 and not {"nearest", "diversity", "pixels_kernel_std"} & scores.keys()
     assert np.isfinite(list(scores.values())).all()
-    assert "there is no score nearest: both distances are 0" in capsys.readouterr().err
+    assert "there is no score nearest: it is the ratio of two distances" in capsys.readouterr().err
     # Infinite ones are kept, and read again.
     config = replace(config, pictures=str(folder(tmp_path / "others", OTHERS)))
     assert evaluate.main(config)["nearest"] == np.inf
@@ -165,7 +165,7 @@ def test_from_the_command(tmp_path, others, reference, capsys):
     assert "20 against 30 of reference train, features: pixels, 8 pixels" in capsys.readouterr().out
     evaluate.main(replace(config, against=str(file)))
     assert capsys.readouterr().out.count(f"{scores['nearest']:.4f}") == 2
-    with pytest.raises(ValueError, match="cannot be compared: fake_count 10 and 20: give both the same"):
+    with pytest.raises(ValueError, match="cannot be compared: fake_count 10 and 20: use equal numbers"):
         evaluate.main(replace(config, against=str(file), num_samples=10))
     assert capsys.readouterr().out == ""  # before anything is computed
     evaluate.main(replace(config, num_samples=10))
@@ -178,13 +178,13 @@ def test_from_the_command(tmp_path, others, reference, capsys):
         ({"reference": None}, "give --run FOLDER, or --pictures FOLDER and --reference FOLDER"),
         ({"run": "runs/gan"}, "give --run FOLDER, or"),
         ({"pictures": None}, "give --run FOLDER, or"),
-        ({"features": "classifier"}, "two folders have no classifier: give --features inception or pixels"),
+        ({"features": "classifier"}, "there is no classifier for two folders: give --features inception or pixels"),
         ({"num_samples": 1}, "num_samples=1: expected an integer from 2 to 1,000,000"),
         ({"num_samples": 10**9}, "num_samples=1000000000: expected an integer from 2 to 1,000,000"),
         ({"image_size": 10**9}, "image_size=1000000000: expected an integer from 1 to 4096"),
         ({"seed": 2**64}, "seed=18446744073709551616: expected an integer from 0 to "),
-        ({"output": str(file / "x")}, r"scores cannot be added to .*x \(File exists\): give --output FILE"),
-        ({"output": str(tmp_path)}, r"scores cannot be added to .* \(Is a directory\): give --output FILE"),
+        ({"output": str(file / "x")}, r"scores cannot be appended to .*x \(File exists\): give --output FILE"),
+        ({"output": str(tmp_path)}, r"scores cannot be appended to .* \(Is a directory\): give --output FILE"),
     ):
         with pytest.raises(ValueError, match=message):
             evaluate.main(replace(config, **wrong))

@@ -133,11 +133,9 @@ def test_domains_of_other_channels():
 def test_what_cannot_be_scored():
     a, b, mask = pairs()
     for score in (l1, psnr, ssim):
-        with pytest.raises(
-            ValueError, match=r"the same shape \[N, H, W, C\], not \[2, 24, 20, 3\] and \[2, 24, 20, 1\]"
-        ):
+        with pytest.raises(ValueError, match=r"same shape \[N, H, W, C\], not \[2, 24, 20, 3\] and \[2, 24, 20, 1\]"):
             score(a, b[..., :1])
-        with pytest.raises(ValueError, match="of one shape"):
+        with pytest.raises(ValueError, match="the same shape"):
             score(a[0], b[0])
         with pytest.raises(ValueError, match=r"float64 from -1 to 1, but images must be uint8 \(see jaxgan"):
             score(np.where(a > 99, 1.0, -1.0), b)
