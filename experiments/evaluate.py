@@ -47,26 +47,26 @@ class Config(Flags):
     reference: PathName | None = None  # folder of reference images for --pictures
     checkpoint: str = "last"  # checkpoint to load: best, last or a step
     dataset: str | None = None  # data set of the run, if it was moved since training
-    data_dir: PathName | None = None  # folder of prepared data sets (default: the one recorded in training)
-    # number of samples to generate, captions to use or images to translate, and of real images for the latter (default
-    # 1,000; at least 6 for nearest-neighbour scores); with --pictures, images of each folder (default: all)
+    data_dir: PathName | None = None  # folder of prepared data sets; by default the one recorded in training
+    # number of samples to generate, captions to use or images to translate; by default 1,000, and at least 6 for
+    # nearest-neighbour scores; with --pictures the number of images of each folder, by default all
     num_samples: Annotated[int, Range(2, 10**6)] | None = None
     seed: Seed = 0  # random seed of the samples' latents
     train_split: str = "train"  # split of the data set to train the classifier on, independent of the run's split
     test_split: str = "test"  # split of the data set to compare the samples with
-    # feature extractor: a classifier trained on the data set's labels (default for runs), the FID Inception network
-    # (default for --pictures), or raw pixels (only for --pictures)
+    # feature extractor: a classifier trained on the data set's labels (the default for runs), the FID Inception network
+    # (the default for --pictures), or raw pixels (only for --pictures)
     features: Literal["classifier", "inception", "pixels"] | None = None
     # resizing to Inception's input size: antialiased as in clean-fid, or legacy as in the FID code of 2017
     resizer: Literal["antialiased", "legacy"] = "antialiased"
-    # path of pt_inception-2015-12-05-6726825d.pth (default: the cached file, downloaded if missing)
+    # path of pt_inception-2015-12-05-6726825d.pth; by default the cached file, downloaded if missing
     inception_weights: PathName | None = None
-    # with --pictures, center-crop and resize images to this many pixels (default: the shorter side of the first
-    # reference image)
+    # with --pictures, center-crop and resize images to this many pixels; by default the shorter side of the first
+    # reference image
     image_size: Pixels | None = None
     # run folder or file of scores to print beside the new scores; must have been computed with the same settings
     against: PathName | None = None
-    # file to append the scores to, new or with scores only (default: scores.jsonl in the run folder)
+    # file to append the scores to, new or with scores only; by default scores.jsonl in the run folder
     output: PathName | None = None
 
 

@@ -64,9 +64,9 @@ class Config(Flags):
     run: PathName  # run folder
     checkpoint: str = "last"  # checkpoint to load: best, last or a step
     to: Literal["stablehlo", "safetensors"] = "stablehlo"  # format: a program with its weights, or only the weights
-    # inputs of the exported program (default: all); for a CycleGAN, a or b exports only one of the two translations
+    # inputs of the exported program, by default all; for a CycleGAN, a or b exports only one of the two translations
     inputs: tuple[str, ...] = ()
-    output: PathName | None = None  # file to write (default: in the subfolder `exported` of the run folder)
+    output: PathName | None = None  # file to write; by default in the subfolder `exported` of the run folder
 
 
 def program(run: Run, inputs: tuple[str, ...] = ()) -> export.Exported:

@@ -53,21 +53,21 @@ class Config(Flags):
     # what to write: one image with a grid of samples, a folder of single images, one image with interpolations in rows
     # of ten, or an animated walk through the latents
     kind: Literal["grid", "images", "interpolation", "walk"] = "grid"
-    # number of images (default 64, or 8 per label or prompt), of interpolation rows (default 10, or 1 per label or
-    # prompt; at most 10 in total), or of corners of a walk (default 8)
+    # number of images (by default 64, or 8 per label or prompt), of interpolation rows (by default 10, or 1 per label
+    # or prompt; at most 10 in total), or of corners of a walk (by default 8)
     count: Count | None = None
-    # class names or label numbers to sample, for class-conditional runs (default: the first ten classes)
+    # class names or label numbers to sample, for class-conditional runs; by default the first ten classes
     label: tuple[str, ...] = ()
     prompt: tuple[str, ...] = ()  # texts to sample images for, for text-to-image runs
     prompts: PathName | None = None  # file with one prompt per line, in addition to --prompt
     same_latents: bool = False  # use the same latents for all labels or prompts, to see the effect of the condition
     # resample latents until no absolute value exceeds this (truncation trick); smaller values such as 0.7 give more
-    # typical and less diverse samples (default: no truncation)
+    # typical and less diverse samples; by default no truncation
     truncation: Annotated[float, Range(1e-6, 100.0)] | None = None
     # weights of the generator: averaged for the EMA weights, if the run has any, live for the raw weights
     weights: Literal["averaged", "live"] = "averaged"
     seed: Seed = 0  # random seed of the latents
-    # file to write, or folder for --kind images (default: in the subfolder `generated` of the run folder)
+    # file to write, or folder for --kind images; by default in the subfolder `generated` of the run folder
     output: PathName | None = None
 
 

@@ -53,8 +53,8 @@ class Config(Flags):
     checkpoint: str = "last"  # checkpoint to load: best, last or a step
     # images of equal size to translate in one batch; larger values are faster and need more memory
     batch_size: Annotated[int, Range(1, 1024)] = 1
-    # resize the shorter side to this many pixels for the translation, or native for no resizing (default: the image
-    # size in training)
+    # resize the shorter side to this many pixels for the translation, or native for no resizing; by default the image
+    # size in training
     size: Pixels | Literal["native"] | None = None
 
 

@@ -38,7 +38,7 @@ class Config(Flags):
     penalty_weight: Weight = 10.0  # weight lambda of the gradient penalty
     clip_limit: Annotated[float, Range(1e-6, 1e3)] = 0.01  # largest absolute weight under clipping
     seed: Seed = 0  # random seed of the points and of the first critic
-    output: PathName | None = None  # folder to write to (default: runs/divergence/critics)
+    output: PathName | None = None  # folder to write to; by default runs/divergence/critics
 
 
 def clouds(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -28,14 +28,13 @@ LOG_4 = math.log(4.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Flags):
-    dimension: Annotated[int, Range(1, 1000)] = (
-        5  # dimension of the Gaussians, which differ only in the first coordinate
-    )
+    # dimension of the Gaussians, which differ only in the first coordinate
+    dimension: Annotated[int, Range(1, 1000)] = 5
     num_steps: Annotated[int, Range(1, 10**6)] = 3000  # updates of each discriminator
     num_seeds: Annotated[int, Range(1, 1000)] = 3  # discriminators, for the mean and the standard deviation
     width: Channels = 64  # width of the discriminator's two hidden layers
     seed: Seed = 0  # random seed of the samples and of the first discriminator
-    output: PathName | None = None  # folder to write to (default: runs/divergence/few_samples)
+    output: PathName | None = None  # folder to write to; by default runs/divergence/few_samples
 
 
 def jensen_shannon(gap: float) -> float:

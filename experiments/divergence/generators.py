@@ -37,16 +37,15 @@ class Config(Flags):
     start: Annotated[float, Range(1e-3, 10.0)] = 8.0  # initial location of the generator; densities underflow beyond 10
     num_steps: Annotated[int, Range(1, 10**6)] = 300  # steps of gradient descent
     learning_rate: LearningRate = 0.05  # learning rate; as gradients are clipped to 1, also the longest step
-    output: PathName | None = None  # folder to write to (default: runs/divergence/generators)
+    output: PathName | None = None  # folder to write to; by default runs/divergence/generators
 
 
 def f_divergence(name: str) -> Callable[[Array], Array]:
     """`location -> D_f(N(0, 1), N(location, 1))`, by the midpoint rule."""
 
     def value(location: Array) -> Array:
-        ratio = jnp.exp(
-            norm.logpdf(CELLS) - norm.logpdf(CELLS, location)
-        )  # the gradient of p / q would underflow in q^2
+        # Not p / q, whose gradient divides by q^2, which underflows.
+        ratio = jnp.exp(norm.logpdf(CELLS) - norm.logpdf(CELLS, location))
         return jnp.sum(norm.pdf(CELLS, location) * DIVERGENCES[name].f(ratio)) * WIDTH
 
     return value

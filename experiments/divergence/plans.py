@@ -23,7 +23,7 @@ from jaxgan.transport import wasserstein_discrete
 class Config(Flags):
     num_points: Annotated[int, Range(2, 170)] = 16  # points of each distribution; larger factorials overflow a float
     seed: Seed = 0  # random seed of the points and of the random plan
-    output: PathName | None = None  # folder to write to (default: runs/divergence/plans)
+    output: PathName | None = None  # folder to write to; by default runs/divergence/plans
 
 
 def main(config: Config) -> list[dict[str, str | float]]:

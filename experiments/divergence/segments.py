@@ -49,7 +49,7 @@ class Config(Flags):
     num_steps: Annotated[int, Range(1, 10**6)] = 1000  # updates of each critic
     num_seeds: Annotated[int, Range(1, 1000)] = 3  # critics per estimate, for the mean and the standard deviation
     seed: Seed = 0  # random seed of the samples and of the first critic
-    output: PathName | None = None  # folder to write to (default: runs/divergence/segments)
+    output: PathName | None = None  # folder to write to; by default runs/divergence/segments
 
 
 def segment(position: float, count: int = 400) -> np.ndarray:

@@ -34,9 +34,7 @@ def as_features(name: str, features: ArrayLike, *, at_least: int = 1) -> np.ndar
     count = len(array) if array.ndim else 0
     if count < at_least:
         plural = "" if at_least == 1 else "s"
-        raise ValueError(
-            f"{name} has shape {array.shape}, but [N, D] with at least {at_least} sample{plural} is needed"
-        )
+        raise ValueError(f"{name} has shape {array.shape}, but at least {at_least} sample{plural} [N, D] are needed")
     if not array.size:
         raise ValueError(f"{name} has shape {array.shape}, but a sample needs at least one feature")
     check_numbers(name, array)
