@@ -172,7 +172,7 @@ def test_from_the_command(tmp_path, others, reference, capsys):
     printed = capsys.readouterr().out
     assert (
         "10 against 10 of reference train" in printed
-        and "of all 10 samples at once, so that it has no standard" in printed
+        and "of a single subset of all 10 samples: it has no standard" in printed
     )
     for wrong, message in (
         ({"reference": None}, "give --run FOLDER, or --pictures FOLDER and --reference FOLDER"),

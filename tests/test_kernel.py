@@ -83,7 +83,7 @@ def test_a_seed_decides_the_subsets():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: kernel_distance(*two_sets(60, 50, 2)), "subset_size=1000 must lie .* 60 real and 50 fake samples"),
+        (lambda: kernel_distance(*two_sets(60, 50, 2)), "subset_size=1000 must be .* 60 real and 50 fake samples"),
         (lambda: kernel_distance(*two_sets(9, 9, 2), subset_size=1), "subset_size=1 must"),
         (lambda: kernel_distance(*two_sets(9, 9, 2), subset_size=5, subsets=0), "subsets=0"),
         (lambda: kernel_distance([[1.0]], [[1.0], [2.0]]), r"real has shape \(1, 1\), but at least 2"),

@@ -38,10 +38,10 @@ def test_a_stamp_survives_json():
     [
         ({"subset_size": ...}, "its stamp has no subset_size: it is from an earlier version"),
         ({"colour": 1}, "a stamp has no field colour: there are dataset, split"),
-        ({"real_count": "500"}, "real_count is '500', no int"),
-        ({"real_count": float("nan"), "averaged": 1}, "real_count is 'nan', no int; averaged is '1', no bool"),
-        ({"step": True, "split": None}, "split is 'None', no str; step is 'True', no int"),
-        ({"dataset": ["mnist"]}, r"dataset is .*mnist.*, no str"),
+        ({"real_count": "500"}, "real_count is '500', not int"),
+        ({"real_count": float("nan"), "averaged": 1}, "real_count is 'nan', not int; averaged is '1', not bool"),
+        ({"step": True, "split": None}, "split is 'None', not str; step is 'True', not int"),
+        ({"dataset": ["mnist"]}, r"dataset is .*mnist.*, not str"),
     ],
 )
 def test_what_is_no_stamp(changes, message):

@@ -147,5 +147,5 @@ def test_what_cannot_be_scored():
             score(a, b, mask.astype(np.uint8))
     with pytest.raises(ValueError, match="ssim needs images of at least 11 x 11, not 10 x 20"):
         ssim(a[:, :10], b[:, :10])
-    with pytest.raises(ValueError, match="at least 2 pictures"):
+    with pytest.raises(ValueError, match="at least 2 images"):
         translation_scores(a[:1], b[:1], source=a[:1], target_train=b)
