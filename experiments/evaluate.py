@@ -77,7 +77,7 @@ def main(config: Config) -> dict[str, float]:
         _line_break(Path(config.output))
     against = None if config.against is None else _read_scores(Path(config.against))
     if config.pictures is not None and config.reference is not None:
-        return _score_pictures(config, config.pictures, config.reference, against)
+        return _score_folder(config, config.pictures, config.reference, against)
     data = {"dataset": config.dataset, "data_dir": config.data_dir}
     run = open_run(config.run or "", EXPERIMENTS, checkpoint=config.checkpoint, data=data)
     file = Path(config.output) if config.output else Path(run.folder) / "scores.jsonl"
@@ -98,15 +98,15 @@ def main(config: Config) -> dict[str, float]:
     return scores
 
 
-def _score_pictures(config: Config, pictures: str, reference: str, against: "_Record | None") -> dict[str, float]:
+def _score_folder(config: Config, images: str, reference: str, against: "_Record | None") -> dict[str, float]:
     features = config.features or "inception"
     if features == "classifier":
         raise ValueError("there is no classifier for two folders: give --features inception or pixels")
     if against is not None:
-        there = len(image_files(pictures))
+        there = len(image_files(images))
         _check_count(against, min(there, config.num_samples or there), exact=features == "inception")
     scores, stamp = compare_folders(
-        pictures,
+        images,
         reference,
         features=features,
         num_samples=config.num_samples,
@@ -115,7 +115,7 @@ def _score_pictures(config: Config, pictures: str, reference: str, against: "_Re
         inception_weights=config.inception_weights,
     )
     _keep_and_print(
-        f"images      {pictures}",
+        f"images      {images}",
         scores,
         stamp,
         file=Path(config.output) if config.output else None,

@@ -27,7 +27,7 @@ def expanded(path: StrPath) -> Path:
     found = os.path.expanduser(path)
     if found.startswith("~"):
         home = found.partition("/")[0]
-        raise ValueError(f"there is no home folder for {home}; a file of this name is written ./{found}")
+        raise ValueError(f"there is no home folder for {home}; for a file of this name write ./{found}")
     return Path(found)
 
 

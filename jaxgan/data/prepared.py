@@ -67,18 +67,18 @@ def open_split(name: str, split: str, data_dir: str | os.PathLike[str] | None) -
     def fetch(rows):
         with damaged(folder.path):
             examples = source.__getitems__([int(row) for row in rows])
-        pictures = [io.BytesIO(one["image"]) if encoded else one["image"] for one in examples]
+        stored = [io.BytesIO(one["image"]) if encoded else one["image"] for one in examples]
         labels = np.array([one["label"] for one in examples], np.int64) if labelled else None
-        return pictures, None if labels is None else as_labels(labels, f"{name} {split}", least=-1)
+        return stored, None if labels is None else as_labels(labels, f"{name} {split}", least=-1)
 
     def identity() -> Identity:
         rows = spread(len(source), MOST_EXAMPLES)
-        pictures, labels = fetch(rows)
+        stored, labels = fetch(rows)
         if encoded and folder.info.name in MADE_HERE:
             # On another machine the files differ, but their pixels do not.
-            pixels = [read_image(one) for one in pictures]
+            pixels = [read_image(one) for one in stored]
         else:
-            pixels = [one.getvalue() if isinstance(one, io.BytesIO) else one for one in pictures]
+            pixels = [one.getvalue() if isinstance(one, io.BytesIO) else one for one in stored]
             pixels.append(np.array([path.stat().st_size for path in shard_files(builder, split)], np.int64))
         found = {"data set": folder.full_name, "images": digest(pixels)}
         return found if labels is None else found | {"labels": digest([labels])}
