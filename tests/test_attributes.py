@@ -108,7 +108,7 @@ def test_r_precision_of_chance():
     assert r_precision(guesses, wanted, mismatched=3) == pytest.approx(0.25, abs=0.06)
 
 
-def test_captions_that_say_the_same_are_never_wrong_ones():
+def test_captions_with_equal_attributes_are_never_mismatched():
     wanted = np.array([[0] * 7] * 9 + [[1] * 7])
     assert r_precision(sure(wanted), wanted, mismatched=50) == 1.0
     with pytest.raises(ValueError, match="all captions have the same attributes"):

@@ -25,7 +25,7 @@ def test_scenes_of_captions_are_scored(monkeypatch):
             "meaning": meaning_of(attributes),
         }
 
-    known = {}  # the attributes behind each picture that was drawn
+    known = {}  # the attributes behind each image that was drawn
 
     def read(images):
         rows = np.stack([known.get(image.tobytes(), np.zeros(7, int)) for image in images])

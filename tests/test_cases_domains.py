@@ -56,7 +56,7 @@ def test_case_41_the_length_of_an_epoch_is_printed_at_the_start(tmp_path, capsys
     assert "3 images of a, 4 of b: an epoch is 2 steps" in capsys.readouterr().out
 
 
-def test_case_46_a_folder_of_120_pictures(tmp_path, monkeypatch, capsys):
+def test_case_46_a_folder_of_120_images(tmp_path, monkeypatch, capsys):
     """It stopped at 50 files, needed the other domain, wrote other bytes each time, and lost a.jpg to a.png."""
     monkeypatch.setattr(translate, "EXPERIMENTS", {"small_domains": small_domains})
     small_domains.train(tmp_path / "run", tmp_path / "data")
@@ -89,5 +89,5 @@ def test_case_46_a_folder_of_120_pictures(tmp_path, monkeypatch, capsys):
             pictures = [read_image(path).astype(int) for path in (first[name], eight[name])]
             assert abs(pictures[0] - pictures[1]).max() <= 1
             assert pictures[0].shape[:2] == read_image(folder / source).shape[:2]
-    # Each output is its own input's: no two pictures of noise become the same.
+    # Each output is its own input's: no two images of noise become the same.
     assert len({path.read_bytes() for path in first.values()}) == 120

@@ -112,7 +112,7 @@ def test_case_33_a_reference_made_otherwise_is_refused_by_name(tmp_path):
     )  # fmt: skip
     save_reference(tmp_path / "reference.npz", gather_statistics([np.eye(3)]), stamp)
     for name, value in (("image_size", 64), ("resizer", "legacy"), ("features", "classifier")):
-        with pytest.raises(ValueError, match=f"made with {name} {getattr(stamp, name)}, not {value}"):
+        with pytest.raises(ValueError, match=f"computed with {name} {getattr(stamp, name)}, not {value}"):
             load_reference(tmp_path / "reference.npz", dataclasses.replace(stamp, **{name: value}))
 
 

@@ -123,7 +123,7 @@ def test_wrong_settings(tmp_path):
         Checkpoints(tmp_path, best_mode="least")  # pyright: ignore
 
 
-def test_going_back_never_skips_a_save(tmp_path):
+def test_falling_back_never_skips_a_save(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(10, state_of(1))
         checkpoints.save(20, state_of(2))
@@ -296,7 +296,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
             checkpoints.save(1, state_of(1))
 
 
-def test_the_save_under_way_finishes_when_the_body_raises(tmp_path):
+def test_the_pending_save_finishes_if_the_body_raises(tmp_path):
     with pytest.raises(KeyboardInterrupt), Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, large_state())
         raise KeyboardInterrupt

@@ -34,7 +34,7 @@ ROOT = Path(__file__).parent.parent
         (("auto", None, None), "found no cluster"),
     ],
 )
-def test_a_process_that_cannot_join_says_why(arguments, complaint, monkeypatch):
+def test_invalid_arguments_of_initialize_are_explained(arguments, complaint, monkeypatch):
     # As where there is no cluster: by now this process has devices, so JAX would refuse anyway.
     def refuse(*_):
         raise ValueError("coordinator_address should be defined.")
@@ -44,7 +44,7 @@ def test_a_process_that_cannot_join_says_why(arguments, complaint, monkeypatch):
         initialize(*arguments)
 
 
-def test_how_a_process_joins(monkeypatch):
+def test_initialize_passes_its_arguments_to_jax(monkeypatch):
     said = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda *arguments: said.append(arguments))
     initialize(None)
@@ -53,7 +53,7 @@ def test_how_a_process_joins(monkeypatch):
     assert said == [(), ("10.0.0.1:1234", 3, 1)]
 
 
-def test_alone_there_is_nothing_to_agree_on():
+def test_a_single_process_needs_no_communication():
     state = {"w": jnp.ones(2)}
     assert sync_max(15) == 15
     assert local_copy(state) is state
@@ -78,11 +78,11 @@ def test_arrays_are_put_on_this_process_s_devices(monkeypatch):
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_each_process_reads_its_own_rows(flip, monkeypatch):
-    pictures = np.random.default_rng(0).integers(256, size=(12, 6, 6, 1), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(256, size=(12, 6, 6, 1), dtype=np.uint8)
     read = []
 
     def source():
-        return Source(12, lambda rows: read.append(len(rows)) or {"image": pictures[np.asarray(rows)]})
+        return Source(12, lambda rows: read.append(len(rows)) or {"image": images[np.asarray(rows)]})
 
     options = {"batch_size": 4, "d_steps": 2, "crop_size": 5 if flip else None, "flip": flip}
     expected = StreamedBatches(source(), **options)(3)

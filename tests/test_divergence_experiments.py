@@ -13,9 +13,9 @@ from experiments.divergence import critics, few_samples, figures, generators, pl
 
 
 def read(folder, name):
-    """The CSV file as text by column, after a look at the picture."""
-    with Image.open(folder / f"{name}.png") as picture:
-        assert min(picture.size) >= 300 and len(np.unique(np.asarray(picture))) > 10
+    """The CSV file as text by column, after a look at the image."""
+    with Image.open(folder / f"{name}.png") as image:
+        assert min(image.size) >= 300 and len(np.unique(np.asarray(image))) > 10
     with (folder / f"{name}.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {column: [row[column] for row in rows] for column in rows[0]}
@@ -138,7 +138,7 @@ def test_generators(tmp_path):
     assert numbers(columns, "gradient", objective="jensen_shannon", step="")[20] == pytest.approx(
         (js[21] - js[19]) / 0.2, rel=1e-2
     )
-    # -E[log D] = E_Q[log(1 + q / p)], and the reparametrised slope of that under a fixed D: E_Q[(1 - D) m].
+    # -E[log D] = E_Q[log(1 + q / p)], and the reparametrised gradient of that under a fixed D: E_Q[(1 - D) m].
     m, loss = 3.0, lambda x: np.logaddexp(0.0, 3.0 * x - 4.5)
     pull = lambda x: m / (1.0 + np.exp(4.5 - 3.0 * x))
     for column, function in (("loss", loss), ("gradient", pull)):
@@ -160,8 +160,8 @@ def test_a_table_s_columns_are_aligned(tmp_path, capsys):
     folder = figures.output_folder(str(tmp_path / "new"), "thing")
     figures.save(folder, "thing", figure, rows, shown=rows[1:])
     assert (tmp_path / "new/thing.csv").read_text().splitlines() == ["name,value", f"a,{1 / 3}", "long,inf"]
-    with Image.open(tmp_path / "new/thing.png") as picture:
-        assert picture.size == (1080, 640)
+    with Image.open(tmp_path / "new/thing.png") as image:
+        assert image.size == (1080, 640)
     assert capsys.readouterr().out.splitlines()[:2] == ["name  value", "long    inf"]
 
 

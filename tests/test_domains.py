@@ -191,4 +191,4 @@ def test_the_authors_sizes_and_what_is_cut_out(tmp_path):
     paired = configured_domains(DomainsConfig(**config, paired=True))
     for step in range(4):
         (batch,) = paired(step)
-        np.testing.assert_array_equal(batch["a"], batch["b"])  # one picture, cut at one place
+        np.testing.assert_array_equal(batch["a"], batch["b"])  # one image, cut at one place

@@ -30,14 +30,14 @@ def two_jsd(gap):
 
 
 @pytest.mark.parametrize("gap", [0.1, 1.0, 2.0, 4.0])
-def test_the_gan_s_discriminator_finds_the_jensen_shannon_divergence_of_gaussians(gap):
+def test_the_gan_discriminator_estimates_the_jensen_shannon_divergence_of_gaussians(gap):
     estimate, exact = gaussian_estimate("gan", gap), two_jsd(gap)
     error = estimate.value + LOG4 - exact
     assert np.all(np.abs(error) <= max(0.01 * exact, 0.0005))
     assert np.all(error <= 1e-4)  # a bound, up to the mass that the outermost quantiles cut off
 
 
-def test_the_gan_s_discriminator_finds_the_jensen_shannon_divergence_of_a_discrete_distribution():
+def test_the_gan_discriminator_estimates_the_jensen_shannon_divergence_of_a_discrete_distribution():
     p, q = np.array([0.1, 0.2, 0.7]), np.array([0.4, 0.5, 0.1])
     points = lambda weights, count: np.repeat(np.array([-1.0, 0.0, 2.0]), np.rint(weights * count).astype(int))[:, None]
     fresh = points(p, 200_000), points(q, 200_000)

@@ -23,7 +23,7 @@ from jaxgan.runs.images import save_image
 
 @pytest.fixture
 def pictures(tmp_path):
-    """A folder of 20 pictures that are in no classes."""
+    """A folder of 20 images that are in no classes."""
     for index, image in enumerate(np.random.default_rng(0).integers(256, size=(20, 32, 32), dtype=np.uint8)):
         save_image(tmp_path / "pictures" / f"{index:02}.png", image)
     return tmp_path / "pictures"
@@ -148,7 +148,7 @@ def test_where_scores_cannot_be_added_nothing_is_computed(opened, tmp_path, monk
 
 
 def test_scores_are_added_to_nothing_but_scores(opened, tmp_path, monkeypatch):
-    """A line went to the end of whatever file was named: a run's config.json, a note, a picture."""
+    """A line went to the end of whatever file was named: a run's config.json, a note, an image."""
     evaluate.main(CONFIG)
     line = (opened.folder / "scores.jsonl").read_text()
     config = replace(CONFIG, output=str(tmp_path / "mine"))
@@ -229,7 +229,7 @@ def test_other_scores_that_are_none(opened, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_by_inception_with_random_weights(pictures, tmp_path, tensors, monkeypatch, capsys):  # noqa: F811
-    """The whole network, on smaller images than its own; samples of a run that has seen one batch are no pictures."""
+    """The whole network, on smaller images than its own; samples of a run that has seen one batch are no images."""
     run = str(tmp_path / "run")
     options = {"width": 8, "num_steps": 1, "batch_size": 4, "num_devices": 1}
     gan.main(gan.Config(dataset=f"folder:{pictures}", workdir=run, **options))
@@ -242,7 +242,7 @@ def test_by_inception_with_random_weights(pictures, tmp_path, tensors, monkeypat
     assert scores["inception_recall"] == scores["inception_coverage"] == 0.0
     stamp = json.loads((tmp_path / "run" / "scores.jsonl").read_text())["stamp"]
     assert (stamp["features"], stamp["resizer"], len(stamp["feature_weights"])) == ("inception", "legacy", 64)
-    # The pictures that the run was shown, against themselves.
+    # The images that the run was shown, against themselves.
     scores = evaluate.main(evaluate.Config(pictures=str(pictures), reference=str(pictures), **network))
     assert scores["fid"] == pytest.approx(0.0, abs=1e-3) and scores["inception_precision"] == 1.0
     assert 1.0 <= scores["inception_score"] <= 10.0

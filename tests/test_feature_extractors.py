@@ -1,4 +1,4 @@
-"""What looks at images: the names of scores, how many images they are of, and what a channel's classifier sees."""
+"""Feature extractors: the names of scores, their numbers of images, and the classifier of stacked channels."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_a_score_does_not_depend_on_the_order_of_the_images(monkeypatch):
     assert scores["x_precision"] > 0.8
 
 
-def test_a_reader_of_grey_images_looks_at_each_channel_of_stacked_ones(monkeypatch):
+def test_a_classifier_of_grey_images_is_applied_to_each_channel_of_stacked_ones(monkeypatch):
     """In place of the classifier: the first pixel is the class, the second the feature."""
 
     def train(images, labels):

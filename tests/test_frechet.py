@@ -86,7 +86,7 @@ def test_statistics_far_from_zero_keep_their_digits():
 def test_few_samples_are_warned_about_in_words():
     assert bias_warning(2049, 50_000, 2048) == ""
     assert "with 2048 samples and 2048 features" in bias_warning(50_000, 2048, 2048)
-    assert "10 samples of 64" in bias_warning(10, 100, 64)
+    assert "10 samples and 64" in bias_warning(10, 100, 64)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Folders of pictures against each other: what is known of a folder and itself, closed forms, and other sizes."""
+"""Folders of images against each other: what is known of a folder and itself, closed forms, and other sizes."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def test_a_folder_against_itself(reference):
     for name in ("pixels_precision", "pixels_recall", "pixels_coverage", "diversity"):
         assert scores[name] == pytest.approx(1.0), name
     assert scores["pixels_sliced_wasserstein"] == scores["nearest"] == 0.0
-    assert scores["pixels_kernel"] <= 0.0  # unbiased, and without the pairs of a picture with itself
+    assert scores["pixels_kernel"] <= 0.0  # unbiased, and without the pairs of an image with itself
     assert (stamp.dataset, stamp.real_count, stamp.fake_count, stamp.image_size) == ("reference", 30, 30, 8)
     assert (stamp.features, stamp.resizer, stamp.averaged) == ("pixels", "none", False)
 
@@ -54,16 +54,16 @@ def test_pixels_of_two_folders_against_scipy(others, reference, monkeypatch):
     assert scores["nearest"] == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_folder_of_one_picture_many_times(tmp_path, reference):
+def test_a_folder_with_copies_of_one_image(tmp_path, reference):
     copies = folder(tmp_path / "copies", REFERENCE[[3] * 10])
     scores, _ = compare_folders(copies, reference, features="pixels")
     assert scores["diversity"] == scores["nearest"] == 0.0
-    assert scores["pixels_precision"] == 1.0  # all of them are a reference picture
+    assert scores["pixels_precision"] == 1.0  # all of them are a reference image
     back, _ = compare_folders(reference, copies, features="pixels")
     assert back["diversity"] == back["nearest"] == np.inf
 
 
-def test_other_sizes_and_grey_are_brought_to_the_first_reference_picture(tmp_path, reference):
+def test_other_sizes_and_grey_are_resized_to_the_first_reference_image(tmp_path, reference):
     """Larger copies, reduced again, are near their originals."""
     large = folder(tmp_path / "large", REFERENCE.repeat(4, axis=1).repeat(4, axis=2))
     scores, stamp = compare_folders(large, reference, features="pixels")
@@ -72,7 +72,7 @@ def test_other_sizes_and_grey_are_brought_to_the_first_reference_picture(tmp_pat
     assert compare_folders(grey, reference, features="pixels", image_size=4)[1].image_size == 4
 
 
-def test_of_many_pictures_a_random_subset_of_each_folder(tmp_path, reference):
+def test_a_random_subset_of_each_folder(tmp_path, reference):
     """Others of both: a copy of the reference under other names would else be scored otherwise than the reference."""
     renamed = folder(tmp_path / "renamed", np.random.default_rng(1).permutation(REFERENCE))
     (few, stamp), (others, _) = (
@@ -93,7 +93,7 @@ def test_no_score_depends_on_the_names_of_files(tmp_path, others, reference, num
     assert ("pixels_kernel_std" in found[0]) == (num_samples is None)
 
 
-def test_scores_against_other_pictures_are_not_made_alike(tmp_path, others, reference):
+def test_scores_against_other_images_are_not_comparable(tmp_path, others, reference):
     config = evaluate.Config(pictures=str(others), reference=str(reference), features="pixels")
     evaluate.main(replace(config, output=str(tmp_path / "scores.jsonl")))
     changed = REFERENCE.copy()
@@ -103,7 +103,7 @@ def test_scores_against_other_pictures_are_not_made_alike(tmp_path, others, refe
         evaluate.main(replace(config, reference=str(another), against=str(tmp_path / "scores.jsonl")))
 
 
-def test_pictures_that_are_all_the_same(tmp_path, capsys):
+def test_images_that_are_all_the_same(tmp_path, capsys):
     same = folder(tmp_path / "same", REFERENCE[[3] * 10])
     file = str(tmp_path / "scores.jsonl")
     config = evaluate.Config(pictures=str(same), reference=str(same), features="pixels", output=file)

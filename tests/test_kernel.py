@@ -38,7 +38,7 @@ def test_by_hand_with_unequal_counts():
     assert kernel_distance([0, 0, 0, 0], [1, 2], subset_size=2, subsets=3).mean == 26.0
 
 
-def test_of_one_subset_there_is_no_deviation():
+def test_a_single_subset_has_no_standard_deviation():
     real, fake = two_sets(20, 20, 3)
     whole = kernel_distance(real, fake, subset_size=20)
     assert whole == kernel_distance(real, fake, subset_size=20, subsets=1) and whole.std is None

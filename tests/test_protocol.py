@@ -105,7 +105,7 @@ def test_a_reference_made_otherwise_is_refused_by_name(tmp_path):
     file = tmp_path / "reference.npz"
     save_reference(file, gather_statistics([np.eye(3)]), STAMP)
     for name in ("dataset", "split", "real_count", "image_size", "features", "feature_weights", "resizer"):
-        with pytest.raises(ValueError, match=f"made with {name} {getattr(STAMP, name)}, not {OTHER[name]}$"):
+        with pytest.raises(ValueError, match=f"computed with {name} {getattr(STAMP, name)}, not {OTHER[name]}$"):
             load_reference(file, dataclasses.replace(STAMP, **{name: OTHER[name]}))
     for content in (b"", b"no archive"):
         file.write_bytes(content)

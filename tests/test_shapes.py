@@ -102,7 +102,7 @@ def test_chalk_repeats_every_four_pixels(placed):
     assert len(np.unique(board.reshape(-1, 3), axis=0)) == 2
 
 
-def test_drawings_are_always_the_same_bits():
+def test_rendered_images_are_always_bit_identical():
     """Recorded on x86-64; the same with NumPy 2.4 and 2.5, and with their vector instructions switched off."""
     few = place(EVERYTHING[::9], np.random.RandomState(0))
     digest = lambda pixels: hashlib.sha256(pixels.tobytes()).hexdigest()[:16]

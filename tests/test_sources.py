@@ -263,7 +263,7 @@ def test_arrays_with_labels(tmp_path):
     ("arrays", "message"),
     [
         ({"images": PIXELS}, r"a\.npz cannot be read: it has no array 'image', only images$"),
-        ({}, "there are none"),
+        ({}, "it has no arrays"),
         ({"image": PIXELS.astype(np.float32)}, r"holds float32 of shape \[6, 8, 8, 3\].*uint8 \[N, H, W\]"),
         ({"image": PIXELS[0, 0]}, r"uint8 of shape \[8, 3\]"),
         ({"image": np.zeros((6, 8, 8, 5), np.uint8)}, "1 to 4 channels"),

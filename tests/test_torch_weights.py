@@ -102,7 +102,7 @@ def test_code_in_a_file_is_not_run(archive, tmp_path):
     assert not (tmp_path / "made").exists()
 
 
-def test_a_tensor_may_not_reach_beyond_its_numbers(tmp_path):
+def test_a_tensor_may_not_exceed_its_storage(tmp_path):
     file = tmp_path / "long.pth"
     with zipfile.ZipFile(file, "w") as zipped:
         for name, content in archive_of(size=(5,), strides=(1,)).items():

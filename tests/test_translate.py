@@ -1,4 +1,4 @@
-"""Translating pictures with a finished run."""
+"""Translating images with a finished run."""
 
 import os
 import re
@@ -47,7 +47,7 @@ def expected(run, pixels, direction):
 
 
 @pytest.mark.parametrize("direction", ["a_to_b", "b_to_a"])
-def test_a_picture_of_the_training_size_is_what_the_generator_makes_of_it(run, tmp_path, direction):
+def test_an_image_of_the_training_size_is_what_the_generator_makes_of_it(run, tmp_path, direction):
     save(tmp_path / "in/x.png", (16, 16))
     found = translated(run, tmp_path, direction=direction)
     assert list(found) == ["x.png"]
@@ -59,7 +59,7 @@ def test_a_picture_of_the_training_size_is_what_the_generator_makes_of_it(run, t
     )
 
 
-def test_a_picture_keeps_its_size_and_is_translated_at_that_of_the_run(run, tmp_path):
+def test_an_image_keeps_its_size_and_is_translated_at_that_of_the_run(run, tmp_path):
     save(tmp_path / "in/x.png", (40, 60))
     pixels = read_image(tmp_path / "in/x.png")
     small = np.asarray(Image.fromarray(pixels).resize((24, 16), Image.Resampling.BICUBIC))
@@ -94,7 +94,7 @@ def test_working_size(size, shorter, working):
     assert working_size(*size, shorter=shorter) == working
 
 
-def test_few_shapes_serve_all_pictures():
+def test_few_shapes_serve_all_images():
     shapes = {working_size(1000, width, shorter=256) for width in range(1000, 2001)}
     assert len(shapes) == 17
     for height, width in ((1000, 1999), (317, 473)):
@@ -102,7 +102,7 @@ def test_few_shapes_serve_all_pictures():
         assert small[1] / small[0] == pytest.approx(width / height, rel=1 / 32)
 
 
-def test_kinds_of_pictures(run, tmp_path):
+def test_kinds_of_images(run, tmp_path):
     for mode in ("L", "RGBA", "P"):
         save(tmp_path / f"in/{mode}.png", (20, 16), mode=mode)
     Image.fromarray(np.full((16, 16), 65535, np.uint16)).save(tmp_path / "in/deep.png")
@@ -174,14 +174,14 @@ def test_what_cannot_be_translated_is_named_and_the_rest_is_done(run, tmp_path, 
     assert set(tmp_path.joinpath("out").iterdir())  # what there was is still there
 
 
-def test_pictures_of_many_sizes_do_not_wait_for_others_in_memory(run, tmp_path, monkeypatch):
+def test_images_of_many_sizes_do_not_wait_for_others_in_memory(run, tmp_path, monkeypatch):
     monkeypatch.setattr(translate, "MOST_PIXELS", 1500)
     for side in range(16, 22):
         save(tmp_path / f"in/{side}.png", (side, side))
     assert len(translated(run, tmp_path, size="native", batch_size=2)) == 6
 
 
-def test_only_its_own_pictures_are_replaced(run, tmp_path):
+def test_only_its_own_images_are_replaced(run, tmp_path):
     save(tmp_path / "in/x.png", (16, 16))
     save(tmp_path / "in/sub/y.png", (16, 16))
     first = {name: path.read_bytes() for name, path in translated(run, tmp_path).items()}
@@ -196,7 +196,7 @@ def test_only_its_own_pictures_are_replaced(run, tmp_path):
         translate.main(Config(run=str(run), input=str(tmp_path / "mine/todo"), output=str(tmp_path / "mine")))
     shutil.rmtree(tmp_path / "mine/todo")
     with pytest.raises(ValueError, match=r"mine holds x.png, which is not of this command"):
-        translated(run, tmp_path, "mine")  # a picture of the user's
+        translated(run, tmp_path, "mine")  # an image of the user's
     assert (tmp_path / "mine/x.png").read_bytes() == before
     (tmp_path / "in/x.png").unlink()
     with pytest.raises(ValueError, match=r"out holds x\.png"):  # it would stay among the others

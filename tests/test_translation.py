@@ -7,7 +7,7 @@ from jaxgan.metrics.translation import l1, median_image, mismatched_pairs, psnr,
 
 RANDOM = np.random.default_rng(0)
 
-# By scikit-image 0.26.0, 2026-11-26, of the two pairs of pictures below divided by 255: structural_similarity(a, b,
+# By scikit-image 0.26.0, 2026-11-26, of the two pairs of images below divided by 255: structural_similarity(a, b,
 # data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, channel_axis=2, full=True) and
 # peak_signal_noise_ratio(b, a, data_range=1); with the mask, the mean of the full map 5 pixels from the edge, over
 # channels and the mask's pixels, and the ratio of the mask's pixels alone.
@@ -46,7 +46,7 @@ def test_l1_by_hand():
 
 
 @pytest.mark.parametrize("score", [l1, psnr, ssim])
-def test_bytes_and_floats_agree_and_pictures_stand_alone(score):
+def test_bytes_and_floats_agree_and_images_stand_alone(score):
     a, b, mask = pairs()
     np.testing.assert_allclose(score(a / 255, (b / 255).astype(np.float32), mask), score(a, b, mask), atol=1e-5)
     np.testing.assert_allclose(score(a[1:], b[1:]), score(a, b)[1:], atol=1e-12)
@@ -62,7 +62,7 @@ def test_the_truth_itself():
     np.testing.assert_allclose(psnr(np.zeros_like(a), np.full_like(a, 255)), 0.0, atol=1e-12)
 
 
-def test_a_picture_without_foreground_is_left_out():
+def test_an_image_without_foreground_is_left_out():
     a, b, mask = pairs()
     mask[0] = False
     for score in (l1, psnr, ssim):
@@ -80,7 +80,7 @@ def test_the_median_image():
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 101])
-def test_wrong_pairs_are_one_cycle(count):
+def test_mismatched_pairs_are_one_cycle(count):
     partners = mismatched_pairs(count)
     seen = [0]
     while (following := int(partners[seen[-1]])) != 0:
@@ -92,7 +92,7 @@ def test_wrong_pairs_are_one_cycle(count):
 
 
 def test_model_and_baselines():
-    """Truth is black but for one white quarter a picture, the source its negative."""
+    """Truth is black but for one white quarter an image, the source its negative."""
     truth = np.zeros((4, 16, 16, 3), np.uint8)
     mask = np.zeros((4, 16, 16), bool)
     for row in range(4):
@@ -106,7 +106,7 @@ def test_model_and_baselines():
     )
     assert scores["l1"] == pytest.approx(0.2) and scores["psnr"] == pytest.approx(20 * np.log10(5))
     assert scores["unchanged_l1"] == pytest.approx(1.0) and scores["unchanged_psnr"] == pytest.approx(0.0)
-    assert scores["median_l1"] == pytest.approx(0.25)  # a black picture: the white quarter is missing
+    assert scores["median_l1"] == pytest.approx(0.25)  # a black image: the white quarter is missing
     assert scores["wrong_pair_l1"] == pytest.approx(0.5)
     assert scores["foreground_l1"] == pytest.approx(0.2)
     assert scores["median_foreground_l1"] == scores["wrong_pair_foreground_l1"] == pytest.approx(1.0)

@@ -10,7 +10,7 @@ from jaxgan.runs.config import DomainsConfig
 
 
 def unchanged(inputs):
-    """A sampler that leaves the pictures of a domain as they are."""
+    """A sampler that leaves the images of a domain as they are."""
     ((_, images),) = inputs.items()
     return dict.fromkeys(("a_to_b", "a_to_b_to_a", "b_to_a", "b_to_a_to_b"), images)
 
@@ -20,9 +20,9 @@ def test_translations_are_scored(paired):
     config = DomainsConfig(dataset="noise", dataset_b="noise", image_size=16, load_size=None)
     scored = translation_evaluation(config, paired=paired, most=20)
     scores = scored.scores(unchanged)
-    # Both domains are the same pictures here, so leaving them as they are is right.
+    # Both domains are the same images here, so leaving them as they are is right.
     assert scores["a_to_b_cycle_l1"] == scores["b_to_a_cycle_l1"] == 0.0
-    # The same pictures twice: what the estimate without the pairs of a sample with itself makes of it is below 0.
+    # The same images twice: what the estimate without the pairs of a sample with itself makes of it is below 0.
     assert scores["a_to_b_pixel_kernel"] == scores["a_to_b_unchanged_pixel_kernel"] <= 0.0
     assert ("a_to_b_l1" in scores) == paired
     if paired:
@@ -32,8 +32,8 @@ def test_translations_are_scored(paired):
         translation_evaluation(config, split_a="test", split_b="train", paired=True)
 
 
-def test_pairs_stay_pairs_and_the_first_pictures_are_not_all(monkeypatch):
-    """Pictures in two classes, one after another: those translated are of both, each with its partner."""
+def test_pairs_stay_pairs_and_the_first_images_are_not_all(monkeypatch):
+    """Images in two classes, one after another: those translated are of both, each with its partner."""
     number = np.arange(200, dtype=np.uint8)
     pictures = np.broadcast_to(number[:, None, None, None], (200, 16, 16, 3))
     monkeypatch.setattr(translation_scores, "images", lambda name, split, **options: {"image": pictures})
@@ -55,7 +55,7 @@ def test_pairs_stay_pairs_and_the_first_pictures_are_not_all(monkeypatch):
 
 @pytest.mark.parametrize("paired", [True, False])
 def test_a_translated_scene_shows_what_its_own_source_shows(monkeypatch, paired):
-    """Pictures hold their attributes as pixels, so that leaving them as they are is right; unpaired, b has others."""
+    """Images hold their attributes as pixels, so that leaving them as they are is right; unpaired, b has others."""
     random = np.random.default_rng(0)
     a, b = (attributes_of(random.integers(NUM_MEANINGS, size=size)) for size in (40, 40 if paired else 30))
     shown = {"testA": a, "testB": a if paired else b, "trainA": a, "trainB": b}

@@ -28,7 +28,7 @@ def test_words(text, expected):
     assert tokenize(text) == expected
 
 
-def test_numbers_go_by_frequency_then_by_alphabet():
+def test_token_ids_are_ordered_by_frequency_then_alphabetically():
     vocabulary = Vocabulary.of(["b a", "b c", "d d d"], min_count=1)
     assert vocabulary.words == ("d", "b", "a", "c")
     assert vocabulary.size == 6

@@ -166,7 +166,7 @@ def _open(path: Path, stack: contextlib.ExitStack) -> dict[str, _Header]:
     members = stack.enter_context(zipfile.ZipFile(file))
     known = [name.removesuffix(".npy") for name in members.namelist()]
     if "image" not in known:
-        raise ValueError(f"it has no array 'image', only {', '.join(known[:10]) or 'none'}")
+        raise ValueError(f"it has no array 'image', only {', '.join(known[:10])}" if known else "it has no arrays")
     return {name: _member(members, name) for name in ("image", "label", "names") if name in known}
 
 
