@@ -149,7 +149,7 @@ CUT, MOVED = (9 * 8 + 2 * (4 + 5 + 6 + 7)) / 17 / 16, (16 - 6 / 5) / 16
     ("policy", "left"), [("cutout", 1 - CUT**2), ("color,translation,cutout", MOVED**2 * (1 - CUT**2))]
 )
 def test_a_generator_trains_through_every_policy(policy, left):
-    """For a generator of one grey level and a critic that takes the mean, the gradient is the fraction of remaining pixels."""
+    """For a constant grey generator and a critic that takes the mean, the gradient is the fraction of pixels left."""
     augment = diff_augment(policy)
     score = lambda level: jnp.mean(augment(jnp.full((256, 16, 16, 1), 1.0) * level, KEY))
     assert float(jax.jit(jax.grad(score))(jnp.float32(0.3))) == pytest.approx(left, abs=0.02)
