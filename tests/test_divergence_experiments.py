@@ -106,7 +106,7 @@ def test_plans(tmp_path, capsys):
         assert numbers(columns, "mass", plan=name) == pytest.approx([1 / 6] * 6)
         costs[name] = numbers(columns, "distance", plan=name).mean()
     assert costs["best"] < costs["random"]
-    assert f"Wasserstein distance {costs['best']:.4f}, 6! = 720 plans" in capsys.readouterr().out
+    assert f"Wasserstein distance {costs['best']:.4f}, 6! = 720 permutations" in capsys.readouterr().out
     with pytest.raises(ValueError, match="num_points=1: expected an integer from 2 to 170"):
         plans.main(plans.Config(num_points=1, output=str(tmp_path / "none")))
     assert not (tmp_path / "none").exists()

@@ -164,7 +164,7 @@ def test_scores_are_added_to_nothing_but_scores(opened, tmp_path, monkeypatch):
         (line.encode() + b"\n", "line 2 is not valid JSON"),
         (b"[" * 100_000, "line 1 is not valid JSON"),
         (b"\n", "line 1 is not valid JSON"),
-        (b"3", "line 1 is no object"),
+        (b"3", "line 1 is not an object"),
         (b"9" * 5000, "digits"),
         (b"\x89PNG\r\n\x1a\n", "is not valid UTF-8"),
     ):
@@ -207,7 +207,7 @@ def test_other_scores_that_are_none(opened, tmp_path, monkeypatch):
     file = tmp_path / "others.jsonl"
     for record, reason in (
         (whole | {"stamp": older}, "its stamp has no subset_seed, subset_size, .*: it is from an earlier version"),
-        (whole | {"stamp": whole["stamp"] | {"step": "200"}}, "step is '200', no int"),
+        (whole | {"stamp": whole["stamp"] | {"step": "200"}}, "step is '200', not int"),
         (whole | {"stamp": None}, "a stamp is an object"),
         (whole | {"stamp": {n: v for n, v in whole["stamp"].items() if n != "real_digest"}}, "how real_digest was"),
         (whole | {"scores": [1.0]}, "not an object with"),
