@@ -1,4 +1,4 @@
-"""One training iteration of DCGAN with our convolutions against the same with Flax's, in turn, in one process.
+"""Times one training iteration of DCGAN with jaxgan's convolutions and with Flax's, alternating in one process.
 
 python -m benchmarks.convolutions --experiment dcgan
 python -m benchmarks.convolutions --experiment wgan_gp --iterations 9
@@ -41,7 +41,7 @@ def build(experiment: str, layers: str, arguments: argparse.Namespace):
 
 
 def compiled_step(gan, batch):
-    """A function that runs one iteration and waits for it, and the seconds of its compilation."""
+    """A function that runs one iteration and returns its milliseconds, and the compilation time in seconds."""
     mesh, batches = data_mesh(1), (batch,) * gan.d_steps
     state = jax.device_put(gan.init(jax.random.key(0), batch), replicated(mesh))
     began = time.perf_counter()
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--channels", type=int, default=3)
-    parser.add_argument("--iterations", type=int, default=15, help="of each, in turn, after one that is not counted")
+    parser.add_argument("--iterations", type=int, default=15, help="timed iterations of each, after a warm-up")
     arguments = parser.parse_args()
 
     device = jax.devices()[0]

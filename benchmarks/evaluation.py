@@ -1,10 +1,10 @@
-"""What evaluation costs: images a second of the feature networks, and the seconds of each score.
+"""Speed of evaluation: images per second of the feature networks, and seconds of each score.
 
     python -m benchmarks.evaluation
     python -m benchmarks.evaluation --counts 1000 --scores frechet kernel --output evaluation.json
 
-The networks have random weights and look at random images of 32 pixels, grey; scores are of random features, as many
-real as generated ones. As in an evaluation, `nearest` is of at most 1,000 samples.
+The networks have random weights and get random grey images of 32 pixels. Scores are computed from random features, with
+equal numbers of real and generated ones. As in an evaluation, `nearest` uses at most 1,000 samples.
 """
 
 import json
@@ -32,7 +32,7 @@ from jaxgan.pixels import from_uint8
 from jaxgan.runs import cli
 from jaxgan.transport import sliced_wasserstein
 
-CLASSES = 1008  # whose probabilities the Inception score reads
+CLASSES = 1008  # number of classes for the Inception score
 
 Score = Literal[
     "frechet",
@@ -62,19 +62,20 @@ WIDE = ("frechet", "kernel")
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    counts: tuple[int, ...] = (10_000, 50_000)  # features of each set, 6 or more
-    scores: tuple[Score, ...] = get_args(Score)  # which scores
-    num_features: int = 128  # the classifier's
-    wide_features: int = 2048  # Inception's, of which the Frechet and the kernel distance are measured too; 0 for not
-    images: int = 10_000  # through the classifier, 0 for none
-    inception_images: int = 64  # through the Inception network, 0 for none
-    inception_size: int = SIZE  # pixels that it looks at
-    output: str | None = None  # a JSON file for all that was found
+    counts: tuple[int, ...] = (10_000, 50_000)  # samples in each set, at least 6
+    scores: tuple[Score, ...] = get_args(Score)  # scores to time
+    num_features: int = 128  # number of features, 128 as for the classifier
+    # number of features for a second timing of the Frechet and the kernel distance, 2048 as for Inception; 0 for none
+    wide_features: int = 2048
+    images: int = 10_000  # images through the classifier, 0 for none
+    inception_images: int = 64  # images through the Inception network, 0 for none
+    inception_size: int = SIZE  # input size of the Inception network in pixels
+    output: str | None = None  # JSON file to write all results to
 
 
 def main(config: Config) -> list[dict[str, Any]]:
     if not config.counts or min(config.counts) < 6:
-        raise ValueError(f"counts={config.counts} must be 6 and more: scores look for the five nearest others")
+        raise ValueError(f"counts={config.counts} must be at least 6: scores need five nearest neighbours")
     report: dict[str, Any] = circumstances([]) | {
         "command": " ".join(["python -m benchmarks.evaluation", *sys.argv[1:]])
     }
@@ -83,7 +84,7 @@ def main(config: Config) -> list[dict[str, Any]]:
 
     def add(row: dict[str, Any]) -> None:
         rows.append(row)
-        if config.output:  # after every row, so that an end ahead of time loses only what is still to come
+        if config.output:  # after every row, so that an interruption loses only the rows that are missing
             files.write(files.expanded(config.output), json.dumps(report, indent=1) + "\n")
 
     networks = {"classifier": (_classifier, config.images), "inception": (_inception, config.inception_images)}
@@ -109,7 +110,7 @@ def main(config: Config) -> list[dict[str, Any]]:
 
 
 def images_per_second(function: Callable[[Any], Any], count: int, *, batch_size: int) -> float:
-    """How fast a network's features are computed, once it is compiled."""
+    """Images per second through a feature network, without compilation."""
     images = np.random.default_rng(0).integers(256, size=(count, 32, 32, 1), dtype=np.uint8)
     extract(images[:1], function, batch_size=batch_size)
     began = time.perf_counter()
@@ -118,7 +119,7 @@ def images_per_second(function: Callable[[Any], Any], count: int, *, batch_size:
 
 
 def seconds(name: str, count: int, features: int) -> float:
-    """How long one score of two random sets takes, of float32 as networks give them."""
+    """Seconds to compute one score of two random float32 sets."""
     random = np.random.default_rng(0)
     real, fake = (random.standard_normal((count, features), np.float32) for _ in range(2))
     if name == "inception_score":

@@ -1,9 +1,9 @@
-"""Images a second from a data set kept on the device and from the same one read and decoded while a run goes on.
+"""Images per second from a data set on the device, and from the same data set read and decoded during training.
 
 python -m benchmarks.input_pipeline
 python -m benchmarks.input_pipeline --dataset folder:PATH --image-size 64
 
-Or what the batches of experiments cost: steps on one batch and on those of the data set, in turn.
+Or the cost of the batches of experiments: steps on one fixed batch and on the batches of the data set, alternating.
 
 python -m benchmarks.input_pipeline --experiments gan cyclegan
 python -m benchmarks.input_pipeline --experiments all
@@ -26,11 +26,11 @@ from jaxgan.devices.memory import keep_freed_memory
 from jaxgan.runs import cli
 from jaxgan.runs.images import save_image
 
-BATCHES = 200  # of which the time is the mean
+BATCHES = 200  # the time of a batch is the mean over so many
 
 
-def write_pictures(folder: Path, count: int, size: int) -> None:
-    """PNG files of smooth random colours: noise would not compress, and be slower to read than pictures are."""
+def write_images(folder: Path, count: int, size: int) -> None:
+    """PNG files of smooth random colours: noise does not compress and is slower to read than real images."""
     random = np.random.default_rng(0)
     coarse = random.integers(256, size=(count, 8, 8, 3), dtype=np.uint8)
     for index, colours in enumerate(coarse):
@@ -46,16 +46,17 @@ def images_per_second(batches, batch_size: int, steps: int) -> float:
 
 
 def share_of_a_step(name: str, flags: Sequence[str] = (), *, turns: int = 31) -> dict[str, float]:
-    """How much of an experiment's time goes to its data.
+    """The fraction of an experiment's time that its data takes.
 
     Args:
-      name: of the experiment.
-      flags: of the experiment, its defaults otherwise.
-      turns: of each kind.
+      name: name of the experiment.
+      flags: flags of the experiment; defaults for the others.
+      turns: turns of each kind.
 
     Returns:
-      `step_ms` on one batch and `fed_ms` on the data set's, medians of their turns; `share`, the median over turns of
-      what data add to a step, which noise may make negative; `batches_ms`, the batches of a step by themselves.
+      `step_ms` on one batch and `fed_ms` on the batches of the data set, medians over turns; `share`, the median over
+      turns of the fraction of a step that data takes (may be negative by noise); `batches_ms`, the time of the batches
+      of a step alone.
     """
     module = importlib.import_module(f"experiments.{name}")
     config = cli.parse(module.Config, flags)
@@ -74,8 +75,8 @@ def share_of_a_step(name: str, flags: Sequence[str] = (), *, turns: int = 31) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--experiments", nargs="+", choices=(*experiments(), "all"), help="those whose batches to time")
-    parser.add_argument("--dataset", help="by default 2,000 PNG files of 64x64, written for the purpose")
+    parser.add_argument("--experiments", nargs="+", choices=(*experiments(), "all"), help="time batches of these")
+    parser.add_argument("--dataset", help="data set to read; by default 2,000 generated PNG files of 64x64")
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--channels", type=int, choices=(1, 3), default=3)
     parser.add_argument("--batch-size", type=int, default=64)
@@ -93,7 +94,7 @@ def main() -> None:
         dataset = arguments.dataset
         if dataset is None:
             dataset = f"folder:{folder}"
-            write_pictures(Path(folder), 2000, arguments.image_size)
+            write_images(Path(folder), 2000, arguments.image_size)
         print(f"{dataset if arguments.dataset else '2,000 PNG files'}, {jax.devices()[0].device_kind}")
         options = {name: getattr(arguments, name) for name in ("batch_size", "image_size", "channels")}
         for name, resident_mib in (("resident", 1 << 20), ("streamed", 0)):

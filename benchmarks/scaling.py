@@ -1,12 +1,12 @@
-"""Whether devices and processes change the losses of a run, how fast each is, and what they send each other.
+"""Data parallelism on several devices and processes: equality of losses, images per second, and communication.
 
 python -m benchmarks.scaling                                    # a DCGAN on 1, 2, 4, 8 devices, and in 2 processes
 python -m benchmarks.scaling dcgan_32 sngan_32 --devices 1 2 --processes 1 --steps 1
 python -m benchmarks.scaling gan --width 16
 
-Names are those of `benchmarks.step_throughput`: experiments and shapes; flags that are not the benchmark's own go to
-the experiments. The devices are parts of one CPU, which share its cores: what they show is that the losses are the same
-and what is sent, not how fast many chips would be. For that, `benchmarks/README.md` has a formula of these bytes.
+Names are those of `benchmarks.step_throughput`: experiments and shapes. Other flags are passed to the experiments. The
+devices are simulated on one CPU and share its cores. So the results show equal losses and the communication volume, but
+not the speed on many chips; `benchmarks/README.md` has a formula for that.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ import numpy as np
 
 from benchmarks.step_throughput import ROOT, configuration, named
 from jaxgan.devices.compilation_cache import keep_compiled_programs
-from jaxgan.devices.distributed import join
-from jaxgan.devices.sharding import by_batch, compile_step, data_mesh, place, replicated
+from jaxgan.devices.distributed import initialize
+from jaxgan.devices.sharding import by_batch, compile_step, data_mesh, device_put, replicated
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 BITS = {"pred": 8, "bf16": 16}
 
 
 def collectives(program: str) -> dict[str, tuple[int, int]]:
-    """What the devices of a compiled program send each other: how many operations of each kind, and their bytes.
+    """The collective operations of a compiled program: the number and the bytes of each kind.
 
     Args:
-      program: its text, `compiled.as_text()`. An operation whose start and end are apart counts once.
+      program: its text, `compiled.as_text()`. An asynchronous operation counts once.
 
     >>> collectives("%sum = (f32[8,2]{1,0}, bf16[3]{0}) all-reduce(%a, %b), channel_id=1")
     {'all-reduce': (1, 70)}
@@ -56,18 +56,18 @@ def collectives(program: str) -> dict[str, tuple[int, int]]:
 
 
 def measure(name: str, flags: Sequence[str], steps: int) -> dict[str, Any]:
-    """Trains on all devices of all processes: the losses of each step, images a second, and what is sent in a step."""
+    """Trains on all devices of all processes: losses of each step, images per second, collectives of a step."""
     module, config = configuration(name, flags)
     gan, batches = module.build(config), module.batches(config)
     mesh = data_mesh(batch_size=config.batch_size)
     first = batches(0)
-    state = place(gan.init(jax.random.key(config.seed), first[0]), replicated(mesh))
+    state = device_put(gan.init(jax.random.key(config.seed), first[0]), replicated(mesh))
     step = compile_step(gan.train_step, mesh, *jax.eval_shape(lambda *both: both, state, first))
     losses, began = [], 0.0
     for number in range(steps):
-        if number == 1:  # the first step is left out: it also waits for the devices to start
+        if number == 1:  # without the first step, which includes the start of the devices
             began = time.perf_counter()
-        state, metrics = step(state, place(batches(number), by_batch(mesh)))
+        state, metrics = step(state, device_put(batches(number), by_batch(mesh)))
         losses.append({name: float(value) for name, value in metrics.items() if name.endswith("loss")})
     seconds = time.perf_counter() - began
     rate = (steps - 1) * gan.d_steps * config.batch_size / seconds if steps > 1 else 0.0
@@ -77,11 +77,11 @@ def measure(name: str, flags: Sequence[str], steps: int) -> dict[str, Any]:
 
 
 def run(name: str, flags: Sequence[str], *, devices: int, processes: int, steps: int) -> dict[str, Any]:
-    """`measure` on so many devices of the CPU, shared evenly among so many processes.
+    """`measure` on simulated CPU devices, divided evenly among processes.
 
     Raises:
-      ValueError: devices that do not divide among the processes.
-      RuntimeError: a process failed; its message is shown.
+      ValueError: the number of devices is not a multiple of the number of processes.
+      RuntimeError: a process failed; its output is shown.
     """
     if devices % processes:
         raise ValueError(f"{devices} devices do not divide among {processes} processes")
@@ -101,7 +101,7 @@ def run(name: str, flags: Sequence[str], *, devices: int, processes: int, steps:
 
 
 def difference(losses: Mapping[str, float], expected: Mapping[str, float]) -> float:
-    """The largest difference of two steps' losses, relative to the larger of the two."""
+    """The largest relative difference between the losses of two steps."""
     pairs = [(losses[name], expected[name]) for name in expected]
     return max(abs(a - b) / max(abs(a), abs(b), 1e-12) for a, b in pairs)
 
@@ -114,14 +114,14 @@ def _free_port() -> int:
 
 def _work(task: Mapping[str, Any]) -> None:
     keep_compiled_programs()
-    join(*task["join"])
+    initialize(*task["join"])
     with contextlib.redirect_stdout(sys.stderr):
         measured = measure(task["name"], task["flags"], task["steps"])
     print(json.dumps(measured), flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints a line for each number of devices and processes."""
+    """Prints one row for each number of devices and processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=["dcgan_32"])
     parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4, 8])
@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 apart = f"{far[0]:.0e} to {far[-1]:.0e}" if far else "not trained"
                 rate = f"{measured['images_per_second']:,.0f}"
                 print(f"| {name} | {processes} | {devices} | {rate} | {apart} | {sent or 'nothing'} |", flush=True)
-        print(f"{name}: {measured['parameters']:,} parameters in both players, {4 * measured['parameters']:,} bytes")
+        print(f"{name}: {measured['parameters']:,} parameters in both networks, {4 * measured['parameters']:,} bytes")
 
 
 if __name__ == "__main__":

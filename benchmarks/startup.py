@@ -1,10 +1,10 @@
-"""Seconds from the command of an experiment to the end of its first training step, by phase, cold and warm.
+"""Start-up time: seconds from the start of an experiment to the end of its first step, by phase, cold and warm.
 
 python -m benchmarks.startup
 python -m benchmarks.startup wgan_gp --preset paper
 
-The command runs twice as a user would run it, in a cache folder of its own: the second time with what the first one has
-compiled. Further flags are the experiment's.
+The experiment runs twice as a command, with its own cache folder, which is empty in the first run. Other flags are
+passed to the experiment.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 
 
 class Clock:
-    """Seconds by phase; what goes on inside of another phase counts as of the inner one."""
+    """Seconds by phase; the time of a nested phase counts only for the inner one."""
 
     def __init__(self, interpreter: float):
         self.seconds = {"Python itself": interpreter}
@@ -60,12 +60,12 @@ class Clock:
 
 
 def start(name: str, flags: Sequence[str], began: float) -> dict[str, float]:
-    """Runs the command of an experiment in this process up to its first step.
+    """Runs an experiment in this process up to its first step.
 
     Args:
-      name: of the experiment.
-      flags: of its command.
-      began: when this process was started, `time.time()`.
+      name: name of the experiment.
+      flags: its flags.
+      began: start time of this process, `time.time()`.
 
     Returns:
       Seconds by phase.
@@ -101,10 +101,10 @@ def start(name: str, flags: Sequence[str], began: float) -> dict[str, float]:
 
 
 def measure(name: str, flags: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds by phase, with an empty cache folder and with a filled one.
+    """Seconds by phase, with an empty and with a filled cache folder.
 
     Raises:
-      RuntimeError: the experiment did not start; its message is shown.
+      RuntimeError: the experiment did not start; its output is shown.
     """
     with tempfile.TemporaryDirectory() as folder:
         environment = {key: value for key, value in os.environ.items() if key != "JAX_COMPILATION_CACHE_DIR"}
@@ -115,13 +115,13 @@ def measure(name: str, flags: Sequence[str]) -> tuple[dict[str, float], dict[str
             command = [sys.executable, "-m", "benchmarks.startup", "--child", task]
             child = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
             if child.returncode or not child.stdout:
-                raise RuntimeError(f"experiments.{name} did not start, see above")
+                raise RuntimeError(f"experiments.{name} did not start, see the output above")
             found.append(json.loads(child.stdout.splitlines()[-1]))
         return found[0], found[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints a line for each phase."""
+    """Prints one row for each phase."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", default="gan")
     parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"| experiments.{found.name} | cold, s | warm, s |\n|---|---|---|")
     for phase in cold:
         print(f"| {phase} | {cold[phase]:.2f} | {warm.get(phase, 0.0):.2f} |")
-    print(f"| in all | {sum(cold.values()):.2f} | {sum(warm.values()):.2f} |")
+    print(f"| total | {sum(cold.values()):.2f} | {sum(warm.values()):.2f} |")
 
 
 if __name__ == "__main__":

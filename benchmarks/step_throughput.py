@@ -1,13 +1,13 @@
-"""Time, work and memory of one training step of any experiment, as its own `build` makes it.
+"""Time, operations and memory of one training step of any experiment.
 
 python -m benchmarks.step_throughput gan --preset paper --image-size 64
 python -m benchmarks.step_throughput dcgan_32 wgan_gp_32 --iterations 15 --compare torch --output throughput.json
 python -m benchmarks.step_throughput all
 
-Names come first: experiments, shapes (experiments with fixed flags, see SHAPES), `shapes` or `all`. Flags that are not
-the benchmark's own go to the experiments. The data is one batch of noise, on the device. All that is measured takes
-turns: the step, a large matrix product in float32 and in bfloat16, whose best speed is the peak that utilisation refers
-to, and with `--compare torch` the same step in PyTorch (`benchmarks.pytorch.reference`), in a process of its own.
+Names come first: experiments, shapes (experiments with fixed flags, see SHAPES), `shapes` or `all`. Other flags are
+passed to the experiments. The data is one batch of noise on the device. All measurements alternate: the step; large
+matrix products in float32 and bfloat16, whose highest speed is the peak for the utilisation; and with `--compare torch`
+the same step in PyTorch (`benchmarks.pytorch.reference`), in a separate process.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.devices.memory import fill_gaps, keep_freed_memory
-from jaxgan.devices.sharding import by_batch, compile_step, data_mesh, place, replicated
+from jaxgan.devices.sharding import by_batch, compile_step, data_mesh, device_put, replicated
 from jaxgan.runs import cli
 
 # Of width 64, batch 64 and 3 channels; CycleGAN's of width 32 and batch 4, SNGAN's discriminator of width 32.
@@ -48,29 +48,29 @@ SHAPES = {
         "cyclegan --image-size 64 --width 32 --blocks 6 --d-width 32 --patch-layers 3 --batch-size 4 --ema-decay 0"
     ),
 }
-RANDOM = {"dataset": "noise", "dataset_b": "noise"}  # fields of a configuration that name data sets
-CAPTIONED = ("text_to_image",)  # keeps its own data set: noise has no captions
+RANDOM = {"dataset": "noise", "dataset_b": "noise"}  # configuration fields of data sets
+CAPTIONED = ("text_to_image",)  # keeps its own data set, because noise has no captions
 DTYPES = ("float32", "bfloat16")
-SIDE = {"cpu": 2048, "gpu": 8192, "tpu": 8192}  # of the matrices whose product gives the peak
+SIDE = {"cpu": 2048, "gpu": 8192, "tpu": 8192}  # side of the matrices for the peak
 ROOT = Path(__file__).parent.parent
-TURN_MS = 200  # that a turn lasts at least, unless it then had more than MOST steps
+TURN_MS = 200  # shortest turn, with at most MOST steps
 MOST = 100
 
 Run = Callable[[int], float]
-"""Runs so many steps, waits for them, and gives the milliseconds of one."""
+"""Runs a number of steps, waits for them, and returns the milliseconds per step."""
 
 
 def experiments() -> list[str]:
-    """The modules of `experiments` that train: those with a `build`."""
+    """The training experiments: modules of `experiments` with a function `build`."""
     paths = sorted((ROOT / "experiments").glob("*.py"))
     return [path.stem for path in paths if "\ndef build(" in path.read_text()]
 
 
 def named(names: Sequence[str]) -> list[str]:
-    """Names with `shapes` and `all` spelled out.
+    """Names with `shapes` and `all` expanded.
 
     Raises:
-      ValueError: a name that is none.
+      ValueError: an unknown name.
     """
     known = [*SHAPES, *experiments()]
     if unknown := set(names) - {*known, "shapes", "all"}:
@@ -80,7 +80,7 @@ def named(names: Sequence[str]) -> list[str]:
 
 
 def configuration(name: str, flags: Sequence[str] = ()) -> tuple[Any, Any]:
-    """The module of an experiment or shape, and its configuration on random data; the flags win over all of that."""
+    """The module of an experiment or shape, and its configuration with random data; `flags` take precedence."""
     experiment, *fixed = shlex.split(SHAPES.get(name, name))
     module = importlib.import_module(f"experiments.{experiment}")
     fields = {field.name for field in dataclasses.fields(module.Config)}
@@ -93,14 +93,14 @@ class Step(NamedTuple):
     """A compiled training step.
 
     Attributes:
-      run: trains on, on one batch.
-      run_fed: trains on, on the batches of the data set in turn.
-      compile_seconds: from the Python function to the program.
-      gflop: billions of floating-point operations of one step on one device, as XLA counts them in the compiled
-        program; products with the zeros of a padding are none.
-      program_mib: arguments, results and temporaries of the program on one device.
-      images: how many a step takes from the data set.
-      devices: among how many.
+      run: runs training steps on one batch.
+      run_fed: runs training steps on the batches of the data set.
+      compile_seconds: time of tracing and compilation.
+      gflop: billions of floating-point operations of one step on one device, as counted by XLA in the compiled program,
+        without products with zero padding.
+      program_mib: size of arguments, results and temporaries of the program on one device.
+      images: number of images in a step.
+      devices: number of devices.
     """
 
     run: Run
@@ -113,7 +113,7 @@ class Step(NamedTuple):
 
 
 def compiled(module: Any, config: Any) -> Step:
-    """The `train_step` of an experiment, compiled as the training loop does it."""
+    """The `train_step` of an experiment, compiled as in the training loop."""
     gan = module.build(config)
     mesh = data_mesh(config.num_devices, batch_size=config.batch_size)
     source = module.batches(config)
@@ -128,7 +128,7 @@ def compiled(module: Any, config: Any) -> Step:
 
     def run(steps: int, feed: Callable[[], Any] = lambda: batches) -> float:
         nonlocal state
-        fill_gaps()  # as `fit` does it
+        fill_gaps()  # as in `fit`
         began = time.perf_counter()
         for _ in range(steps):
             state, _ = step(state, feed())
@@ -136,7 +136,7 @@ def compiled(module: Any, config: Any) -> Step:
         return 1000 * (time.perf_counter() - began) / steps
 
     number = itertools.count(1)
-    run_fed = functools.partial(run, feed=lambda: place(source(next(number)), by_batch(mesh)))
+    run_fed = functools.partial(run, feed=lambda: device_put(source(next(number)), by_batch(mesh)))
     mib = (size - memory.alias_size_in_bytes) / 2**20
     return Step(run, run_fed, seconds, gflop, mib, gan.d_steps * config.batch_size, mesh.size)
 
@@ -155,24 +155,24 @@ def matrix_product(dtype: str, side: int) -> Run:
 
 
 class Torch:
-    """A `benchmarks.pytorch.reference` that waits for its turn.
+    """A process of `benchmarks.pytorch.reference`, which waits for its turns.
 
-    A process of its own: its threads sleep while it waits, its memory is not ours, and its interpreter may be another.
+    A separate process may use another interpreter, has its own memory, and its threads sleep while it waits.
 
     Attributes:
-      found: what it says of itself: `torch`, `device`, `threads`, the `variants` that work, and why others `failed`.
-      runs: by variant.
+      found: its description: `torch`, `device`, `threads`, the working `variants`, and reasons why others `failed`.
+      runs: the `Run` of each variant.
     """
 
     def __init__(self, python: str, config: Any, variants: Sequence[str]):
-        """Starts it.
+        """Starts the process.
 
         Raises:
           RuntimeError: it did not start.
         """
         config = {**dataclasses.asdict(config), "experiment": config.experiment}
         spec = {**config, "platform": jax.default_backend(), "variants": variants}
-        # OpenMP's threads spin while they wait, and where other programs run they then wait for each other.
+        # Without this, OpenMP's threads spin while they wait, which is very slow if other programs run.
         environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
         self._process = subprocess.Popen(
             [python, "-m", "benchmarks.pytorch.reference", json.dumps(spec)],
@@ -195,7 +195,9 @@ class Torch:
         assert self._process.stdout is not None
         if not (line := self._process.stdout.readline()):
             self.close()
-            raise RuntimeError(f"benchmarks.pytorch.reference ended with status {self._process.returncode}, see above")
+            raise RuntimeError(
+                f"benchmarks.pytorch.reference ended with status {self._process.returncode}, see the output above"
+            )
         return line
 
     def close(self) -> None:
@@ -203,14 +205,14 @@ class Torch:
 
 
 def take_turns(runs: Mapping[str, Run], iterations: int) -> dict[str, list[float]]:
-    """A B C, A B C, ...: what changes from minute to minute then meets all alike.
+    """Alternates the runs (A B C A B C ...), so that slow changes of the machine affect all of them equally.
 
     Args:
-      runs: by name. Each is called twice before: to warm up, and to see how many steps fill a turn.
+      runs: the runs by name. Each is first called twice: to warm up, and to find the number of steps for a turn.
       iterations: turns of each.
 
     Returns:
-      Milliseconds a step by name, one number a turn.
+      Milliseconds per step by name, one number per turn.
     """
     steps = {}
     for name, run in runs.items():
@@ -224,7 +226,7 @@ def take_turns(runs: Mapping[str, Run], iterations: int) -> dict[str, list[float
 
 
 def best(times: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """The least median and the least minimum, which need not be the same one's."""
+    """The smallest median and the smallest minimum, possibly of different runs."""
     return {
         "median_ms": min(statistics.median(of_one) for of_one in times.values()),
         "minimum_ms": min(min(of_one) for of_one in times.values()),
@@ -232,7 +234,7 @@ def best(times: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 def resident_mib() -> float:
-    """The most memory that this process has held so far, compilation included."""
+    """Peak memory of this process, including compilation."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
@@ -241,13 +243,13 @@ def measure(name: str, flags: Sequence[str], arguments: argparse.Namespace) -> d
     """One row of the table.
 
     Args:
-      name: of an experiment or shape.
-      flags: of the experiment.
-      arguments: the benchmark's own.
+      name: name of an experiment or shape.
+      flags: flags of the experiment.
+      arguments: arguments of the benchmark.
 
     Returns:
-      The columns of the table and what they come from, ready for JSON. Utilisation is of the step's minimum and of the
-      products' minimum.
+      The columns of the table and the raw measurements, for JSON. The utilisation uses the minimum times of the step
+      and of the matrix products.
     """
     module, config = configuration(name, flags)
     step = compiled(module, config)
@@ -286,7 +288,7 @@ def measure(name: str, flags: Sequence[str], arguments: argparse.Namespace) -> d
     return row
 
 
-# Heading, key in a row, and format; the last four only beside PyTorch.
+# Heading, key in a row, and format; the last four only with PyTorch.
 COLUMNS = (
     ("step", "name", ""),
     ("compiled, s", "compile_seconds", ".1f"),
@@ -310,7 +312,7 @@ def line(cells: Sequence[str]) -> str:
 
 
 def cells(row: Mapping[str, Any], columns: Sequence[tuple[str, str, str]]) -> list[str]:
-    """A row as text; empty where it has no such value."""
+    """The cells of a row as text, empty for missing values."""
 
     def value(path: str) -> Any:
         return functools.reduce(lambda found, key: (found or {}).get(key), path.split("."), row)
@@ -319,7 +321,7 @@ def cells(row: Mapping[str, Any], columns: Sequence[tuple[str, str, str]]) -> li
 
 
 def processor() -> str:
-    """The processor's name where the system tells it."""
+    """The name of the processor, if the system provides it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -328,7 +330,7 @@ def processor() -> str:
 
 
 def circumstances(argv: Sequence[str]) -> dict[str, Any]:
-    """What a number depends on: versions and the machine, its load included."""
+    """Versions and machine of a measurement, including the load."""
     packages = ("jax", "jaxlib", "flax", "optax", "numpy")
     device = jax.devices()[0]
     return {
@@ -348,23 +350,23 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("names", nargs="+", metavar="name", help="experiment, shape, `shapes` or `all`")
-    parser.add_argument("--iterations", type=int, default=9, help="turns of each")
-    parser.add_argument("--compare", choices=("torch",), help="with what")
-    parser.add_argument("--torch-python", default=sys.executable, help="an interpreter that has PyTorch")
+    parser.add_argument("--iterations", type=int, default=9, help="turns of each measurement")
+    parser.add_argument("--compare", choices=("torch",), help="framework to compare with")
+    parser.add_argument("--torch-python", default=sys.executable, help="Python interpreter with PyTorch")
     parser.add_argument(
         "--variants",
         nargs="+",
         choices=("eager", "channels_last", "compile"),
         default=("eager", "channels_last"),
-        help="of the PyTorch step; `compile` is torch.compile, takes minutes and on a CPU needs g++",
+        help="variants of the PyTorch step; `compile` is torch.compile, which takes minutes and needs g++ on a CPU",
     )
-    parser.add_argument("--output", type=Path, help="a JSON file for all that was found")
+    parser.add_argument("--output", type=Path, help="JSON file to write all results to")
     argv = list(sys.argv[1:] if argv is None else argv)
     arguments, flags = parser.parse_known_args(argv)
     if arguments.iterations < 1:
         raise ValueError(f"--iterations {arguments.iterations}: at least 1")
     names = named(arguments.names)
-    jax.config.update("jax_enable_compilation_cache", False)  # or there would be no seconds of compilation
+    jax.config.update("jax_enable_compilation_cache", False)  # to measure the compilation time
     report: dict[str, Any] = {**circumstances(argv), "rows": []}
     print({name: value for name, value in report.items() if name != "rows"})
     columns = COLUMNS if arguments.compare else COLUMNS[:-4]
@@ -376,15 +378,15 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
         for variant, reason in row.get("torch", {}).get("failed", {}).items():
             print(f"no PyTorch {variant}: {reason}", file=sys.stderr)
         report["rows"].append(row)
-        if arguments.output:  # after every row, so that an end ahead of time loses only what is still to come
+        if arguments.output:  # after every row, so that an interruption loses only the rows that are missing
             arguments.output.write_text(json.dumps(report, indent=1) + "\n")
     return report["rows"]
 
 
 if __name__ == "__main__":
-    # PyTorch on the same GPU needs some of its memory.
+    # Leave memory for PyTorch on the same GPU.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    keep_freed_memory()  # as `cli.run` does it for the experiments
+    keep_freed_memory()  # as `cli.run` does for the experiments
     try:
         main()
     except (ValueError, RuntimeError) as error:

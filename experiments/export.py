@@ -3,9 +3,9 @@
     python -m experiments.export --run runs/gan
     python -m experiments.export --run runs/gan --to safetensors
 
-`stablehlo` is the whole of sampling as a program, weights included: what a run's pictures are drawn with, for any
-number of rows, on CPU, CUDA and TPU. Where a convolution runs faster written otherwise on a CPU, the file holds both
-ways and the platform picks its own when the program is compiled. It is run with JAX alone:
+`stablehlo` is the complete sampling function with its weights as a program, for any batch size, on CPU, CUDA and TPU.
+Where convolutions have a faster form for CPUs, the file contains both forms, and compilation selects one by platform.
+It needs only JAX:
 
     import jax
     from jax import export
@@ -15,10 +15,10 @@ ways and the platform picks its own when the program is compiled. It is run with
     (latents,) = program.in_avals                                   # float32[batch, 6]
     inputs = {"latents": jax.random.normal(jax.random.key(0), (16, latents.shape[1]))}
     images = jax.jit(program.call)(inputs)["samples"]               # float32[16, 32, 32, 1] in [-1, 1]
-    assert jax.numpy.isfinite(images).all()                         # NaN has no byte, and would become one
+    assert jax.numpy.isfinite(images).all()                         # a cast would hide NaN
     pixels = ((images + 1) * 127.5).round().astype("uint8")
 
-`safetensors` is the weights alone, by their path in the state, and the run's configuration:
+`safetensors` contains only the weights, by their path in the state, and the run's configuration:
 
     import json, safetensors
 
@@ -26,9 +26,10 @@ ways and the platform picks its own when the program is compiled. It is run with
         run = json.loads(file.metadata()["run"])                    # run["config"]["latent_dim"] is 6
         kernel = file.get_tensor("ema_params/layer_0/kernel")
 
-A run told by texts takes tokens, `vocabulary.json` in its folder has their words: any number, up to the run's own.
+A text-to-image program takes token ids, defined by `vocabulary.json` in the run folder; texts may have any length up to
+the run's `max_words`.
 
-A file that `export` wrote before is replaced; an --output that is there and is something else is refused.
+Earlier output of `export` is replaced; any other existing --output is refused.
 """
 
 import importlib.util
@@ -61,35 +62,36 @@ NEEDS = {"stablehlo": "flatbuffers", "safetensors": "safetensors"}
 @dataclass(frozen=True, kw_only=True)
 class Config(Flags):
     run: PathName  # run folder
-    checkpoint: str = "last"  # best, last or a step
-    to: Literal["stablehlo", "safetensors"] = "stablehlo"  # a program with its weights, or the weights alone
-    inputs: tuple[str, ...] = ()  # what to draw from, where some will do, as a CycleGAN needs a or b; by default all
-    output: PathName | None = None  # file; by default in the run folder, under `exported`
+    checkpoint: str = "last"  # checkpoint to load: best, last or a step
+    to: Literal["stablehlo", "safetensors"] = "stablehlo"  # format: a program with its weights, or only the weights
+    # inputs of the exported program, by default all; for a CycleGAN, a or b exports only one of the two translations
+    inputs: tuple[str, ...] = ()
+    output: PathName | None = None  # file to write; by default in the subfolder `exported` of the run folder
 
 
 def program(run: Run, inputs: tuple[str, ...] = ()) -> export.Exported:
-    """`gan.sample` of one state as StableHLO for every platform, for any number of rows.
+    """Exports `gan.sample` of one state as StableHLO, for every platform and any batch size.
 
     Args:
       run: the run.
-      inputs: names of the inputs, by default all that the run draws with.
+      inputs: names of the inputs; by default all inputs of the run.
 
     Returns:
-      From a dict of inputs to a dict of outputs, all with a leading axis `batch`.
+      A function of a dict of inputs to a dict of outputs, all with a leading axis `batch`.
 
     Raises:
-      ValueError: an input that this run does not have.
+      ValueError: an unknown input.
     """
     used = drawn_with(run, inputs)
     check_weights(run, used)
     arrays, structure = jax.tree.flatten(run.state)
-    # The others are arguments of the program too, though it does not look at them: zeros take no room.
+    # Unused arrays stay arguments of the program: as zeros they take no space.
     arrays = [array if index in used else jnp.zeros_like(array) for index, array in enumerate(arrays)]
     state = jax.tree.unflatten(structure, arrays)
     inputs_of_run = _inputs(run, inputs)
     texts = {name: field.shape[1] for name, field in inputs_of_run.items() if name == "text" and field.ndim == 2}
     limits = [f"tokens <= {length}" for length in texts.values()]
-    runs = getattr(run.config, "num_seeds", 1)  # which share the rows
+    runs = getattr(run.config, "num_seeds", 1)  # the batch is split among them
     batch, tokens = export.symbolic_shape(f"{runs}*batch, tokens", constraints=limits)
     shapes = {
         name: jax.ShapeDtypeStruct((batch, *((tokens,) if name in texts else field.shape[1:])), field.dtype)
@@ -97,7 +99,7 @@ def program(run: Run, inputs: tuple[str, ...] = ()) -> export.Exported:
     }
 
     def sample(inputs: dict[str, Any]) -> dict[str, Any]:
-        # Padding is zeros, and the run's networks were made for texts of one length.
+        # The networks take texts of one length, padded with zeros.
         whole = {name: jnp.zeros((batch, length), inputs[name].dtype) for name, length in texts.items()}
         padded = {name: jax.lax.dynamic_update_slice(zeros, inputs[name], (0, 0)) for name, zeros in whole.items()}
         return run.gan.sample(state, {**inputs, **padded})
@@ -107,22 +109,22 @@ def program(run: Run, inputs: tuple[str, ...] = ()) -> export.Exported:
 
 
 def weights(run: Run, inputs: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
-    """The arrays of the state that `gan.sample` draws with, by their path in it: `ema_params/layer_0/kernel`."""
+    """The arrays of the state that `gan.sample` uses, by their path in it: `ema_params/layer_0/kernel`."""
     used = drawn_with(run, inputs)
     check_weights(run, used)
     return {path: np.asarray(leaf) for path, leaf in _used(run, used).items()}
 
 
 def check_weights(run: Run, used: set[int]) -> None:
-    """Refuses a state with which nothing could be drawn.
+    """Refuses a state whose weights contain NaN or infinity.
 
     Raises:
-      ValueError: arrays among those used are not finite; names the checkpoint, their number and the first.
+      ValueError: some of the used arrays are not finite; the message has the checkpoint, their number and the first.
     """
     arrays = {path: leaf for path, leaf in _used(run, used).items() if jnp.issubdtype(leaf.dtype, jnp.inexact)}
     if bad := [path for path, leaf in arrays.items() if not np.isfinite(np.asarray(leaf, np.float32)).all()]:
         raise ValueError(
-            f"{run.folder} at step {run.step}: {len(bad)} of {len(arrays)} arrays that it draws with are not finite "
+            f"{run.folder} at step {run.step}: {len(bad)} of {len(arrays)} arrays of the generator are not finite "
             f"(NaN or infinity), the first of them {bad[0]}"
         )
 
@@ -132,8 +134,8 @@ def _used(run: Run, used: set[int]) -> dict[str, Any]:
 
 
 def drawn_with(run: Run, inputs: tuple[str, ...] = ()) -> set[int]:
-    """Which leaves of the state have a part in what is drawn: neither the discriminator nor the optimizers."""
-    # The compiler's own answer. It gives one where all shapes are numbers, so the batch here is the run's own.
+    """The indices of the state's leaves that sampling uses: without the discriminator and the optimizers."""
+    # JAX determines the used arguments. That needs concrete shapes, so the batch size is that of the run.
     state = jax.eval_shape(lambda: run.state)
     kept = export.export(jax.jit(run.gan.sample))(state, _inputs(run, inputs)).module_kept_var_idx
     return set(kept) & set(range(len(jax.tree.leaves(state))))
@@ -142,7 +144,7 @@ def drawn_with(run: Run, inputs: tuple[str, ...] = ()) -> set[int]:
 def _inputs(run: Run, names: tuple[str, ...]) -> dict[str, jax.ShapeDtypeStruct]:
     known = jax.eval_shape(run.gan.preview, jax.random.key(0), run.batch)
     if unknown := sorted(set(names) - known.keys()):
-        raise ValueError(f"no input {', '.join(unknown)}: {run.folder} is drawn with {', '.join(known)}")
+        raise ValueError(f"no input {', '.join(unknown)}: {run.folder} has the inputs {', '.join(known)}")
     return {name: known[name] for name in names or known}
 
 
@@ -162,7 +164,7 @@ def main(config: Config) -> Path:
         from safetensors.numpy import save
 
         arrays = weights(run, config.inputs)
-        # Text, as the format wants it: what config.json says, and the step.
+        # The format allows only strings: the content of config.json, and the step.
         about = {"run": json.dumps(load_config(run.folder)), "step": str(run.step), "software": mark(COMMAND)}
         content = save(arrays, about)
         summary = f"{len(arrays)} arrays, {sum(array.size for array in arrays.values()):,} numbers"

@@ -1,4 +1,4 @@
-"""Draws from a finished run: single images, a grid, an interpolation, or a walk through the latents.
+"""Samples from a finished run: single images, a grid, interpolations, or a walk through the latents.
 
     python -m experiments.sample --run runs/gan
     python -m experiments.sample --run runs/gan --kind walk --count 8
@@ -6,8 +6,8 @@
     python -m experiments.sample --run runs/class_conditional-dataset=fashion_mnist --label Sneaker 9
     python -m experiments.sample --run runs/text_to_image --prompt "a small red circle above a large blue square"
 
-What `sample` wrote before is replaced, a folder of images as a whole. An --output that is there and holds anything else
-is refused.
+Earlier output of `sample` is replaced, for a folder all of its images. An existing --output with any other content is
+refused.
 """
 
 import re
@@ -37,45 +37,50 @@ EXPERIMENTS = {module.Config.experiment: module for module in MODULES}
 WITH_LABELS = (class_conditional,)
 WITH_PROMPTS = (text_to_image,)
 ENDINGS = {"grid": (".png",), "images": ("",), "interpolation": (".png",), "walk": (".gif", ".webp")}
-STEPS = 10  # from one end of an interpolation to the other
-FRAMES = 20  # of a walk, from one corner to the next
+STEPS = 10  # images in a row of an interpolation
+FRAMES = 20  # frames of a walk from one corner to the next
 COUNTS = {"grid": 64, "images": 64, "interpolation": 10, "walk": 8}
-MOST = {"grid": MAX_TILES, "interpolation": MAX_ROWS, "walk": 50}  # that fit a picture
+MOST = {"grid": MAX_TILES, "interpolation": MAX_ROWS, "walk": 50}  # that fit into one image
 MOST_IMAGES = 10**6
-AT_ONCE = 1000  # images in memory, where each goes to a file of its own
+AT_ONCE = 1000  # images in memory, if each is written to its own file
 COMMAND = "sample"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Flags):
     run: PathName  # run folder
-    checkpoint: str = "last"  # best, last or a step
-    kind: Literal["grid", "images", "interpolation", "walk"] = "grid"  # one picture; many; rows of ten; an animation
-    # images (by default 64, or 8 of each label or prompt), rows of an interpolation (10, or one of each, and at most 10
-    # in all), or corners of a walk (8)
+    checkpoint: str = "last"  # checkpoint to load: best, last or a step
+    # what to write: one image with a grid of samples, a folder of single images, one image with interpolations in rows
+    # of ten, or an animated walk through the latents
+    kind: Literal["grid", "images", "interpolation", "walk"] = "grid"
+    # number of images (by default 64, or 8 per label or prompt), of interpolation rows (by default 10, or 1 per label
+    # or prompt; at most 10 in total), or of corners of a walk (by default 8)
     count: Count | None = None
-    # what to draw, where a run was trained on labels: names of classes or their numbers; by default the first ten
+    # class names or label numbers to sample, for class-conditional runs; by default the first ten classes
     label: tuple[str, ...] = ()
-    prompt: tuple[str, ...] = ()  # what to draw, where a run was trained on captions
-    prompts: PathName | None = None  # file with a prompt a line
-    same_latents: bool = False  # whether all labels or prompts get the same latents, which shows what these change
-    # largest absolute value in a latent, such as 0.7 for typical samples only
+    prompt: tuple[str, ...] = ()  # texts to sample images for, for text-to-image runs
+    prompts: PathName | None = None  # file with one prompt per line, in addition to --prompt
+    same_latents: bool = False  # use the same latents for all labels or prompts, to see the effect of the condition
+    # resample latents until no absolute value exceeds this (truncation trick); smaller values such as 0.7 give more
+    # typical and less diverse samples; by default no truncation
     truncation: Annotated[float, Range(1e-6, 100.0)] | None = None
-    weights: Literal["averaged", "live"] = "averaged"  # the moving average, where the run has one, or the last
-    seed: Seed = 0  # of the latents
-    output: PathName | None = None  # file, or folder for images; by default in the run folder, under `generated`
+    # weights of the generator: averaged for the EMA weights, if the run has any, live for the raw weights
+    weights: Literal["averaged", "live"] = "averaged"
+    seed: Seed = 0  # random seed of the latents
+    # file to write, or folder for --kind images; by default in the subfolder `generated` of the run folder
+    output: PathName | None = None
 
 
 def main(config: Config) -> Path:
     endings, named = ENDINGS[config.kind], Path(config.output or "")
     if config.output and endings != ("",) and not named.is_dir() and named.suffix.lower() not in endings:
-        raise ValueError(f"output={config.output!r}: a file of --kind {config.kind} ends in {' or '.join(endings)}")
+        raise ValueError(f"output={config.output!r}: with --kind {config.kind} it must end in {' or '.join(endings)}")
     if load_config(Path(config.run))["experiment"] == gaussians_2d.Config.experiment:
-        raise ValueError(f"{config.run} draws points and has no pictures to sample: see its samples/, or export it")
+        raise ValueError(f"{config.run} generates points, not images: see its samples/, or export it")
     run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
     names, conditions = _conditions(run, config)
     count = _count(config, len(names))
-    if names and config.kind == "interpolation":  # a row of the picture each
+    if names and config.kind == "interpolation":  # one name per row
         names = [name for name in names for _ in range(count)]
         conditions = {name: np.repeat(values, count, axis=0) for name, values in conditions.items()}
     latents = _latents(config, run.config.latent_dim, len(names), count)
@@ -92,21 +97,22 @@ def main(config: Config) -> Path:
     else:
         check_file(output, COMMAND)
         images = np.concatenate(list(parts))
-        _write_picture(output, config.kind, images.reshape(rows, columns, *images.shape[1:]), names, inside)
+        _write_image(output, config.kind, images.reshape(rows, columns, *images.shape[1:]), names, inside)
     averaged = config.weights == "averaged" and run.state.ema_params is not None
-    print(f"{rows * columns} images at step {run.step}, {'averaged' if averaged else 'live'} weights: {output}")
+    print(f"{rows * columns} images at step {run.step}, {'EMA' if averaged else 'raw'} weights: {output}")
     return output
 
 
 def _count(config: Config, conditions: int) -> int:
-    """How many of each condition, or in all where there are none."""
+    """The count per condition, or in total without conditions."""
     if conditions > MAX_ROWS and config.kind in MOST:
-        raise ValueError(f"{conditions} prompts or labels do not fit one picture: at most {MAX_ROWS}")
+        raise ValueError(f"{conditions} prompts or labels do not fit into one image: at most {MAX_ROWS}")
     of_each = {"interpolation": 1, "walk": COUNTS["walk"]}.get(config.kind, 8)
     count = config.count or (of_each if conditions else COUNTS[config.kind])
     most = MOST.get(config.kind, MOST_IMAGES) // (conditions if conditions and config.kind != "walk" else 1)
     if count > most:
-        raise ValueError(f"count={count}: at most {most:,}{' of each' if conditions else ''} with --kind {config.kind}")
+        each = " per label or prompt" if conditions else ""
+        raise ValueError(f"count={count}: at most {most:,}{each} with --kind {config.kind}")
     return count
 
 
@@ -117,12 +123,12 @@ def _drawn(run: Run, inputs: Mapping[str, np.ndarray], *, live: bool) -> Iterato
 
 
 def vocabulary(run: Run) -> Vocabulary:
-    """The words that a run with prompts knows."""
+    """The vocabulary of a text-to-image run."""
     return Vocabulary.load(run.folder / text_to_image.WORDS)
 
 
 def _conditions(run: Run, config: Config) -> tuple[list[str], dict[str, Any]]:
-    """What to draw, in words and as `sample` takes it, a row each; empty for a run without conditions."""
+    """Names of the conditions, and their inputs for `GAN.sample` with one row each; empty for unconditional runs."""
     prompts = list(config.prompt)
     if config.prompts is not None:
         try:
@@ -131,19 +137,19 @@ def _conditions(run: Run, config: Config) -> tuple[list[str], dict[str, Any]]:
             raise ValueError(f"prompts {config.prompts} cannot be read: {error}") from None
         told = [line.strip() for line in lines if line.strip()]
         if not told:
-            raise ValueError(f"prompts {config.prompts} holds no prompts: one a line was expected")
+            raise ValueError(f"prompts {config.prompts} has no prompts: one per line was expected")
         prompts += told
     if prompts and run.experiment not in WITH_PROMPTS:
-        raise ValueError(f"{run.folder} was not trained on captions: it takes no prompt")
+        raise ValueError(f"{run.folder} was not trained on captions: it has no --prompt")
     if config.label and run.experiment not in WITH_LABELS:
-        raise ValueError(f"{run.folder} was not trained on labels: it takes no label")
+        raise ValueError(f"{run.folder} was not trained on labels: it has no --label")
     if run.experiment in WITH_LABELS:
         classes, number = class_names(load_config(run.folder)), run.config.num_classes
         given = [find_label(str(label), classes, number) for label in config.label] or range(min(10, number))
         return label_names(given, classes), {"condition": check_labels(given, number)}
     if run.experiment in WITH_PROMPTS:
         if not prompts:
-            raise ValueError(f"{run.folder} draws what it is told: give --prompt, or --prompts with a file")
+            raise ValueError(f"{run.folder} is a text-to-image run: give --prompt, or --prompts with a file")
         words = vocabulary(run)
         if lost := words.read(prompts, max_len=run.config.max_words).notice:
             print(lost)
@@ -152,7 +158,7 @@ def _conditions(run: Run, config: Config) -> tuple[list[str], dict[str, Any]]:
 
 
 def _latents(config: Config, size: int, conditions: int, count: int) -> np.ndarray:
-    """Latents of a table of images `[rows, columns, size]`, with a row a condition where there are any."""
+    """Latents for a table of images, `[rows, columns, size]`, with one row per condition."""
 
     def draw(number: int, seed: int) -> np.ndarray:
         return np.asarray(truncated_normal(jax.random.key(seed), number, size, truncation=config.truncation))
@@ -163,7 +169,7 @@ def _latents(config: Config, size: int, conditions: int, count: int) -> np.ndarr
         return np.broadcast_to(one, (rows, *one.shape))
     same = config.same_latents or not conditions
     if config.kind == "interpolation":
-        own = count if same else rows  # with conditions these are repeated: `count` rows of each
+        own = count if same else rows  # with conditions, `count` rows of each
         fractions = np.linspace(0.0, 1.0, STEPS)[None].repeat(own, axis=0)
         start, end = (draw(own, seed)[:, None].repeat(STEPS, axis=1) for seed in (config.seed, config.seed + 1))
         return np.tile(np.asarray(slerp(start, end, fractions)), (max(1, rows // own), 1, 1))
@@ -185,8 +191,8 @@ def _write_images(folder: Path, parts: Iterable[np.ndarray], names: list[str], i
             index += 1
 
 
-def _write_picture(path: Path, kind: str, images: np.ndarray, names: list[str], inside: Path | None) -> None:
-    """Writes a table of images `[rows, columns, H, W, C]`, a row for each name where there are any."""
+def _write_image(path: Path, kind: str, images: np.ndarray, names: list[str], inside: Path | None) -> None:
+    """Writes a table of images `[rows, columns, H, W, C]` as one image or animation, with names beside the rows."""
     rows, columns = images.shape[:2]
     flat = images.reshape(rows * columns, *images.shape[2:])
     if kind == "walk":
@@ -194,12 +200,12 @@ def _write_picture(path: Path, kind: str, images: np.ndarray, names: list[str], 
         write_animation(path, frames, COMMAND, inside=inside)
         return
     if names:
-        picture = labelled_rows(flat, names)
+        image = labelled_rows(flat, names)
     elif kind == "grid":
-        picture = image_grid({"samples": flat})
+        image = image_grid({"samples": flat})
     else:
-        picture = image_grid({str(step): images[:, step] for step in range(columns)})
-    write_image(path, picture, COMMAND, inside=inside)
+        image = image_grid({str(step): images[:, step] for step in range(columns)})
+    write_image(path, image, COMMAND, inside=inside)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,21 @@
-"""Translates pictures with a finished run: any number of them, of any size and shape, each by itself.
+"""Translates a folder of images, of any sizes, with a finished CycleGAN run.
 
     python -m experiments.translate --run runs/cyclegan --input photos --output paintings
     python -m experiments.translate --run runs/cyclegan --input paintings --output photos --direction b_to_a
 
-Only the run folder is needed: neither the data it was trained on nor pictures of the other domain. `photos/x/1.jpg`
-becomes `paintings/x/1.png`; where two would become the same file, as `1.jpg` and `1.png`, both keep their endings:
-`1.jpg.png` and `1.png.png`. The same command writes the same bytes again.
+Only the run folder is needed, no training data and no images of the other domain. `photos/x/1.jpg` becomes
+`paintings/x/1.png`. If two images would get the same name, such as `1.jpg` and `1.png`, both keep their endings:
+`1.jpg.png` and `1.png.png`. The output is deterministic.
 
-A picture is brought to the size that the networks were trained at, by its shorter side (the longer one is rounded to
-sixteenths of it, so that a few sizes serve all pictures), translated whole, and brought back to its own size.
-`--size native` translates its own pixels; each new size then costs a compilation. What cannot be translated, as a file
-that is no image or one that is too long and thin, is named at the end, with exit status 2; the others are done. Files
-that do not end as images do (.bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp) are left out and counted; of an
+Each image is resized so that its shorter side has the training size (the longer one is rounded to sixteenths of that,
+so that few sizes are compiled), translated as a whole, and resized back to its original size. `--size native`
+translates at the original size; every new size then needs a compilation. Files that cannot be translated, such as
+damaged ones or images that are too long and thin, are listed at the end with exit status 2; all others are translated.
+Files without the ending of an image (.bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp) are skipped and counted. Of an
 animation the first frame is translated.
 
-The output folder may hold nothing but what `translate` wrote there for pictures of these names, which is replaced. It
-and the input do not overlap, by links neither.
+The output folder may only contain earlier output of `translate` for the same images, which is replaced. Input and
+output must not overlap, including links.
 """
 
 import os
@@ -38,21 +38,23 @@ from jaxgan.runs.open_run import open_run
 from jaxgan.runs.outputs import earlier, write_image
 
 EXPERIMENTS = {module.Config.experiment: module for module in (cyclegan,)}
-SIXTEENTHS = 16  # steps in which the longer side may exceed the shorter one
-MOST_LONGER = 16  # times the shorter side
-MOST_PIXELS = 2**24  # to be translated together: networks take 200 bytes and more for each
+SIXTEENTHS = 16  # the longer side is rounded to sixteenths of the shorter one
+MOST_LONGER = 16  # largest ratio of the sides
+MOST_PIXELS = 2**24  # largest number of pixels in a batch: networks need 200 bytes and more for each
 COMMAND = "translate"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Flags):
     run: PathName  # run folder
-    input: PathName  # folder of pictures; those in its sub-folders are translated too
-    output: PathName  # folder to write them to, under the same names
-    direction: Literal["a_to_b", "b_to_a"] = "a_to_b"  # which of the run's two translations
-    checkpoint: str = "last"  # best, last or a step
-    batch_size: Annotated[int, Range(1, 1024)] = 1  # pictures of one size to translate together
-    # pixels of a picture's shorter side while it is translated, by default as in training; native for its own size
+    input: PathName  # folder of images to translate, including its sub-folders
+    output: PathName  # folder to write the translations to, with the same names
+    direction: Literal["a_to_b", "b_to_a"] = "a_to_b"  # direction of translation
+    checkpoint: str = "last"  # checkpoint to load: best, last or a step
+    # images of equal size to translate in one batch; larger values are faster and need more memory
+    batch_size: Annotated[int, Range(1, 1024)] = 1
+    # resize the shorter side to this many pixels for the translation, or native for no resizing; by default the image
+    # size in training
     size: Pixels | Literal["native"] | None = None
 
 
@@ -69,16 +71,16 @@ def main(config: Config) -> Path:
     run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
     domain = config.direction[0]
     side, channels = run.batch[domain].shape[2:]
-    # Compiled for this one output, so that the translation back and whatever else `sample` gives are left out.
+    # Compiled for this output only, without the other outputs of `sample`, such as the reconstruction.
     translate = jax.jit(lambda state, images: run.gan.sample(state, {domain: from_uint8(images)})[config.direction])
 
-    def write(pictures: list[tuple[str, tuple[int, int], np.ndarray]]) -> None:
-        images = np.stack([image for *_, image in pictures])
+    def write(batch: list[tuple[str, tuple[int, int], np.ndarray]]) -> None:
+        images = np.stack([image for *_, image in batch])
         filled = np.concatenate([images, images[-1:].repeat(config.batch_size - len(images), axis=0)])
         translated = run.to_uint8(translate(run.state, filled))
         while old:
             old.pop().unlink()
-        for (name, size, _), image in zip(pictures, translated, strict=False):
+        for (name, size, _), image in zip(batch, translated, strict=False):
             write_image(target / name, resized(image, *size), COMMAND, inside=target)
 
     print(f"run         {run.folder} at step {run.step}")
@@ -94,7 +96,7 @@ def main(config: Config) -> Path:
             size = pixels.shape[0], pixels.shape[1]
             shown = size if config.size == "native" else working_size(*size, shorter=config.size or side)
             check_shape(shown, config.batch_size)
-            if shown not in fitting:  # a network may refuse it, too
+            if shown not in fitting:  # the network may also refuse a size
                 jax.eval_shape(translate, run.state, np.empty((config.batch_size, *shown, channels), np.uint8))
                 fitting.add(shown)
         except ValueError as error:
@@ -110,29 +112,29 @@ def main(config: Config) -> Path:
     for rest in waiting.values():
         write(rest)
     everything = len({*files, *found.broken})
-    print(f"translated  {_counted(everything - len(failed), 'picture')} of {source} into {target}")
+    print(f"translated  {_counted(everything - len(failed), 'image')} of {source} into {target}")
     if animated:
-        print(f"            of {_counted(len(animated), 'animation')} ({_some(animated)}) the first frame")
+        print(f"            only the first frame of {_counted(len(animated), 'animation')} ({_some(animated)})")
     if found.others:
         endings = sorted({os.path.splitext(file)[1].lower() or "none" for file in found.others})
-        print(f"            {_counted(len(found.others), 'file')} with other endings left out ({_some(endings)})")
+        print(f"            skipped {_counted(len(found.others), 'file')} with other endings ({_some(endings)})")
     if failed:
         shown = "".join(f"\n  {line}" for line in failed[:20]) + ("\n  ..." if len(failed) > 20 else "")
-        raise ValueError(f"{len(failed)} of {_counted(everything, 'picture')} were not translated:{shown}")
+        raise ValueError(f"{len(failed)} of {_counted(everything, 'image')} were not translated:{shown}")
     return target
 
 
 def output_names(names: Iterable[str]) -> list[str]:
-    """A PNG for each picture: its name with another ending, or behind its ending where two would be one file.
+    """The name of the PNG for each image: the ending replaced, or appended if two would have the same name.
 
     >>> output_names(["a.jpg", "b.jpg", "b.png", "sub/a.jpg"])
     ['a.png', 'b.jpg.png', 'b.png.png', 'sub/a.png']
     """
     names = list(names)
-    kept: set[str] = set()  # names that keep their endings: more and more, until no two of the results are the same
+    kept: set[str] = set()  # names that keep their endings; it grows until all results are distinct
     while True:
         found = [(name if name in kept else name.rpartition(".")[0]) + ".png" for name in names]
-        count = Counter(result.casefold() for result in found)  # on some disks A.png and a.png are one file
+        count = Counter(result.casefold() for result in found)  # file systems may not distinguish A.png and a.png
         clashing = {name for name, result in zip(names, found, strict=True) if count[result.casefold()] > 1}
         if clashing <= kept:
             return found
@@ -148,54 +150,54 @@ def _some(names: list[str]) -> str:
 
 
 def check_apart(source: Path, target: Path, found: Content) -> None:
-    """Refuses an output that would be translated itself the next time, or be written over what is translated.
+    """Refuses overlapping input and output folders, including links.
 
     Raises:
-      ValueError: the output lies in the input, or a picture of the input, by a link perhaps, in the output.
+      ValueError: the output is inside the input, or an image of the input is inside the output.
     """
     real = os.path.realpath(target)
     if Path(real).is_relative_to(os.path.realpath(source)):
-        raise ValueError(f"output {target} lies in input {source}: it would be translated itself the next time")
+        raise ValueError(f"output {target} is inside input {source}: it would be translated the next time")
     for link, leads in found.links.items():
         if Path(real).is_relative_to(leads):
             raise ValueError(
-                f"output {target} would be translated itself the next time, as the link {link} leads to {leads}: "
-                "remove the link, or give an output elsewhere"
+                f"output {target} would be translated the next time, because the link {link} points to {leads}: "
+                "remove the link, or give another output"
             )
     for file in found.files:
         if Path(os.path.realpath(file)).is_relative_to(real):
-            raise ValueError(f"{file} lies in output {target}: give an output of its own")
+            raise ValueError(f"{file} is inside output {target}: give another output")
 
 
 def check_shape(size: tuple[int, int], batch_size: int) -> None:
-    """Refuses what would take gigabytes.
+    """Refuses sizes that would need gigabytes of memory.
 
     Raises:
-      ValueError: the height and width at which a picture would be translated are too large.
+      ValueError: a batch at this height and width has too many pixels.
     """
     if batch_size * size[0] * size[1] > MOST_PIXELS:
         shape = f"{size[1]} x {size[0]} pixels" + (f", {batch_size} times" if batch_size > 1 else "")
-        raise ValueError(f"{shape} would be translated together, at most {MOST_PIXELS:,} are: give a smaller --size")
+        raise ValueError(f"a batch of {shape} exceeds the limit of {MOST_PIXELS:,} pixels: give a smaller --size")
 
 
 def working_size(height: int, width: int, *, shorter: int) -> tuple[int, int]:
-    """Height and width at which a picture is translated.
+    """Height and width at which an image is translated.
 
     Raises:
-      ValueError: it is longer than 16 times its shorter side.
+      ValueError: the longer side is more than 16 times the shorter side.
 
     >>> working_size(600, 1000, shorter=64)
     (64, 108)
     """
     if max(height, width) > MOST_LONGER * min(height, width):
-        raise ValueError(f"{width} x {height} pixels, but one side may be at most {MOST_LONGER} times the other")
+        raise ValueError(f"{width} x {height} pixels, but the ratio of the sides may be at most {MOST_LONGER}")
     step = max(1, shorter // SIXTEENTHS)
     longer = max(shorter, step * round(shorter * max(height, width) / (min(height, width) * step)))
     return (shorter, longer) if height <= width else (longer, shorter)
 
 
 def resized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """uint8 `[H, W, C]` to `[height, width, C]`, by Pillow's bicubic filter, antialiased."""
+    """Resizes uint8 `[H, W, C]` to `[height, width, C]` with Pillow's antialiased bicubic filter."""
     if pixels.shape[:2] == (height, width):
         return pixels
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)

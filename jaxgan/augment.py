@@ -1,11 +1,12 @@
 """Differentiable augmentation: pure functions of a batch of images and a key.
 
-A discriminator with few images learns them by heart. Shown real *and* generated images only as augmented at random, it
-cannot, and because the generator trains through the same functions, it does not learn to draw the augmentation:
-`make_gan(..., augment=diff_augment("color,translation,cutout"))` puts them on all three paths.
+A discriminator that is trained on few images memorizes them. Random augmentation of both real and generated images
+prevents that. The generator is trained through the same augmentation, so it does not learn to produce augmented images.
+`make_gan(..., augment=diff_augment("color,translation,cutout"))` augments all inputs of the discriminator, in both
+updates.
 
-Images are `[B, H, W, C]` floats in [-1, 1] with any number of channels; each draws its own numbers. Results may leave
-[-1, 1]. A place that is filled gets 0, middle grey, as in the authors' code.
+Images are `[B, H, W, C]` floats in [-1, 1] with any number of channels; each gets its own random numbers. Results may
+leave [-1, 1]. Pixels that an augmentation fills become 0, middle grey, as in the authors' code.
 
 >>> augment = diff_augment("color,translation,cutout")
 >>> augment(jnp.zeros((8, 16, 16, 3)), jax.random.key(0)).shape
@@ -30,26 +31,26 @@ Augmentation = Callable[[Array, Array], Array]
 
 
 def _draw(images: Array, key: Array, low: float, high: float) -> Array:
-    """One number an image, uniform in [low, high)."""
+    """One random number per image, uniform in [low, high)."""
     chex.assert_rank(images, 4)
     chex.assert_type(images, float)
     return jax.random.uniform(key, (len(images), 1, 1, 1), images.dtype, low, high)
 
 
 def brightness(images: Array, key: Array) -> Array:
-    """`x + b`, b ~ U(-0.5, 0.5), a quarter of the range of [-1, 1] either way."""
+    """`x + b`, b ~ U(-0.5, 0.5): at most a quarter of the range [-1, 1] up or down."""
     return images + _draw(images, key, -0.5, 0.5)
 
 
 def saturation(images: Array, key: Array) -> Array:
-    """`m + s (x - m)`, s ~ U(0, 2), with m the mean over the channels of each pixel: nothing for one channel."""
+    """`m + s (x - m)`, s ~ U(0, 2), with m the mean of each pixel over channels: no change for one channel."""
     factor = _draw(images, key, 0.0, 2.0)
     mean = images.mean(axis=3, keepdims=True)
     return mean + factor * (images - mean)
 
 
 def contrast(images: Array, key: Array) -> Array:
-    """`m + c (x - m)`, c ~ U(0.5, 1.5), with m the mean over all of an image."""
+    """`m + c (x - m)`, c ~ U(0.5, 1.5), with m the mean of the whole image."""
     factor = _draw(images, key, 0.5, 1.5)
     mean = images.mean(axis=(1, 2, 3), keepdims=True)
     return mean + factor * (images - mean)
@@ -62,9 +63,10 @@ def color(images: Array, key: Array) -> Array:
 
 
 def translation(images: Array, key: Array) -> Array:
-    """Moves by whole pixels, up to an eighth of height and of width either way, and fills with 0.
+    """Shifts each image by whole pixels, at most an eighth of its height and width, and fills with 0.
 
-    Both numbers are uniform on the integers in [-n, n] with n the eighth, rounded half up: 4 of 28 and of 32 pixels.
+    Both shifts are uniform on the integers in [-n, n], with n an eighth of the side, rounded half up: 4 for sides of 28
+    and of 32 pixels.
     """
     chex.assert_rank(images, 4)
     height, width, channels = images.shape[1:]
@@ -76,11 +78,11 @@ def translation(images: Array, key: Array) -> Array:
 
 
 def cutout(images: Array, key: Array) -> Array:
-    """Fills a rectangle of half the height and half the width with 0; the part of it that falls outside is lost.
+    """Fills a random rectangle of half the height and half the width with 0, clipped at the edges of the image.
 
-    Of `n = H / 2` rows, rounded half up, from `o - n // 2` on, with o uniform on the integers in [0, H] (in [0, H - 1]
-    if n is odd); the columns alike. So up to half of the rectangle may lie beyond an edge, and a corner of the image
-    loses less.
+    It covers `n = H / 2` rows, rounded half up, starting at `o - n // 2` with o uniform on the integers in [0, H] (in
+    [0, H - 1] if n is odd), and columns likewise. So up to half of the rectangle may lie beyond an edge, and pixels
+    near a corner are covered less often.
     """
     chex.assert_rank(images, 4)
     keys = jax.random.split(key)
@@ -115,17 +117,17 @@ AUGMENTATIONS: Mapping[str, Augmentation] = MappingProxyType(
 
 
 def diff_augment(policy: str | Sequence[str]) -> Augmentation:
-    """The named augmentations one after the other, on every image (DiffAugment).
+    """Applies the named augmentations one after the other to every image (DiffAugment).
 
     Args:
-      policy: names out of `AUGMENTATIONS`, in order, as a sequence or with commas between. The authors take
-        `color,cutout` for the whole of CIFAR-10 and `color,translation,cutout` for little data.
+      policy: names from `AUGMENTATIONS` in the order of application, as a sequence or separated by commas. The authors
+        use `color,cutout` for all of CIFAR-10 and `color,translation,cutout` for small data sets.
 
     Returns:
       A function `(images [B, H, W, C], key) -> images`, for `make_gan(..., augment=)`.
 
     Raises:
-      ValueError: a name that is not there, or none at all.
+      ValueError: an unknown name, or no names.
 
     References:
       Zhao et al., 2020, https://arxiv.org/abs/2006.10738
@@ -141,10 +143,10 @@ def diff_augment(policy: str | Sequence[str]) -> Augmentation:
 
 
 def adaptive(policy: str | Sequence[str]) -> Callable[[Array, Array, ArrayLike], Array]:
-    """The named augmentations one after the other, each on each image with a probability that is an argument (ADA).
+    """Applies each of the named augmentations to each image with a given probability (ADA).
 
-    While the probability stays well below 1, no augmentation can leak into the generator's images: unaugmented ones are
-    then what a generator must draw most.
+    While the probability is well below 1, augmentations do not leak into the generator's images: most of the real
+    images that it must match are then not augmented.
 
     >>> augment = adaptive("translation,cutout")
     >>> images = jnp.ones((4, 8, 8, 1))
@@ -152,17 +154,17 @@ def adaptive(policy: str | Sequence[str]) -> Callable[[Array, Array, ArrayLike],
     True
 
     Args:
-      policy: names out of `AUGMENTATIONS`, in order, as a sequence or with commas between.
+      policy: names from `AUGMENTATIONS` in the order of application, as a sequence or separated by commas.
 
     Returns:
       A function `(images [B, H, W, C], key, probability) -> images`; the probability is a scalar in [0, 1], such as
       `ada_update` returns.
 
     Raises:
-      ValueError: a name that is not there, or none at all.
+      ValueError: an unknown name, or no names.
 
     References:
-      Karras et al., 2020, https://arxiv.org/abs/2006.06676, whose set of augmentations is a larger one
+      Karras et al., 2020, https://arxiv.org/abs/2006.06676, with a larger set of augmentations
     """
     steps = _named(policy)
 
@@ -180,21 +182,21 @@ def adaptive(policy: str | Sequence[str]) -> Callable[[Array, Array, ArrayLike],
 def ada_update(
     p: ArrayLike, real_scores: ArrayLike, *, target: float = 0.6, batch_size: int, ramp_images: int = 500_000
 ) -> Array:
-    """The next probability of `adaptive`: larger where the discriminator is too sure of the real images (ADA).
+    """The next probability of `adaptive`: it rises while the discriminator overfits to the real images (ADA).
 
     `clip(p + sign(r - target) batch_size / ramp_images, 0, 1)`, `r = E[sign(real_scores)]`. r is 0 for a discriminator
-    that cannot tell and 1 for one that has learnt the images by heart, if scores are counted from where the loss
-    decides: see `decision_score`. `make_gan` and `make_text_gan` see to that.
+    that cannot tell real from fake, and 1 for one that has memorized the real images. For that, the decision score of
+    the loss must be subtracted from the scores (see `decision_score`); `make_gan` and `make_text_gan` do so.
 
     >>> round(float(ada_update(0.5, jnp.array([2.0, 1.0, 3.0]), batch_size=5_000)), 4)
     0.51
 
     Args:
-      p: the probability now, a scalar in [0, 1]; it starts at 0.
-      real_scores: scores of augmented real images, any shape, positive for those that are taken for real.
-      target: the r to hold.
-      batch_size: real images seen since the last update.
-      ramp_images: real images in which p can go from 0 to 1.
+      p: the current probability, a scalar in [0, 1]; it starts at 0.
+      real_scores: scores of augmented real images, any shape, positive where the discriminator decides for real.
+      target: the value of r to hold.
+      batch_size: number of real images since the last update.
+      ramp_images: number of real images in which p can go from 0 to 1.
 
     Returns:
       A float32 scalar in [0, 1].
@@ -204,7 +206,7 @@ def ada_update(
 
     References:
       Karras et al., 2020, https://arxiv.org/abs/2006.06676; the authors' code updates every 4 batches and does not
-      stop at 1
+      limit p to 1
     """
     chex.assert_rank(p, 0)
     r = jnp.mean(jnp.sign(jnp.asarray(real_scores)), dtype=jnp.float32)
@@ -213,18 +215,19 @@ def ada_update(
 
 
 def decision_score(loss: AdversarialLoss) -> float | None:
-    """The raw score at which a discriminator trained with a loss holds real and generated for equally likely.
+    """The raw score at which a discriminator trained with a loss considers real and generated equally likely.
 
-    It is the constant c that minimises `loss.discriminator(c, c)`, the middle one where many do: what an optimal
-    discriminator says where data and generator are equally dense. 0 for cross-entropy and hinge, 1/2 for least squares
-    with its targets 1 and 0, the score of `T = f'(1)` for an f-GAN. A loss that sees differences of scores alone fixes
-    no such point, and an offset of all scores means nothing: R3GAN's authors report signs of differences.
+    It is the constant c that minimises `loss.discriminator(c, c)`, the middle of the interval if many do: the score of
+    an optimal discriminator where data and generator have equal density. It is 0 for cross-entropy and hinge, 1/2 for
+    least squares with targets 1 and 0, the score of `T = f'(1)` for an f-GAN. A loss of score differences alone has no
+    such point, because a constant added to all scores does not change it. R3GAN's authors report the signs of
+    differences.
 
     Args:
-      loss: the loss; its discriminator's side is evaluated.
+      loss: the adversarial loss; only its `discriminator` is evaluated.
 
     Returns:
-      The score, to 1/64, sought in [-32, 32]; None where a constant added to all scores leaves the loss as it is
+      The score, to 1/64, within [-32, 32]; None if a constant added to all scores does not change the loss
       (Wasserstein, relativistic).
     """
     real, fake = jnp.array([0.5, -1.0, 2.0]), jnp.array([-0.25, 1.5, 0.0])
@@ -239,18 +242,18 @@ def decision_score(loss: AdversarialLoss) -> float | None:
 
 
 def adaptive_augment(policy: str | Sequence[str], *, target: float = 0.6, ramp_images: int = 500_000) -> Augment:
-    """`adaptive` under the control of `ada_update`, for `make_gan(..., augment=)`.
+    """`adaptive`, with its probability updated by `ada_update`, for `make_gan(..., augment=)`.
 
     Args:
-      policy: names out of `AUGMENTATIONS`, in order, as a sequence or with commas between.
-      target: the mean sign of the scores of real images to hold, counted from where the loss decides.
-      ramp_images: real images in which the probability can go from 0 to 1.
+      policy: names from `AUGMENTATIONS` in the order of application, as a sequence or separated by commas.
+      target: the mean sign to hold of real scores minus the decision score, see `ada_update`.
+      ramp_images: number of real images in which the probability can go from 0 to 1.
 
     Returns:
-      The `Augment`; its state is `augment_probability`, 0 at the start.
+      The `Augment`; its state is `augment_probability`, initially 0.
 
     Raises:
-      ValueError: a name that is not there, or none at all.
+      ValueError: an unknown name, or no names.
     """
     augment = adaptive(policy)
 
@@ -269,7 +272,7 @@ def adaptive_augment(policy: str | Sequence[str], *, target: float = 0.6, ramp_i
 
 
 def named_augmentation(policy: str | None) -> Augment | Augmentation | None:
-    """What a flag asks for: `color,translation` the fixed `diff_augment`, `ada:color,translation` the adaptive one.
+    """The augmentation of a flag: `color,translation` is `diff_augment`, `ada:color,translation` `adaptive_augment`.
 
     >>> named_augmentation("ada:color").init
     {'augment_probability': Array(0., dtype=float32)}

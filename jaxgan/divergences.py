@@ -2,11 +2,11 @@
 
 An f-divergence is `D_f(P, Q) = E_Q[f(p / q)]` with a convex `f`: P is the data, Q the generator. Any critic `T` bounds
 it from below, `D_f(P, Q) >= E_P[T] - E_Q[f*(T)]`, with equality at `T = f'(p / q)`. So a discriminator that maximises
-the bound estimates the divergence, and a generator that minimises it approaches the data. `DIVERGENCES` has the parts
-by name, `f_gan_loss` makes the two players' losses of them.
+the bound estimates the divergence, and a generator that minimises it approaches the data. `DIVERGENCES` has the
+functions of each divergence by name, `f_gan_loss` makes the losses of discriminator and generator from them.
 
-Two rows carry a factor of two: `jensen_shannon` is twice the Jensen-Shannon divergence JSD of P and Q,
-`2 JSD` in [0, 2 log 2], and `gan`, what the original GAN maximises, is `2 JSD - log 4` in [-log 4, 0].
+Two of them carry a factor of two: `jensen_shannon` is twice the Jensen-Shannon divergence JSD of P and Q, `2 JSD` in
+[0, 2 log 2], and `gan`, the objective of the original GAN, is `2 JSD - log 4` in [-log 4, 0].
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from jaxgan.types import AdversarialLoss
 Numbers = ArrayLike | Sequence[float]
 
 LARGEST_EXPONENT = 30.0
-"""Where the exponentials of activations and composites go on as straight lines.
+"""The exponent above which activations and composites continue `exp` linearly.
 
-A slope of e^30 = 1e13 still has a square in float32; one gradient of 1e30 would leave Adam's second moment infinite
-for ever. Scores beyond it (below -30 where the exponent is the negative score) are far from any ratio `p / q` that
-samples can show, but a bound computed there is an approximate one.
+The square of a gradient of e^30 = 1e13 fits in float32. A single gradient of 1e30 would leave Adam's second moment
+infinite forever. Scores beyond it (below -30 where the exponent is the negative score) are far from any ratio `p / q`
+that samples can show, but a bound computed there is approximate.
 """
 
 LOG_2 = 0.6931471805599453
@@ -55,15 +55,15 @@ def _within(domain: Array, values: Array) -> Array:
 
 
 class FDivergence(NamedTuple):
-    """One f-divergence and what a critic needs to bound it: pure functions of arrays, element by element.
+    """One f-divergence and the functions with which a critic bounds it, all elementwise on arrays.
 
     Attributes:
-      f: the convex function, of ratios `u = p / q >= 0`. `f(1)` is 0, but -log 4 for `gan`.
+      f: the convex function of ratios `u = p / q >= 0`. `f(1)` is 0, except -log 4 for `gan`.
       activation: `g`, raw scores to values `T = g(v)` in the domain of the conjugate.
       conjugate: `f*(t) = sup_u (t u - f(u))` as the paper prints it, infinite outside its domain.
-      composite: `f*(g(v))` of raw scores, in a form that neither overflows nor cancels.
-      threshold: `f'(1)`: an optimal critic's `T` lies above it where the data is the denser.
-      slope_at_infinity: the limit of `f(u) / u`, what mass of P costs where Q has none.
+      composite: `f*(g(v))` of raw scores, in a form without overflow or cancellation.
+      threshold: `f'(1)`. An optimal critic's `T` is above it where the data's density is the larger.
+      slope_at_infinity: the limit of `f(u) / u` for large u: the divergence per unit of P's mass where Q has none.
     """
 
     f: Callable[[Array], Array]
@@ -136,13 +136,13 @@ DIVERGENCES: Mapping[str, FDivergence] = MappingProxyType(
         ),
     }
 )
-"""The f-divergences by name, of P (data) and Q (generator), with their ranges:
+"""The f-divergences by name. P is the data and Q the generator; the right column is the range:
 
   total_variation     E_Q|p/q - 1| / 2                     [0, 1]
   kl                  E_P[log(p/q)]                        [0, inf]
   reverse_kl          E_Q[log(q/p)]                        [0, inf]
   pearson             E_Q[(p/q - 1)^2]                     [0, inf]
-  squared_hellinger   E_Q[(sqrt(p/q) - 1)^2]               [0, 2], without the factor 1/2 that some give it
+  squared_hellinger   E_Q[(sqrt(p/q) - 1)^2]               [0, 2], without the factor 1/2 of some authors
   jensen_shannon      KL(P, M) + KL(Q, M) = 2 JSD          [0, 2 log 2], with M = (P + Q) / 2; JSD is half of it
   gan                 2 JSD - log 4                        [-log 4, 0]
 """
@@ -155,38 +155,40 @@ def _divergence(name: str) -> FDivergence:
 
 
 def _wide(scores: ArrayLike) -> Array:
-    # The exponentials of these losses need float32's range, and a mean needs its 24 bits.
+    # The exponentials of these losses need the range of float32, and their means its precision.
     scores = jnp.asarray(scores)
     return scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
 
 
 def f_gan_loss(name: str, *, practical: bool = True) -> AdversarialLoss:
-    """The two players' losses of an f-GAN, over raw scores `v` with `T = g(v)`.
+    """The discriminator and generator losses of an f-GAN, of raw scores `v` with `T = g(v)`.
 
     Discriminator: `-(E[T(real)] - E[f*(T(fake))])`, minus the bound of the divergence. Generator, practical form:
-    `-E[T(fake)]`, which keeps its slope where the discriminator is sure, in all rows but total variation; theory
-    form: `-E[f*(T(fake))]`, the bound itself, which keeps one only in `reverse_kl` and `pearson`. The losses are
-    scalars in at least float32, of scores of any dtype and shape; counts of real and fake may differ; values,
-    gradients and their squares stay finite for scores up to 1e4 either way (see `LARGEST_EXPONENT`).
+    `-E[T(fake)]`. Its gradient does not vanish where the discriminator is confident, except for total variation.
+    Generator, theory form: `-E[f*(T(fake))]`, the bound itself. Its gradient vanishes there, except for `reverse_kl`
+    and `pearson`.
 
-    `gan` is exactly the minimax discriminator with the non-saturating generator (practical) or the minimax one
-    (theory). The discriminator's loss of `jensen_shannon` is less by the constant log 4: its bound is one of 2 JSD,
+    The losses are scalars in at least float32, of scores of any dtype and shape. The counts of real and fake scores may
+    differ. Values, gradients and squared gradients are finite for scores from -1e4 to 1e4 (see `LARGEST_EXPONENT`).
+
+    `gan` is exactly the minimax discriminator with the non-saturating generator (practical) or the minimax generator
+    (theory). The discriminator loss of `jensen_shannon` is smaller by the constant log 4: its bound is one of 2 JSD,
     that of `gan` one of 2 JSD - log 4.
 
     >>> loss = f_gan_loss("jensen_shannon")
-    >>> sure = loss.estimate(jnp.full(4, 20.0), jnp.full(4, -20.0))
-    >>> round(float(sure["divergence_estimate"]), 4)  # 2 log 2, the largest 2 JSD
+    >>> confident = loss.estimate(jnp.full(4, 20.0), jnp.full(4, -20.0))
+    >>> round(float(confident["divergence_estimate"]), 4)  # 2 log 2, the largest 2 JSD
     1.3863
 
     Args:
       name: one of `DIVERGENCES`.
-      practical: the form of the generator's loss.
+      practical: whether the generator loss has the practical form; otherwise the theory form.
 
     Returns:
-      The pair; its `estimate` is the bound, `divergence_estimate`, in the units of `DIVERGENCES`.
+      The `AdversarialLoss`; its `estimate` is the bound, `divergence_estimate`, in the units of `DIVERGENCES`.
 
     Raises:
-      ValueError: another name.
+      ValueError: an unknown name.
 
     References:
       Nowozin et al., 2016, https://arxiv.org/abs/1606.00709
@@ -206,8 +208,8 @@ def f_gan_loss(name: str, *, practical: bool = True) -> AdversarialLoss:
 
 
 def _expected_f(divergence: FDivergence, p: Array, q: Array) -> float:
-    """`sum q f(p / q)`, a cell without q costing `slope_at_infinity` for each unit of p."""
-    shared = q >= jnp.finfo(q.dtype).tiny  # smaller numbers are not normal ones, and p / q would overflow
+    """`sum q f(p / q)`; where q is 0 a cell adds `p * slope_at_infinity`."""
+    shared = q >= jnp.finfo(q.dtype).tiny  # smaller numbers are subnormal, and p / q would overflow
     ratio = jnp.where(shared, p, 1.0) / jnp.where(shared, q, 1.0)
     outside = float(jnp.sum(jnp.where(shared, 0.0, p)))
     inside = float(jnp.sum(jnp.where(shared, q * divergence.f(ratio), 0.0)))
@@ -215,11 +217,11 @@ def _expected_f(divergence: FDivergence, p: Array, q: Array) -> float:
 
 
 def discrete_divergence(name: str, p: Numbers, q: Numbers) -> float:
-    """The f-divergence of two discrete laws, exactly, in float64 on the host.
+    """The exact f-divergence of two discrete distributions, in float64 on the host.
 
-    `sum_i q_i f(p_i / q_i)`, where a cell with `q_i = 0` costs `p_i` times the limit of `f(u) / u` and one with both
-    0 costs nothing. So `kl` and `pearson` are infinite where P has mass that Q lacks, `reverse_kl` where Q has mass
-    that P lacks, and the others are finite always.
+    `sum_i q_i f(p_i / q_i)`. A cell with `q_i = 0` adds `p_i` times the limit of `f(u) / u`, one with both 0 adds
+    nothing. So `kl` and `pearson` are infinite where P has mass and Q has none, `reverse_kl` where Q has mass and P has
+    none, and the others are always finite.
 
     >>> discrete_divergence("kl", [0.5, 0.5], [1.0, 0.0])
     inf
@@ -235,7 +237,7 @@ def discrete_divergence(name: str, p: Numbers, q: Numbers) -> float:
       The divergence, in the range given at `DIVERGENCES`, possibly infinite.
 
     Raises:
-      ValueError: another name, or an argument that is not a law.
+      ValueError: an unknown name, or probabilities that are negative or do not sum to 1.
       AssertionError: if the shapes differ or are not `[K]`.
 
     References:
@@ -246,11 +248,11 @@ def discrete_divergence(name: str, p: Numbers, q: Numbers) -> float:
         p, q = jnp.asarray(p, jnp.float64), jnp.asarray(q, jnp.float64)
         chex.assert_rank([p, q], 1)
         chex.assert_equal_shape([p, q])
-        for label, law in (("p", p), ("q", q)):
-            if not bool(jnp.all(law >= 0.0)):
-                raise ValueError(f"{label} holds {float(jnp.min(law))}, but probabilities lie in [0, 1]")
-            if not abs(float(jnp.sum(law)) - 1.0) <= 1e-4:
-                raise ValueError(f"{label} sums to {float(jnp.sum(law)):.6g}, but a law sums to 1")
+        for label, weights in (("p", p), ("q", q)):
+            if not bool(jnp.all(weights >= 0.0)):
+                raise ValueError(f"{label} holds {float(jnp.min(weights))}, but probabilities lie in [0, 1]")
+            if not abs(float(jnp.sum(weights)) - 1.0) <= 1e-4:
+                raise ValueError(f"{label} sums to {float(jnp.sum(weights)):.6g}, but probabilities sum to 1")
         return _expected_f(divergence, p, q)
 
 
@@ -263,10 +265,10 @@ def integrated_divergence(
     *,
     num_cells: int = 20_000,
 ) -> float:
-    """The f-divergence of two densities on an interval of the line, by the midpoint rule in float64 on the host.
+    """The f-divergence of two densities on an interval, by the midpoint rule in float64 on the host.
 
-    For smooth densities that vanish at both ends the rule converges faster than any power of the cell size, for total
-    variation with its square; with jumps at the edges of cells it keeps that order.
+    For smooth densities that vanish at both ends, the error falls faster than any power of the cell size; for total
+    variation, and for densities with jumps at the edges of cells, with its square.
 
     >>> from jax.scipy.stats import norm
     >>> value = integrated_divergence("kl", norm.pdf, lambda x: norm.pdf(x, 1.0), -12.0, 13.0)
@@ -275,18 +277,19 @@ def integrated_divergence(
 
     Args:
       name: one of `DIVERGENCES`.
-      p_density: density of P, positions `[num_cells]` float64 to values `[num_cells]`, at least 0.
-      q_density: density of Q.
+      p_density: density of P: a function of positions `[num_cells]` float64 to values `[num_cells]`, at least 0.
+      q_density: density of Q, likewise.
       low: left end of the interval.
-      high: right end. Take it so wide that nothing is left outside, and no wider than the densities have numbers:
-        where q underflows (1e-308) and p does not, `kl` and `pearson` are infinite, as for laws without common support.
-      num_cells: number of cells.
+      high: right end. The interval must hold all mass of both. It must not reach where q underflows (1e-308) and p
+        does not: `kl` and `pearson` are then infinite, as if Q had no mass there.
+      num_cells: number of cells, at least 1.
 
     Returns:
       The divergence, in the range given at `DIVERGENCES`, possibly infinite.
 
     Raises:
-      ValueError: another name, an empty interval, no cells, or densities that do not hold 1 within 1e-3 there.
+      ValueError: an unknown name, an empty interval, no cells, or a density that is negative or whose integral over the
+        interval differs from 1 by more than 1e-3.
     """
     divergence = _divergence(name)
     if not low < high:
@@ -297,21 +300,24 @@ def integrated_divergence(
         cell = (high - low) / num_cells
         positions = low + cell * (jnp.arange(num_cells) + 0.5)
         p, q = (jnp.asarray(density(positions), jnp.float64) * cell for density in (p_density, q_density))
-        for label, law in (("p_density", p), ("q_density", q)):
-            if not (bool(jnp.all(law >= 0.0)) and abs(float(jnp.sum(law)) - 1.0) <= 1e-3):
-                raise ValueError(f"{label} holds {float(jnp.sum(law)):.6g} between {low} and {high}, but a law holds 1")
+        for label, masses in (("p_density", p), ("q_density", q)):
+            if not (bool(jnp.all(masses >= 0.0)) and abs(float(jnp.sum(masses)) - 1.0) <= 1e-3):
+                raise ValueError(
+                    f"{label} integrates to {float(jnp.sum(masses)):.6g} between {low} and {high}, but a density to 1"
+                )
         return _expected_f(divergence, p, q)
 
 
 def gaussian_divergence(name: str, p_mean: Numbers, p_std: Numbers, q_mean: Numbers, q_std: Numbers) -> float:
-    """The f-divergence of two Gaussians with diagonal covariance, by its closed form, in float64 on the host.
+    """The f-divergence of two Gaussians with diagonal covariance, in closed form, in float64 on the host.
 
-    With `r = p_std / q_std` and `z = (p_mean - q_mean) / q_std` in each dimension, sums and products over dimensions:
+    With `r = p_std / q_std` and `z = (p_mean - q_mean) / q_std` in each dimension, and sums and products over
+    dimensions:
     `kl = sum(r^2 - 1 + z^2) / 2 - log r`; `reverse_kl` is `kl` with P and Q exchanged;
     `pearson = prod(exp(z^2 / (2 - r^2)) / (r sqrt(2 - r^2))) - 1`, infinite unless every `r^2 < 2`;
     `squared_hellinger = 2 - 2 prod(sqrt(2 r / (1 + r^2)) exp(-z^2 / (4 (1 + r^2))))`;
     `total_variation = erf(|z| / sqrt(8))` for equal standard deviations, with the Euclidean norm of `z`.
-    The others have no closed form: see `integrated_divergence`.
+    The others have no closed form: use `integrated_divergence`.
 
     >>> gaussian_divergence("kl", 0.0, 1.0, 2.0, 1.0)
     2.0
@@ -327,13 +333,15 @@ def gaussian_divergence(name: str, p_mean: Numbers, p_std: Numbers, q_mean: Numb
       The divergence, in the range given at `DIVERGENCES`, possibly infinite.
 
     Raises:
-      ValueError: another name, a divergence without closed form, a mean that is not finite, or a standard deviation
+      ValueError: an unknown name, a divergence without closed form, a mean that is not finite, or a standard deviation
         that is not positive.
       AssertionError: if the shapes differ.
     """
     _divergence(name)
     if name not in _GAUSSIAN:
-        raise ValueError(f"{name} of Gaussians has no closed form, only {', '.join(_GAUSSIAN)}: integrate it")
+        raise ValueError(
+            f"{name} of Gaussians has no closed form, only {', '.join(_GAUSSIAN)}: use integrated_divergence"
+        )
     with jax.enable_x64(True):
         given = {"p_mean": p_mean, "p_std": p_std, "q_mean": q_mean, "q_std": q_std}
         arrays = {label: jnp.asarray(array, jnp.float64) for label, array in given.items()}
@@ -346,7 +354,10 @@ def gaussian_divergence(name: str, p_mean: Numbers, p_std: Numbers, q_mean: Numb
 
 def _gaussian_total_variation(p_mean: Array, p_std: Array, q_mean: Array, q_std: Array) -> Array:
     if bool(jnp.any(p_std != q_std)):
-        raise ValueError("total_variation of Gaussians with unequal deviations has no closed form: integrate it")
+        raise ValueError(
+            "total_variation of Gaussians with unequal standard deviations has no closed form: "
+            "use integrated_divergence"
+        )
     return erf(jnp.sqrt(jnp.sum(jnp.square((p_mean - q_mean) / q_std)) / 8.0))
 
 

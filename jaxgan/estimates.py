@@ -1,8 +1,8 @@
-"""Divergences and distances as a critic sees them: a small network learns to tell two samples apart.
+"""Estimates of divergences and distances by a critic: a small network trained to tell two samples apart.
 
-What a discriminator's or a critic's loss reaches in a GAN while the generator stands still: to be laid beside the
-exact values of `jaxgan.divergences` and `jaxgan.transport`. The critic is a multilayer perceptron; several of them,
-each with its own initial weights and minibatches, train at once, so a standard deviation comes with every estimate.
+This is what the loss of a GAN's discriminator or critic converges to while the generator is fixed. Compare it with the
+exact values of `jaxgan.divergences` and `jaxgan.transport`. The critic is an MLP. Several critics train at once, each
+with its own initial weights and minibatches, so every estimate comes with a standard deviation.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ Samples = tuple[Array, Array]
 
 
 class Estimate(NamedTuple):
-    """What `K` critics reached, float64 on the host.
+    """The estimates of `K` critics, float64 on the host.
 
     Attributes:
-      value: the trained critics' bounds, `[K]`.
-      history: their bounds on each step's minibatch, before the step, `[K, num_steps]`.
+      value: the bounds of the trained critics, `[K]`.
+      history: their bounds on the minibatch of each step, before the update, `[K, num_steps]`.
     """
 
     value: np.ndarray
@@ -43,18 +43,19 @@ class Estimate(NamedTuple):
 
 
 class WassersteinEstimate(NamedTuple):
-    """What `K` critics reached, float64 on the host.
+    """The estimates of `K` critics, float64 on the host.
 
     Attributes:
-      value: the trained critics' `E[critic(real)] - E[critic(fake)]`, `[K]`.
-      history: the same on each step's minibatch, before the step, `[K, num_steps]`.
-      slope: the largest norm of the trained critics' gradients at points between pairs of a real and a fake sample,
-        `[K]`. A critic's value divided by the largest slope that it has anywhere bounds the distance from below.
+      value: `E[critic(real)] - E[critic(fake)]` of the trained critics, `[K]`.
+      history: the same on the minibatch of each step, before the update, `[K, num_steps]`.
+      gradient_norm: the largest gradient norm of each trained critic at random points between a real and a fake sample,
+        `[K]`: a lower bound of its Lipschitz constant. A critic's value divided by its Lipschitz constant is a lower
+        bound of the distance.
     """
 
     value: np.ndarray
     history: np.ndarray
-    slope: np.ndarray
+    gradient_norm: np.ndarray
 
 
 class _Training(NamedTuple):
@@ -77,43 +78,45 @@ def estimate_divergence(
     learning_rate: float = 1e-2,
     widths: tuple[int, ...] = (32, 32),
 ) -> Estimate:
-    """An f-divergence by the discriminator that tells two samples apart best.
+    """Estimates an f-divergence by the best discriminator between two samples.
 
-    Trains `max_D E[T(real)] - E[f*(T(fake))]` with `T = g(D)`, the discriminator's side of `f_gan_loss`, by Adam at a
-    rate that falls to 0. Its value bounds the divergence of the laws from below, up to the sampling error of `fresh`.
+    Trains `max_D E[T(real)] - E[f*(T(fake))]` with `T = g(D)`, the discriminator loss of `f_gan_loss`, by Adam with a
+    learning rate that decays to 0. Its value is a lower bound of the divergence between the two distributions, up to
+    the sampling error of `fresh`.
 
-    How near it comes depends on the ratio of densities that samples can show. `total_variation`, `squared_hellinger`,
-    `jensen_shannon` and `gan` are bounded and easy. `kl` and `pearson` live on samples of the generator where it is
-    rare and the data is not, `reverse_kl` the other way round: D nats take e^D samples at the least, and one rare
-    fresh sample may take the value far off. Two Gaussians 1 standard deviation apart are within 3% in every row; at 2,
-    with 20,000 samples of each, `kl` is 10% to 50% low (a million, with `batch_size=4096`: 0.1%) and `pearson` 40%.
+    How close the bound is depends on the density ratios that occur among the samples. `total_variation`,
+    `squared_hellinger`, `jensen_shannon` and `gan` are bounded and easy. `kl` and `pearson` depend on samples of the
+    generator where its density is much lower than the data's, `reverse_kl` on the opposite. A divergence of D nats
+    takes at least e^D samples, and one rare fresh sample may change the value by much. For two Gaussians with means 1
+    standard deviation apart, every estimate is within 3%. At 2 standard deviations and 20,000 samples of each, `kl` is
+    10% to 50% too low (0.1% with a million samples and `batch_size=4096`) and `pearson` 40%.
 
     An f-divergence does not change under an invertible map, so samples may have any scale: they are standardized.
 
     Args:
       real: samples of the data, `[N, D]`.
       fake: samples of the generator, `[M, D]`.
-      divergence: one of `jaxgan.divergences.DIVERGENCES`, in whose units the value is: twice the Jensen-Shannon
-        divergence for `jensen_shannon`, twice that less log 4 for `gan`.
-      fresh: a pair of samples to evaluate the trained critics on, `[N', D]` and `[M', D]`; by default those they were
-        trained on, of whose divergence, not of their laws', the value then is a bound.
+      divergence: one of `jaxgan.divergences.DIVERGENCES`. The value has its units: twice the Jensen-Shannon divergence
+        for `jensen_shannon`, that minus log 4 for `gan`.
+      fresh: a pair of samples to evaluate the trained critics on, `[N', D]` and `[M', D]`. By default the training
+        samples; the value then bounds the divergence of the two samples, not of their distributions.
       num_seeds: number of critics, `K`.
-      seed: of the first critic; number `k` draws all it draws from `(seed, k)`.
+      seed: seed of the first critic; critic number `k` derives its random numbers from `(seed, k)`.
       num_steps: updates of each critic.
-      batch_size: samples of each kind in an update, drawn with replacement.
-      learning_rate: Adam's, at the start.
+      batch_size: real and fake samples in an update, each drawn with replacement.
+      learning_rate: initial learning rate of Adam.
       widths: sizes of the critic's hidden layers.
 
     Returns:
       The `Estimate`.
 
     Raises:
-      ValueError: another divergence, samples that are not finite `[N, D]` of one dimension, or a count below 1.
+      ValueError: an unknown divergence, samples that are not finite `[N, D]` of one dimension, or a count below 1.
 
     References:
       Nguyen, Wainwright and Jordan, 2008, https://arxiv.org/abs/0809.0853;
       Nowozin et al., 2016, https://arxiv.org/abs/1606.00709;
-      the samples it takes: McAllester and Stratos, 2018, https://arxiv.org/abs/1811.04251
+      the number of samples needed: McAllester and Stratos, 2018, https://arxiv.org/abs/1811.04251
     """
     if divergence not in DIVERGENCES:
         raise ValueError(f"unknown divergence {divergence!r}: there are {', '.join(DIVERGENCES)}")
@@ -142,37 +145,39 @@ def estimate_wasserstein(
     learning_rate: float = 1e-2,
     widths: tuple[int, ...] = (32, 32),
 ) -> WassersteinEstimate:
-    """The Wasserstein-1 distance by a critic whose slope one of three ways limits.
+    """Estimates the Wasserstein-1 distance by a critic with a limited Lipschitz constant.
 
-    Trains `max_D E[D(real)] - E[D(fake)]`. What that gives depends on the constraint:
+    Trains `max_D E[D(real)] - E[D(fake)]`. The result depends on the constraint:
 
-    `clipping`: weights in `[-clip_limit, clip_limit]`, RMSProp, as in WGAN. The value is the distance times a slope
-    that nobody chose (with the defaults at most .01^3 * 32^2 sqrt(D) = .001 sqrt(D)): divide it by `slope`.
-    `gradient_penalty`: two-sided, as in WGAN-GP, Adam. Between two parallel segments W apart the best slope is
-    `1 + W / (2 penalty_weight)`, so the value exceeds the distance by that factor; take a weight of 10 W or more.
-    `spectral_norm`: every kernel divided by its largest singular value, exactly and in every pass, Adam. The slope is
-    1 at most, so the value is a bound from below.
+    `clipping`: weights in `[-clip_limit, clip_limit]`, RMSProp, as in WGAN. The value is the distance times the
+    critic's Lipschitz constant, which clipping does not determine (with the defaults at most .01^3 * 32^2 sqrt(D) =
+    .001 sqrt(D)): divide the value by `gradient_norm`.
+    `gradient_penalty`: two-sided, as in WGAN-GP, Adam. Between two parallel segments W apart the optimal gradient norm
+    is `1 + W / (2 penalty_weight)`, so the value exceeds the distance by that factor. Take a weight of 10 W or more.
+    `spectral_norm`: every kernel divided by its exact largest singular value in every pass, Adam. The Lipschitz
+    constant is at most 1, so the value is a lower bound.
 
     Args:
-      real: samples of the data, `[N, D]`, of order 1: their scale matters here.
+      real: samples of the data, `[N, D]`, with values of order 1. They are not standardized: the distance has their
+        scale.
       fake: samples of the generator, `[M, D]`.
-      constraint: one of the above.
-      penalty_weight: lambda of `gradient_penalty`.
+      constraint: `clipping`, `gradient_penalty` or `spectral_norm`.
+      penalty_weight: lambda of `gradient_penalty`, positive.
       clip_limit: the largest absolute weight under `clipping`, positive.
-      fresh: a pair of samples to evaluate the trained critics on, `[N', D]` and `[M', D]`; by default those they were
-        trained on.
+      fresh: a pair of samples to evaluate the trained critics on, `[N', D]` and `[M', D]`; by default the training
+        samples.
       num_seeds: number of critics, `K`.
-      seed: of the first critic; number `k` draws all it draws from `(seed, k)`.
+      seed: seed of the first critic; critic number `k` derives its random numbers from `(seed, k)`.
       num_steps: updates of each critic.
-      batch_size: samples of each kind in an update, drawn with replacement.
-      learning_rate: the optimizer's, at the start; it falls to 0.
+      batch_size: real and fake samples in an update, each drawn with replacement.
+      learning_rate: initial learning rate of the optimizer; it decays to 0.
       widths: sizes of the critic's hidden layers.
 
     Returns:
       The `WassersteinEstimate`.
 
     Raises:
-      ValueError: another constraint, samples that are not finite `[N, D]` of one dimension, a count below 1, or a
+      ValueError: an unknown constraint, samples that are not finite `[N, D]` of one dimension, a count below 1, or a
         weight or limit that is not positive.
 
     References:
@@ -183,7 +188,9 @@ def estimate_wasserstein(
     if constraint not in get_args(Constraint):
         raise ValueError(f"unknown constraint {constraint!r}: there are {', '.join(get_args(Constraint))}")
     if penalty_weight <= 0:
-        raise ValueError(f"penalty_weight={penalty_weight} is not positive: nothing would limit the critic's slope")
+        raise ValueError(
+            f"penalty_weight={penalty_weight} is not positive: nothing would limit the critic's Lipschitz constant"
+        )
     training = _Training(num_steps, batch_size, learning_rate, tuple(widths))
     samples, fresh_samples = _checked(real, fake, fresh, num_seeds, training)
     train = _wasserstein_critics(constraint, clip_limit, training)
@@ -191,7 +198,7 @@ def estimate_wasserstein(
     return WassersteinEstimate(*(np.asarray(array, np.float64) for array in reached))
 
 
-# Cached, so that a second estimate with other samples of the same shapes compiles nothing.
+# Cached, so that a second estimate with samples of the same shapes does not compile again.
 @functools.lru_cache(maxsize=32)
 def _divergence_critics(name: str, training: _Training) -> Callable[..., tuple[Array, Array, Array]]:
     return _trainer(mlp_discriminator(training.widths), f_gan_loss(name), _adam(training), None, training)
@@ -234,10 +241,10 @@ def _trainer(
     penalty: PenaltyFn | None,
     training: _Training,
 ) -> Callable[..., tuple[Array, Array, Array]]:
-    """`(keys [K], samples, fresh, penalty_weight) -> (values [K], history [K, num_steps], slopes [K])`, jitted."""
+    """`(keys [K], samples, fresh, penalty_weight) -> (values [K], history [K, num_steps], gradient norms [K])`."""
 
     def train(key: Array, samples: Samples, fresh: Samples, penalty_weight: Array):
-        init_key, step_key, slope_key = jax.random.split(key, 3)
+        init_key, step_key, norm_key = jax.random.split(key, 3)
         counts = jnp.array([[len(points)] for points in samples])
 
         def critic_of(params):
@@ -260,12 +267,12 @@ def _trainer(
         player = create_player(network, tx, init_key, samples[0][:1])
         player, history = jax.lax.scan(step, player, jnp.arange(training.num_steps))
         critic = critic_of(player.params)
-        return -loss.discriminator(*map(critic, fresh)), history, _largest_slope(critic, fresh, slope_key)
+        return -loss.discriminator(*map(critic, fresh)), history, _largest_gradient_norm(critic, fresh, norm_key)
 
     return jax.jit(jax.vmap(train, in_axes=(0, None, None, None)))
 
 
-def _largest_slope(critic: Callable[[Array], Array], samples: Samples, key: Array) -> Array:
+def _largest_gradient_norm(critic: Callable[[Array], Array], samples: Samples, key: Array) -> Array:
     count = min(map(len, samples))
     alpha = jax.random.uniform(key, (count, 1))
     between = samples[0][:count] + alpha * (samples[1][:count] - samples[0][:count])

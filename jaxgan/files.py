@@ -1,4 +1,4 @@
-"""Files of a run: written whole or not at all and through nobody's links, read within bounds; and optional imports."""
+"""Reading and writing files safely: atomic writes that follow no links, reads of bounded size; optional imports."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from typing import Any, BinaryIO, TextIO
 StrPath = str | os.PathLike[str]
 
 MOST = 256 * 2**20
-"""So many bytes, at most, `read` takes of a file."""
+"""Largest size of a file that `read` accepts by default, in bytes."""
 
 
 def expanded(path: StrPath) -> Path:
-    """The path with `~` and `~NAME` as the home folders they stand for.
+    """The path with a leading `~` or `~NAME` replaced by the home folder.
 
     Raises:
-      ValueError: there is no such home folder.
+      ValueError: the home folder does not exist.
     """
     found = os.path.expanduser(path)
     if found.startswith("~"):
         home = found.partition("/")[0]
-        raise ValueError(f"there is no home folder for {home}; a file of this name is written ./{found}")
+        raise ValueError(f"there is no home folder for {home}; for a file of this name write ./{found}")
     return Path(found)
 
 
 def write(path: StrPath, content: str | bytes, *, inside: StrPath | None = None) -> None:
-    """Writes a file whole or not at all; missing folders are made, and what had this name is replaced.
+    """Writes a file atomically; makes missing folders and replaces an existing file.
 
-    The content first goes to a file of a random name beside it. So a link of the same name is replaced and not
-    followed, two processes do not meet in one draft, and every name that the file system takes can be written.
+    The content is written to a temporary file of a random name in the same folder, which is then renamed. So a link of
+    the same name is replaced instead of followed, and two processes never write to the same temporary file.
 
     Args:
       path: the file.
-      content: bytes, or text that is written as UTF-8.
-      inside: a folder whose content may come from others, such as a run folder: no folder between it and the file may
+      content: bytes, or text, which is written as UTF-8.
+      inside: a folder whose content may come from others, such as a run folder. No folder between it and the file may
         be a link.
 
     Raises:
-      OSError: it cannot be written, or a folder on the way is a link.
+      OSError: it cannot be written, or a folder of its path is a link.
     """
     with draft(path, inside=inside) as file:
         file.write(content.encode() if isinstance(content, str) else content)
@@ -52,7 +52,7 @@ def write(path: StrPath, content: str | bytes, *, inside: StrPath | None = None)
 
 @contextmanager
 def draft(path: StrPath, *, inside: StrPath | None = None) -> Iterator[BinaryIO]:
-    """A file to write that gets the name `path` once the body has succeeded, and is removed where it raises.
+    """A temporary file that is renamed to `path` if the body succeeds, and removed if it raises.
 
     Args, Raises: as `write`.
     """
@@ -66,24 +66,24 @@ def draft(path: StrPath, *, inside: StrPath | None = None) -> Iterator[BinaryIO]
     except OSError as error:
         if error.errno is None or error.filename not in (None, str(beside)):
             raise
-        raise OSError(error.errno, error.strerror, str(path)) from None  # a name that the user knows
+        raise OSError(error.errno, error.strerror, str(path)) from None  # name the file, not the temporary one
     finally:
         beside.unlink(missing_ok=True)
 
 
 def open_to_append(path: StrPath, *, inside: StrPath | None = None) -> TextIO:
-    """Opens a text file (UTF-8) to add lines at its end; it and missing folders are made.
+    """Opens a text file (UTF-8) to append to; makes it and missing folders.
 
     Args:
       path, inside: as in `write`.
 
     Raises:
-      OSError: it cannot be opened, it or a folder on the way is a link, it has a second name (a hard link), or it is
-        no regular file.
+      OSError: it cannot be opened, it or a folder of its path is a link, it has a second name (a hard link), or it is
+        not a regular file.
     """
     make_folder(Path(path).parent, inside=inside)
     try:
-        # Without O_NONBLOCK a pipe of this name would be waited for.
+        # Without O_NONBLOCK, opening a pipe of this name would block.
         number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):
@@ -97,16 +97,16 @@ def open_to_append(path: StrPath, *, inside: StrPath | None = None) -> TextIO:
 
 
 def append(path: StrPath, text: str, *, inside: StrPath | None = None) -> None:
-    """Adds text at the end of a file, see `open_to_append`."""
+    """Appends text to a file, see `open_to_append`."""
     with open_to_append(path, inside=inside) as file:
         file.write(text)
 
 
 def make_folder(folder: StrPath, *, inside: StrPath | None = None) -> None:
-    """Makes a folder and those above it where they are missing.
+    """Makes a folder and its parents if they are missing.
 
     Raises:
-      OSError: it cannot be made, or one between `inside` and it (itself included) is a link.
+      OSError: it cannot be made, or it or a folder between `inside` and it is a link.
     """
     folder = Path(folder)
     if inside is not None:
@@ -123,51 +123,51 @@ def read(path: StrPath, *, most: int = MOST) -> bytes:
 
     Args:
       path: the file.
-      most: bytes it may have.
+      most: largest size in bytes.
 
     Raises:
-      FileNotFoundError: there is none.
-      ValueError: it is a folder, a pipe or a device, or has more bytes; the message names it.
+      FileNotFoundError: the file does not exist.
+      ValueError: it is a folder, a pipe or a device, or is larger than `most`; the message names it.
       OSError: it cannot be read.
     """
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe of this name would be waited for
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # without O_NONBLOCK, opening a pipe would block
     try:
         if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise ValueError(f"{os.fspath(path)} is no regular file")
+            raise ValueError(f"{os.fspath(path)} is not a regular file")
         with os.fdopen(number, "rb", closefd=False) as file:
             content = file.read(most + 1)
     finally:
         os.close(number)
     if len(content) > most:
-        raise ValueError(f"{os.fspath(path)} has more than {most:,} bytes, and no more are read")
+        raise ValueError(f"{os.fspath(path)} is larger than {most:,} bytes, the limit")
     return content
 
 
 def read_text(path: StrPath, *, most: int = MOST) -> str:
-    """The content of a file in UTF-8, see `read`.
+    """The content of a UTF-8 text file, see `read`.
 
     Raises:
-      ValueError: also where it holds bytes that are no UTF-8.
+      ValueError: as `read`, or the file is not valid UTF-8.
     """
     try:
         return read(path, most=most).decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{os.fspath(path)} is no text in UTF-8: {error}") from None
+        raise ValueError(f"{os.fspath(path)} is not valid UTF-8: {error}") from None
 
 
 class LinkError(OSError):
-    """A path is a link, has a second name, or is a pipe or a device: what is written there would come out elsewhere."""
+    """A path is a link, has a second name, or is a pipe or a device: writing there would change something else."""
 
     def __str__(self) -> str:
         return f"{self.filename} {self.strerror}"
 
 
 def refuse_link(path: StrPath, *, folder: bool = False) -> None:
-    """Refuses, before anything is written, what `open_to_append` would refuse; for a folder, what `make_folder` would.
+    """Checks in advance that `open_to_append`, or `make_folder` for a folder, will accept a path.
 
     Raises:
-      LinkError: it is a link or nothing of this kind.
-      OSError: it cannot be looked at.
+      LinkError: the path is a link, or not a regular file (or folder).
+      OSError: the path cannot be inspected.
     """
     try:
         status = os.lstat(path)
@@ -179,15 +179,15 @@ def refuse_link(path: StrPath, *, folder: bool = False) -> None:
 
 
 def _refused(path: StrPath, kind: str = "regular file") -> LinkError:
-    message = f"is a link or no {kind}, and nothing is written through it: replace it by what it leads to, or remove it"
+    message = f"is a link or not a {kind}, and links are not followed: replace it by its target, or remove it"
     return LinkError(errno.ELOOP, message, os.fspath(path))
 
 
 def import_extra(name: str) -> Any:
-    """A module that the extra `experiments` installs.
+    """Imports a module that the extra `experiments` installs.
 
     Raises:
-      ModuleNotFoundError: it is missing; the message says how to install it.
+      ModuleNotFoundError: it is not installed; the message says how to install it.
     """
     try:
         return importlib.import_module(name)

@@ -1,4 +1,4 @@
-"""Paths and draws in the space of a generator's latents."""
+"""Sampling and interpolation of a generator's latents."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from jax.typing import ArrayLike
 
 
 def truncated_normal(key: Array, count: int, latent_dim: int, *, truncation: float | None = None) -> Array:
-    """Latents from N(0, I), numbers beyond the truncation drawn again.
+    """Latents from N(0, I), with values beyond the truncation drawn again (truncation trick).
 
-    A small truncation trades variety for typical samples: at 0.5 every number lies in [-0.5, 0.5].
+    A smaller truncation gives more typical and less diverse samples: at 0.5 every value lies in [-0.5, 0.5].
 
     Args:
       key: random key.
-      count: how many latents.
+      count: number of latents.
       latent_dim: size of each.
-      truncation: largest absolute value, positive; None for none.
+      truncation: largest absolute value, positive; None for no truncation.
 
     Returns:
       Latents `[count, latent_dim]`.
@@ -39,11 +39,11 @@ def truncated_normal(key: Array, count: int, latent_dim: int, *, truncation: flo
 
 
 def slerp(start: ArrayLike, end: ArrayLike, fraction: ArrayLike) -> Array:
-    """Spherical interpolation: along the great circle, the length going evenly from one's to the other's.
+    """Spherical interpolation: the direction follows the great circle, the norm is interpolated linearly.
 
-    `|x| (sin((1 - t) w) start/|start| + sin(t w) end/|end|) / sin(w)`, w the angle between them, `|x|` interpolated
-    linearly. A straight line would pass through the middle of the space, where N(0, I) in many dimensions has no mass.
-    Parallel vectors are interpolated straight.
+    `|x| (sin((1 - t) w) start/|start| + sin(t w) end/|end|) / sin(w)`, with w the angle between start and end and `|x|`
+    interpolated linearly. Linear interpolation would pass near the origin, where N(0, I) in many dimensions has almost
+    no mass. Parallel vectors are interpolated linearly.
 
     Args:
       start: latents `[..., latent_dim]`.
@@ -51,7 +51,7 @@ def slerp(start: ArrayLike, end: ArrayLike, fraction: ArrayLike) -> Array:
       fraction: t in [0, 1]; any shape that broadcasts against `[...]`.
 
     Returns:
-      Latents, `start` at 0 and `end` at 1.
+      Latents `[..., latent_dim]`: `start` at t = 0, `end` at t = 1.
 
     Paper: White 2016, arXiv:1609.04468.
 
@@ -71,11 +71,11 @@ def slerp(start: ArrayLike, end: ArrayLike, fraction: ArrayLike) -> Array:
 
 
 def walk(corners: ArrayLike, steps: int) -> Array:
-    """A closed walk by `slerp` from each corner to the next and from the last to the first.
+    """A closed walk through latents: `slerp` from each corner to the next, and from the last to the first.
 
     Args:
       corners: latents `[K, latent_dim]`.
-      steps: from one corner to the next.
+      steps: number of latents from one corner to the next.
 
     Returns:
       Latents `[K * steps, latent_dim]`; every `steps`-th is a corner.

@@ -1,10 +1,10 @@
 """Losses: pure functions of the discriminator's scores, and two of images, for translation without pairs.
 
-Scores are raw outputs: no sigmoid has been applied, and none is for the losses that want none. They may have any shape
-(`[B]`, `[B, 1]`, PatchGAN maps `[B, H, W, 1]`); real and fake scores are averaged each by itself, so their counts may
-differ. Every loss is to be minimised and is a scalar in at least float32, whatever dtype the network ran in.
+Scores are raw outputs of the discriminator, before any sigmoid. They may have any shape (`[B]`, `[B, 1]`, PatchGAN
+scores `[B, H, W, 1]`). Real and fake scores are averaged separately, so their counts may differ. Every loss is
+minimised, and is a scalar in at least float32, whatever dtype the network ran in.
 
-To train with one, differentiate it with respect to a player's parameters; to choose one by name, see `LOSSES`.
+To train with one, differentiate it with respect to a network's parameters. To choose one by name, see `LOSSES`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from jaxgan.types import AdversarialLoss
 
 
 def _wide(scores: ArrayLike) -> Array:
-    # bfloat16 keeps 8 bits: a mean taken in it would hide the changes that a log is read for.
+    # bfloat16 keeps 8 bits of precision: a mean taken in it would hide the small changes that one looks for in a log.
     scores = jnp.asarray(scores)
     return scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
 
@@ -34,7 +34,8 @@ def minimax_discriminator_loss(
     """The original GAN's discriminator loss: cross-entropy of telling real (1) from fake (0).
 
     `-E[t log s(real) + (1 - t) log(1 - s(real))] - E[log(1 - s(fake))]` with `s` the sigmoid and the real target
-    `t = 1 - label_smoothing`. The two classes are summed, not halved: a discriminator that cannot tell pays 2 log 2.
+    `t = 1 - label_smoothing`. The two terms are summed, not averaged: a discriminator that outputs 1/2 for every sample
+    has a loss of 2 log 2.
 
     >>> round(float(minimax_discriminator_loss(jnp.zeros(4), jnp.zeros(4))), 4)
     1.3863
@@ -43,7 +44,7 @@ def minimax_discriminator_loss(
       real_scores: logits of real samples, any shape.
       fake_scores: logits of generated samples, any shape.
       label_smoothing: how far the real target lies below 1, in [0, 1); 0.1 is usual. One-sided: the fake target stays
-        0, since smoothing it would reward the generator for staying where it is.
+        0, since smoothing it would reward the generator for keeping its current samples.
 
     Returns:
       A scalar, at least 0.
@@ -57,16 +58,15 @@ def minimax_discriminator_loss(
     """
     chex.assert_rank(label_smoothing, 0)
     real, fake = _wide(real_scores), _wide(fake_scores)
-    # -t log s(x) - (1 - t) log(1 - s(x)) = softplus(-x) + (1 - t) x, which neither overflows nor loses its slope.
+    # -t log s(x) - (1 - t) log(1 - s(x)) = softplus(-x) + (1 - t) x: no overflow, and a gradient at every score.
     return jnp.mean(softplus(-real) + label_smoothing * real) + jnp.mean(softplus(fake))
 
 
 def minimax_generator_loss(fake_scores: ArrayLike) -> Array:
     """The original GAN's generator loss, the saturating one.
 
-    `E[log(1 - s(fake))]` with `s` the sigmoid: exactly what the discriminator's loss holds against the generator. Its
-    slope vanishes where the discriminator is sure (`-2e-9` at a score of -20), so `non_saturating_generator_loss` is
-    what one trains with.
+    `E[log(1 - s(fake))]` with `s` the sigmoid: minus the fake term of the discriminator's loss. Its gradient vanishes
+    where the discriminator is confident (`-2e-9` at a score of -20), so use `non_saturating_generator_loss` to train.
 
     Args:
       fake_scores: logits of generated samples, any shape.
@@ -81,7 +81,7 @@ def minimax_generator_loss(fake_scores: ArrayLike) -> Array:
 
 
 def non_saturating_generator_loss(fake_scores: ArrayLike) -> Array:
-    """The generator loss that keeps its slope where the discriminator is sure.
+    """The generator loss whose gradient does not vanish where the discriminator is confident.
 
     `-E[log s(fake)]` with `s` the sigmoid. Goes with `minimax_discriminator_loss`.
 
@@ -110,8 +110,8 @@ def least_squares_discriminator_loss(
 ) -> Array:
     """The discriminator loss of least-squares GANs (LSGAN).
 
-    `E[(real - real_target)^2] + E[(fake - fake_target)^2]`, means without the paper's factor 1/2 and of raw scores, no
-    sigmoid. Targets 1 and -1, with 0 for the generator, minimise a Pearson chi^2 divergence.
+    `E[(real - real_target)^2] + E[(fake - fake_target)^2]` of raw scores, without a sigmoid and without the paper's
+    factor 1/2. Targets 1 and -1, with 0 for the generator, minimise a Pearson chi^2 divergence.
 
     >>> float(least_squares_discriminator_loss(jnp.array([0.5]), jnp.array([0.5])))
     0.5
@@ -141,7 +141,7 @@ def least_squares_generator_loss(fake_scores: ArrayLike, *, target: float = 1.0)
 
     Args:
       fake_scores: scores of generated samples, any shape.
-      target: the score that the generator wants for them, a scalar (`c` in the paper).
+      target: the score that the generator aims for, a scalar (`c` in the paper).
 
     Returns:
       A scalar, at least 0.
@@ -180,7 +180,7 @@ def hinge_discriminator_loss(real_scores: ArrayLike, fake_scores: ArrayLike) -> 
 def hinge_generator_loss(fake_scores: ArrayLike) -> Array:
     """The generator loss that goes with `hinge_discriminator_loss`.
 
-    `-E[fake]`: no hinge, or the generator would have no slope where it fails most.
+    `-E[fake]`: no hinge, which would set the gradient to zero where the generator fails most.
 
     Args:
       fake_scores: scores of generated samples, any shape.
@@ -198,8 +198,8 @@ def hinge_generator_loss(fake_scores: ArrayLike) -> Array:
 def wasserstein_estimate(real_scores: ArrayLike, fake_scores: ArrayLike) -> Array:
     """The critic's estimate of the Wasserstein-1 distance between data and generator.
 
-    `E[real] - E[fake]`: a lower bound of the distance, up to sampling, when the critic's slope nowhere exceeds 1, and
-    of K times the distance when it nowhere exceeds K. It is what to log: it falls as the samples improve.
+    `E[real] - E[fake]`. Up to sampling error it is a lower bound of the distance if the critic is 1-Lipschitz, and of K
+    times the distance if it is K-Lipschitz. Log it: it falls as the samples improve.
 
     >>> float(wasserstein_estimate(jnp.array([1.0, 2.0, 3.0]), jnp.array([0.5, 1.5])))
     1.0
@@ -220,8 +220,8 @@ def wasserstein_estimate(real_scores: ArrayLike, fake_scores: ArrayLike) -> Arra
 def wasserstein_discriminator_loss(real_scores: ArrayLike, fake_scores: ArrayLike) -> Array:
     """The critic's loss of Wasserstein GANs: minus `wasserstein_estimate`.
 
-    `E[fake] - E[real]`, without bound unless something limits the critic's slope: clipped weights, a gradient penalty,
-    spectral normalization. Being negative is normal.
+    `E[fake] - E[real]`. It has no lower bound unless something limits the critic's Lipschitz constant: weight clipping,
+    a gradient penalty or spectral normalization. Negative values are normal.
 
     >>> float(wasserstein_discriminator_loss(jnp.array([1.0, 2.0, 3.0]), jnp.array([0.5, 1.5])))
     -1.0
@@ -248,7 +248,7 @@ def wasserstein_generator_loss(fake_scores: ArrayLike) -> Array:
       fake_scores: scores of generated samples, any shape.
 
     Returns:
-      A scalar of either sign; alone it says nothing about the quality of the samples.
+      A scalar of either sign. By itself it says nothing about the quality of the samples.
 
     References:
       Arjovsky et al., 2017, https://arxiv.org/abs/1701.07875
@@ -287,7 +287,7 @@ def relativistic_discriminator_loss(real_scores: ArrayLike, fake_scores: ArrayLi
 def relativistic_generator_loss(real_scores: ArrayLike, fake_scores: ArrayLike) -> Array:
     """The generator loss that goes with `relativistic_discriminator_loss`: the same with the roles exchanged.
 
-    `E[softplus(-(fake - real))]`. The generator's step needs real scores too.
+    `E[softplus(-(fake - real))]`. The generator's update needs real scores too.
 
     Args:
       real_scores: scores of real samples, any shape.
@@ -307,10 +307,10 @@ def relativistic_generator_loss(real_scores: ArrayLike, fake_scores: ArrayLike) 
 
 
 def relativistic_average_discriminator_loss(real_scores: ArrayLike, fake_scores: ArrayLike) -> Array:
-    """The relativistic discriminator loss against the other side's mean score (RaSGAN).
+    """The relativistic average discriminator loss: each score against the mean score of the other class (RaSGAN).
 
-    `(E[softplus(-(real - E[fake]))] + E[softplus(fake - E[real])]) / 2`. The two terms are halved, as in the author's
-    code; the paper sums them. The means run over all scores of a side, patches included.
+    `(E[softplus(-(real - E[fake]))] + E[softplus(fake - E[real])]) / 2`. The two terms are averaged, as in the author's
+    code; the paper sums them. The means run over all real or all fake scores, patches included.
 
     >>> round(float(relativistic_average_discriminator_loss(jnp.zeros(3), jnp.zeros(5))), 4)
     0.6931
@@ -332,8 +332,7 @@ def relativistic_average_discriminator_loss(real_scores: ArrayLike, fake_scores:
 def relativistic_average_generator_loss(real_scores: ArrayLike, fake_scores: ArrayLike) -> Array:
     """The generator loss that goes with `relativistic_average_discriminator_loss`: the same with the roles exchanged.
 
-    `(E[softplus(-(fake - E[real]))] + E[softplus(real - E[fake])]) / 2`, halved likewise. The generator's step needs
-    real scores too.
+    `(E[softplus(-(fake - E[real]))] + E[softplus(real - E[fake])]) / 2`. The generator's update needs real scores too.
 
     Args:
       real_scores: scores of real samples, any shape.
@@ -356,12 +355,12 @@ def matching_aware_discriminator_loss(
     loss: AdversarialLoss,
     mismatch_weight: float | Array = 0.5,
 ) -> Array:
-    """The discriminator loss of a text GAN, which is shown real images with a wrong text too (GAN-CLS).
+    """The discriminator loss of a text GAN, which also sees real images with mismatched texts (GAN-CLS).
 
-    `(1 - w) loss(real, fake) + w loss(real, mismatched)` with the discriminator's side of any adversarial loss and
-    `w = mismatch_weight`. Where that is a term of the real and a term of the fake scores, this is the authors'
-    `real term + (1 - w) fake term + w mismatched term`: real with its own text against the weighted mean of the two
-    kinds of wrong. So it keeps the scale of `loss`: with cross-entropy, equal weights and zero logits, 2 log 2.
+    `(1 - w) loss(real, fake) + w loss(real, mismatched)` with the discriminator loss of any adversarial loss and
+    `w = mismatch_weight`. If that loss is a real term plus a fake term, this is the authors'
+    `real term + (1 - w) fake term + w mismatched term`. It keeps the scale of `loss`: with cross-entropy, equal weights
+    and zero logits it is 2 log 2.
 
     >>> zeros = jnp.zeros(4)
     >>> round(float(matching_aware_discriminator_loss(zeros, zeros, zeros, loss=LOSSES["non_saturating"])), 4)
@@ -370,7 +369,7 @@ def matching_aware_discriminator_loss(
     Args:
       real_scores: scores of real images with their own text, any shape.
       fake_scores: scores of generated images with the text they were generated from.
-      mismatched_scores: scores of real images with another text.
+      mismatched_scores: scores of real images with the text of another image.
       loss: the adversarial loss.
       mismatch_weight: w, a scalar in [0, 1]; 0 leaves the mismatched pairs out.
 
@@ -392,10 +391,10 @@ def matching_aware_discriminator_loss(
 def mode_seeking_loss(
     samples: ArrayLike, other_samples: ArrayLike, latents: ArrayLike, other_latents: ArrayLike
 ) -> Array:
-    """The generator's loss for drawing the same whatever the latents (MSGAN), on two samples of each condition.
+    """The mode-seeking loss of the generator (MSGAN): high if samples of one condition do not depend on the latents.
 
-    `1 / (E|samples - other_samples| / E|latents - other_latents| + 1e-5)`, means over everything: large where the
-    latents are ignored, and nearly flat where they are not.
+    `1 / (E|samples - other_samples| / E|latents - other_latents| + 1e-5)`, means over batch, pixels and channels. It is
+    large if the generator ignores the latents, and nearly flat if it does not.
 
     >>> round(float(mode_seeking_loss(jnp.zeros(4), jnp.full(4, 0.5), jnp.zeros(4), jnp.ones(4))), 3)
     2.0
@@ -403,11 +402,11 @@ def mode_seeking_loss(
     Args:
       samples: samples `[B, ...]`.
       other_samples: samples of the same conditions from other latents, the same shape.
-      latents: what the first were made from, `[B, latent_dim]`.
-      other_latents: what the others were made from, the same shape.
+      latents: the latents of `samples`, `[B, latent_dim]`.
+      other_latents: the latents of `other_samples`, the same shape.
 
     Returns:
-      A scalar in (0, 1e5], to be weighted by the caller (1 in the paper).
+      A scalar in (0, 1e5]. The caller multiplies it by a weight, 1 in the paper.
 
     Raises:
       AssertionError: if shapes differ.
@@ -424,14 +423,14 @@ def mode_seeking_loss(
 
 def _mean_absolute_error(images: ArrayLike, others: ArrayLike) -> Array:
     images, others = _wide(images), _wide(others)
-    chex.assert_equal_shape([images, others])  # sizes one pixel apart must not broadcast
+    chex.assert_equal_shape([images, others])  # an axis of size 1 would broadcast
     return jnp.mean(jnp.abs(images - others))
 
 
 def cycle_consistency_loss(images: ArrayLike, reconstructed: ArrayLike) -> Array:
-    """How far images are from what a translation and the way back make of them.
+    """The L1 distance of images to their reconstruction, the translation translated back.
 
-    `E[|images - reconstructed|]`, the mean over all pixels and channels. The caller multiplies by its weight, 10 in
+    `E[|images - reconstructed|]`, the mean over all pixels and channels. The caller multiplies it by a weight, 10 in
     CycleGAN.
 
     >>> float(cycle_consistency_loss(jnp.array([1.0, 0.0]), jnp.array([0.5, 0.0])))
@@ -454,9 +453,9 @@ def cycle_consistency_loss(images: ArrayLike, reconstructed: ArrayLike) -> Array
 
 
 def identity_loss(images: ArrayLike, translated: ArrayLike) -> Array:
-    """How much a generator changes images that already are of the domain it translates to.
+    """The L1 distance by which a generator changes images that are already in its target domain.
 
-    `E[|images - translated|]`, the mean over all pixels and channels. The caller multiplies by its weight, in CycleGAN
+    `E[|images - translated|]`, the mean over all pixels and channels. The caller multiplies it by a weight, in CycleGAN
     half that of the cycle loss: 5.
 
     >>> float(identity_loss(jnp.array([1.0, 0.0]), jnp.array([0.5, 0.0])))
@@ -464,7 +463,7 @@ def identity_loss(images: ArrayLike, translated: ArrayLike) -> Array:
 
     Args:
       images: images of one domain, any shape.
-      translated: what the generator into this domain makes of them, the same shape.
+      translated: the output of the generator into this domain for them, the same shape.
 
     Returns:
       A scalar, at least 0; at most 2 for images in [-1, 1].
@@ -504,7 +503,7 @@ LOSSES: Mapping[str, AdversarialLoss] = MappingProxyType(
         ),
     }
 )
-"""Both players' losses by name, with the settings that are default above.
+"""The losses of both networks by name, with the default settings of the functions above.
 
 For other settings make a pair: `AdversarialLoss(partial(minimax_discriminator_loss, label_smoothing=0.1), ...)`.
 """

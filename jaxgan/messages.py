@@ -1,4 +1,4 @@
-"""Text from others in messages to the user: as one line of a terminal, whatever it holds."""
+"""Messages to the user that quote text from others: printed safely, on one line of a terminal."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import unicodedata
 
 
 def is_shown(letter: str) -> bool:
-    """Whether a character has a shape or is a space: no control character, mark of direction, line end or half one."""
+    """Whether a character is visible or a space: not a control character, direction mark, line end or surrogate."""
     return unicodedata.category(letter) == "Zs" or unicodedata.category(letter)[0] not in "CZ"
 
 
 def printable(text: str, *, most: int = 4000) -> str:
-    """A message as one line of a terminal, which nothing that it quotes can break, colour or turn around.
+    """A message as one line of a terminal. Quoted text cannot break the line, colour it or reverse its direction.
 
-    What has no shape of its own is written as Python escapes it; of a long text the middle is left out.
+    Invisible characters are escaped as in Python; a long text loses its middle.
 
     >>> printable("no \\x1b[31m\\nimage") == r"no \\x1b[31m\\nimage", printable("x" * 99, most=5)
     (True, 'xx…xx')
@@ -27,10 +27,9 @@ def printable(text: str, *, most: int = 4000) -> str:
 
 
 def displayed(text: str, *, most: int = 40) -> str:
-    """A text from others, such as a folder's name, for one line of a message or a picture.
+    """A text from others, such as a folder's name, for one line of a message or an image.
 
-    What has no shape of its own (control characters, marks of direction, line ends) becomes a space, and what is too
-    long is cut.
+    Invisible characters (control characters, direction marks, line ends) become spaces; a long text is truncated.
 
     >>> displayed("two\\nlines"), displayed("x" * 9, most=4)
     ('two lines', 'xxx…')
@@ -41,7 +40,7 @@ def displayed(text: str, *, most: int = 40) -> str:
 
 
 def is_text(value: str) -> bool:
-    """Not so where a command line held bytes that are no UTF-8, or a JSON file half of a character."""
+    """Whether a string can be encoded as UTF-8. Invalid bytes of a command line and lone surrogates in JSON cannot."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -50,7 +49,7 @@ def is_text(value: str) -> bool:
 
 
 def note(sentence: str) -> None:
-    """Tells the user something on the standard error, if it is not empty; nothing depends on its being read."""
+    """Prints a note on standard error unless it is empty; failing to print is ignored."""
     if not sentence:
         return
     with contextlib.suppress(OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a GAN needs beside optax's own: clipped weights, schedules that count generator updates, averaging."""
+"""Additions to optax: weight clipping, schedules that count generator updates, and the EMA of parameters."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def adam(
     b2: optax.ScalarOrSchedule = 0.999,
     eps: float = 1e-8,
 ) -> optax.GradientTransformation:
-    """`optax.adam` with DCGAN's first moment, whose rate `learning_rate_of` can read from its state.
+    """`optax.adam` with DCGAN's `b1`. `learning_rate_of` reads the current learning rate from its state.
 
     Args:
-      learning_rate: a number or a schedule over this optimizer's own updates.
+      learning_rate: a number or a schedule over this optimizer's updates.
       b1: decay of the first moment (Radford et al. 2015, arXiv:1511.06434, use 0.5; WGAN-GP uses 0 or 0.5).
       b2: decay of the second moment, a number or a schedule (R3GAN, Huang et al. 2025, arXiv:2501.05441).
-      eps: added to the root of the second moment.
+      eps: added to the square root of the second moment.
 
     Returns:
       The gradient transformation.
@@ -35,16 +35,16 @@ def adam(
 def rmsprop(
     learning_rate: optax.ScalarOrSchedule, *, decay: float = 0.99, eps: float = 1e-8
 ) -> optax.GradientTransformation:
-    """`optax.rmsprop` as WGAN's authors had it in PyTorch, whose rate `learning_rate_of` can read from its state.
+    """`optax.rmsprop` with PyTorch's formula and defaults, as WGAN's authors used it.
 
-    `v = decay * v + (1 - decay) * g^2` from v = 0; the update is `-learning_rate * g / (sqrt(v) + eps)`. The first of
-    a run is therefore `learning_rate / sqrt(1 - decay)`, ten times the rate with 0.99; optax's own default of 0.9
-    would make it 3.2 times.
+    `v = decay * v + (1 - decay) * g^2` from v = 0; the update is `-learning_rate * g / (sqrt(v) + eps)`. The first
+    update is therefore `learning_rate / sqrt(1 - decay)`: ten times the learning rate at a decay of 0.99, 3.2 times at
+    optax's default of 0.9. `learning_rate_of` reads the current learning rate from its state.
 
     Args:
-      learning_rate: a number or a schedule over this optimizer's own updates.
-      decay: of the second moment.
-      eps: added to the root of the second moment.
+      learning_rate: a number or a schedule over this optimizer's updates.
+      decay: decay of the second moment.
+      eps: added to the square root of the second moment.
 
     Returns:
       The gradient transformation.
@@ -62,25 +62,25 @@ def rmsprop(
 
 
 def learning_rate_of(opt_state: optax.OptState) -> Array | None:
-    """The rate the last update used, where the optimizer was made with `optax.inject_hyperparams`, else None."""
-    # A schedule's own state stands under the same name; the rate is the array.
+    """The learning rate of the last update if the optimizer was made with `optax.inject_hyperparams`, else None."""
+    # The state of a schedule has the same name; the learning rate is the array.
     return optax.tree.get(opt_state, "learning_rate", filtering=lambda path, value: isinstance(value, Array))
 
 
 def linear_decay(
     learning_rate: float, num_steps: int, *, constant_steps: int = 0, updates_per_step: int = 1
 ) -> optax.Schedule:
-    """Constant, then linearly to zero at `num_steps`, counted in generator updates.
+    """A learning rate that is constant, then decays linearly to zero at `num_steps`, counted in generator updates.
 
     `rate(u) = learning_rate * min(1, (num_steps - s) / (num_steps - constant_steps))`, `s = u // updates_per_step`,
-    never below zero.
+    at least zero.
 
     Args:
-      learning_rate: the rate at the start.
-      num_steps: generator updates until the rate is zero.
+      learning_rate: the initial learning rate.
+      num_steps: generator updates until the learning rate is zero.
       constant_steps: generator updates before the decay starts; `num_steps` for no decay.
-      updates_per_step: updates of this optimizer per generator update: `d_steps` for the discriminator's, so that
-        both players have decayed equally far at every step.
+      updates_per_step: updates of this optimizer per generator update: `d_steps` for the discriminator's optimizer, so
+        that both learning rates have decayed equally far at every step.
 
     Returns:
       A schedule over the optimizer's own update count.
@@ -101,7 +101,7 @@ def linear_decay(
 
 
 def clip_weights(limit: float) -> optax.GradientTransformation:
-    """Keeps every parameter in [-limit, limit] after the update; last in an `optax.chain`.
+    """Keeps every parameter in [-limit, limit] after the update. Put it last in an `optax.chain`.
 
     Arjovsky et al. 2017 (arXiv:1701.07875) clip all parameters of the critic, norm scales and offsets included.
 
@@ -130,24 +130,24 @@ def clip_weights(limit: float) -> optax.GradientTransformation:
 
 
 def check_decay(ema_decay: float | optax.Schedule | None) -> None:
-    """Refuses a decay of a moving average that is no number in [0, 1); schedules and None pass."""
+    """Refuses an EMA decay outside [0, 1); schedules and None are accepted."""
     if ema_decay is not None and not callable(ema_decay) and not 0 <= ema_decay < 1:
-        raise ValueError(f"ema_decay={ema_decay} is not in [0, 1): give a number such as 0.999, or None for no average")
+        raise ValueError(f"ema_decay={ema_decay} is not in [0, 1): give a number such as 0.999, or None for no EMA")
 
 
 def moving_average(average: Params, new: Params, decay: float) -> Params:
-    """`decay * average + (1 - decay) * new` on floating leaves; other leaves are taken from `new`.
+    """One update of an exponential moving average (EMA) of parameters.
 
-    Started from a copy of the live values, so the first `1 / (1 - decay)` updates lag behind them: after one update
-    from 0 to 1 it is `1 - decay`.
+    `decay * average + (1 - decay) * new` for floating-point leaves; other leaves are copied from `new`. There is no
+    bias correction: start from a copy of the raw parameters.
 
     Args:
-      average: the average so far, any pytree.
-      new: the live values, same structure.
+      average: the EMA so far, any pytree.
+      new: the raw values, same structure.
       decay: in [0, 1).
 
     Returns:
-      The new average.
+      The updated EMA.
 
     >>> float(moving_average(jnp.array(0.0), jnp.array(1.0), 0.75))
     0.25

@@ -1,4 +1,4 @@
-"""The one place where bytes become floats in [-1, 1] and back: images are floats inside jaxgan, bytes outside."""
+"""Conversion of images between uint8, as in files, and floats in [-1, 1], as in networks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 
 def from_uint8(images: ArrayLike) -> Array:
-    """`(2 images - 255) / 255`: uint8 in 0..255 to float32 in [-1, 1], any shape, the ends exactly.
+    """`(2 images - 255) / 255`: uint8 in 0..255 to float32 in [-1, 1], any shape; 0 and 255 become exactly -1 and 1.
 
     >>> from_uint8(np.array([0, 255], np.uint8)).tolist()
     [-1.0, 1.0]
@@ -20,15 +20,15 @@ def from_uint8(images: ArrayLike) -> Array:
     images = jnp.asarray(images)
     if images.dtype != jnp.uint8:
         raise TypeError(f"from_uint8 takes uint8 images, not {images.dtype}")
-    # Not x / 127.5 - 1: jitted, that becomes a product with a rounded reciprocal and leaves [-1, 1] by an ulp.
+    # Not x / 127.5 - 1: under jit that multiplies by a rounded reciprocal and leaves [-1, 1] by one ulp.
     return (images.astype(jnp.float32) * 2.0 - 255.0) / 255.0
 
 
 def to_uint8(images: ArrayLike) -> np.ndarray:
-    """The inverse of `from_uint8`, rounded to nearest, values outside [-1, 1] clipped, on the host.
+    """The inverse of `from_uint8`, rounded to nearest, with values outside [-1, 1] clipped, on the host.
 
     Raises:
-      NonFiniteSamplesError: NaN or infinity, which no byte stands for. A cast would make good black images of them.
+      NonFiniteSamplesError: NaN or infinity. A cast to uint8 would silently make black images of them.
 
     >>> to_uint8(np.array([-1.0, 0.0, 1.0])).tolist()
     [0, 128, 255]
@@ -42,19 +42,19 @@ class NonFiniteSamplesError(ValueError):
     """Samples that hold NaN or infinity.
 
     Attributes:
-      bad: how many.
-      count: of how many.
+      bad: number of samples with NaN or infinity.
+      count: number of all samples.
     """
 
     def __init__(self, bad: int, count: int, source: str = ""):
         those = f"{bad:,} of {count:,} samples"
-        said = f"{source} drew {those} that are not finite" if source else f"{those} are not finite"
+        said = f"{source} generated {those} that are not finite" if source else f"{those} are not finite"
         super().__init__(f"{said} (NaN or infinity)")
         self.bad, self.count = bad, count
 
 
 def check_finite(images: np.ndarray) -> None:
-    """Refuses images `[N, ...]` with NaN or infinity, with their number.
+    """Raises a `NonFiniteSamplesError` if images `[N, ...]` hold NaN or infinity.
 
     >>> check_finite(np.array([[0.0], [np.nan]]))
     Traceback (most recent call last):
@@ -68,10 +68,10 @@ def check_finite(images: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def drawn_by(source: str) -> Iterator[None]:
-    """Says in a `NonFiniteSamplesError` from within who drew the samples.
+    """Adds to a `NonFiniteSamplesError` raised inside what generated the samples.
 
     Args:
-      source: such as "checkpoint 200 of runs/gan".
+      source: what generated them, such as "checkpoint 200 of runs/gan".
     """
     try:
         yield

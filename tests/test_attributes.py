@@ -11,9 +11,9 @@ from jaxgan.metrics.attributes import (
     chance_accuracy,
     likeliest,
     r_precision,
-    scene_reader,
+    scene_classifier,
 )
-from jaxgan.metrics.features import train_reader
+from jaxgan.metrics.features import train_attribute_classifier
 
 COLUMNS = list(ATTRIBUTES)
 
@@ -23,7 +23,7 @@ def scenes_of(count, seed):
 
 
 def sure(attributes, confidence=0.9):
-    """What a reader says that is fairly sure of these attributes."""
+    """The probabilities of a classifier that is fairly confident of these attributes."""
     columns = []
     for column, values in enumerate(ATTRIBUTES.values()):
         probabilities = np.full((len(attributes), len(values)), (1 - confidence) / (len(values) - 1), np.float32)
@@ -108,10 +108,10 @@ def test_r_precision_of_chance():
     assert r_precision(guesses, wanted, mismatched=3) == pytest.approx(0.25, abs=0.06)
 
 
-def test_captions_that_say_the_same_are_never_wrong_ones():
+def test_captions_with_equal_attributes_are_never_mismatched():
     wanted = np.array([[0] * 7] * 9 + [[1] * 7])
     assert r_precision(sure(wanted), wanted, mismatched=50) == 1.0
-    with pytest.raises(ValueError, match="all captions say the same"):
+    with pytest.raises(ValueError, match="all captions have the same attributes"):
         r_precision(sure(wanted[:9]), wanted[:9])
     with pytest.raises(ValueError, match="9 images and 10 captions"):
         r_precision(sure(wanted[:9]), wanted)
@@ -130,7 +130,7 @@ def test_diversity_against_all_pairs():
 
 
 def test_diversity_that_cannot_be_told():
-    with pytest.raises(ValueError, match="no two images have one caption"):
+    with pytest.raises(ValueError, match="no two images have the same caption"):
         caption_diversity(np.zeros((2, 3)), [0, 1])
     with pytest.raises(ValueError, match=r"not uint8 \(2, 3\) and \(2,\)"):
         caption_diversity(np.zeros((2, 3), np.uint8), [0, 0])
@@ -156,7 +156,7 @@ def test_a_classifier_of_several_attributes():
         image[:, :2] = 0 if left else image[:, :2]
         image[:, -2:] = image[:, -2:] if left else 0
     attributes = np.stack([level, side], axis=1)
-    read = train_reader(images[:500], attributes[:500], epochs=3)
+    read = train_attribute_classifier(images[:500], attributes[:500], epochs=3)
     probabilities = read.probabilities(images[500:])
     assert [values.shape for values in probabilities] == [(100, 3), (100, 2)]
     np.testing.assert_allclose([values.sum(axis=1) for values in probabilities], 1.0, rtol=1e-5)
@@ -164,18 +164,18 @@ def test_a_classifier_of_several_attributes():
 
 
 def test_a_short_training_reads_something():
-    read = scene_reader(num_scenes=960, epochs=2)
+    read = scene_classifier(num_scenes=960, epochs=2)
     truth = scenes_of(300, 99)
     found = attribute_accuracy(likeliest(read.probabilities(draw(place(truth, np.random.RandomState(99)), 32))), truth)
     assert found["axis"] > 0.65 and found["attributes"] > 0.42  # by chance 0.5 and 0.38
-    with pytest.raises(ValueError, match="no style 'oil'"):
-        scene_reader("oil", num_scenes=10)
+    with pytest.raises(ValueError, match="unknown style 'oil'"):
+        scene_classifier("oil", num_scenes=10)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("style", "image_size"), [("flat", 32), ("chalk", 32), ("chalk", 64)])
-def test_the_reader_reads(style, image_size):
-    read = scene_reader(style, image_size=image_size)
+def test_the_classifier_reads_the_attributes(style, image_size):
+    read = scene_classifier(style, image_size=image_size)
     truth = scenes_of(5_000, 99)
     found = attribute_accuracy(
         likeliest(read.probabilities(draw(place(truth, np.random.RandomState(99)), image_size, style=style))), truth

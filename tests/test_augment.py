@@ -31,7 +31,7 @@ PICTURE = np.random.default_rng(0).uniform(-1.0, 1.0, (16, 12, 3)).astype(np.flo
 
 
 def many(name, picture=PICTURE, count=256, key=KEY):
-    """The picture, augmented `count` times in one batch."""
+    """The image, augmented `count` times in one batch."""
     images = jnp.broadcast_to(jnp.asarray(picture), (count, *picture.shape))
     return np.asarray(jax.jit(AUGMENTATIONS[name])(images, key))
 
@@ -82,7 +82,7 @@ def test_saturation_leaves_one_channel_alone():
 
 
 def test_color_is_brightness_first():
-    """Brightness moves the mean of a picture, and neither of the others moves it on."""
+    """Brightness moves the mean of an image, and neither of the others moves it on."""
     moved = many("color").mean((1, 2, 3)) - PICTURE.mean()
     inside(moved, -0.5, 0.5)
     assert len(np.unique((many("color") - PICTURE).std((1, 2, 3)).round(4))) > 100
@@ -107,7 +107,7 @@ def test_translation_is_each_of_the_authors_shifts_and_fills_with_zero(height, w
             shifts[shifted.tobytes()] = 0
     expected = 40
     for image in many("translation", picture, expected * len(shifts)):
-        shifts[image.tobytes()] += 1  # a KeyError for any other picture
+        shifts[image.tobytes()] += 1  # a KeyError for any other image
     assert len(shifts) == (2 * down_most + 1) * (2 * right_most + 1)
     assert min(shifts.values()) > 15 and max(shifts.values()) < 75
 
@@ -149,7 +149,7 @@ CUT, MOVED = (9 * 8 + 2 * (4 + 5 + 6 + 7)) / 17 / 16, (16 - 6 / 5) / 16
     ("policy", "left"), [("cutout", 1 - CUT**2), ("color,translation,cutout", MOVED**2 * (1 - CUT**2))]
 )
 def test_a_generator_trains_through_every_policy(policy, left):
-    """For a generator of one grey level and a critic that takes the mean, the slope is the share of pixels left."""
+    """For a constant grey generator and a critic that takes the mean, the gradient is the fraction of pixels left."""
     augment = diff_augment(policy)
     score = lambda level: jnp.mean(augment(jnp.full((256, 16, 16, 1), 1.0) * level, KEY))
     assert float(jax.jit(jax.grad(score))(jnp.float32(0.3))) == pytest.approx(left, abs=0.02)

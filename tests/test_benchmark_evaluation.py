@@ -28,7 +28,7 @@ def test_every_score_is_timed_at_every_count(tmp_path, capsys):
 
 
 def test_only_what_is_asked_for():
-    with pytest.raises(ValueError, match=r"counts=\(20, 5\) must be 6 and more"):
+    with pytest.raises(ValueError, match=r"counts=\(20, 5\) must be at least 6"):
         evaluation.main(evaluation.Config(**SMALL | {"counts": (20, 5)}))
     rows = evaluation.main(evaluation.Config(**SMALL | {"images": 0, "wide_features": 0}, scores=("nearest",)))
     assert [(row["name"], row["count"]) for row in rows] == [("nearest", 20), ("nearest", 30)]

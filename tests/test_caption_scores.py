@@ -5,7 +5,7 @@ from jaxgan.data.builders.scene_captions import describe, parse
 from jaxgan.data.builders.scenes import NUM_MEANINGS, attributes_of, draw, meaning_of, place
 from jaxgan.data.captions import CLOTHES, TINTS, tinted
 from jaxgan.evaluation import caption_scores
-from jaxgan.metrics.features import Reader
+from jaxgan.metrics.features import TrainedClassifier
 from jaxgan.pixels import from_uint8
 from jaxgan.runs.config import ImageConfig
 
@@ -25,7 +25,7 @@ def test_scenes_of_captions_are_scored(monkeypatch):
             "meaning": meaning_of(attributes),
         }
 
-    known = {}  # the attributes behind each picture that was drawn
+    known = {}  # the attributes behind each image that was drawn
 
     def read(images):
         rows = np.stack([known.get(image.tobytes(), np.zeros(7, int)) for image in images])
@@ -38,7 +38,7 @@ def test_scenes_of_captions_are_scored(monkeypatch):
         return pictures
 
     monkeypatch.setattr(caption_scores, "captioned_images", captioned)
-    monkeypatch.setattr(caption_scores, "scene_reader", lambda **options: Reader(read, np.ravel, "w"))
+    monkeypatch.setattr(caption_scores, "scene_classifier", lambda **options: TrainedClassifier(read, np.ravel, "w"))
     scored = caption_scores.caption_evaluation(Captioned(dataset="shapes"), np.array, num_samples=70)
     scores = scored.scores(lambda inputs: {"samples": np.asarray(from_uint8(drawn(inputs["text"])))})
     for name in ("attributes", "exact", "relation", "r_precision"):
@@ -51,7 +51,7 @@ def test_scenes_of_captions_are_scored(monkeypatch):
     )
     blank = scored.scores(lambda inputs: {"samples": np.ones((len(inputs["text"]), 32, 32, 3), np.float32)})
     assert blank["diversity"] == 0.0 and blank["exact"] < 0.1
-    with pytest.raises(ValueError, match="on the data sets shapes and fashion_mnist, not on emoji"):
+    with pytest.raises(ValueError, match="for the data sets shapes and fashion_mnist, not for emoji"):
         caption_scores.caption_evaluation(Captioned(dataset="emoji"), np.array)
 
 
@@ -69,7 +69,7 @@ def test_clothes_of_captions_are_scored(monkeypatch):
         texts = [[f"{list(TINTS)[tint]} {CLOTHES[one][1]}"] for one, tint in zip(label, colour, strict=True)]
         return {"image": tinted(grey, colour), "captions": texts, "meaning": (label * 6 + colour).astype(np.int32)}
 
-    def reader(images, attributes, **options):
+    def classifier(images, attributes, **options):
         assert images.shape == (60, 32, 32, 3) and set(attributes[:, 0]) == set(range(10))
 
         def read(images):
@@ -78,11 +78,11 @@ def test_clothes_of_captions_are_scored(monkeypatch):
             brightest = images.reshape(len(images), -1, 3).max(axis=1).astype(int)
             return classes, np.eye(6)[np.abs(brightest[:, None] - tints).sum(axis=2).argmin(axis=1)]
 
-        return Reader(read, np.ravel, "w")
+        return TrainedClassifier(read, np.ravel, "w")
 
     monkeypatch.setattr(caption_scores, "captioned_images", captioned)
     monkeypatch.setattr(caption_scores, "images", lambda *_, **options: {"image": grey, "label": label})
-    monkeypatch.setattr(caption_scores, "train_reader", reader)
+    monkeypatch.setattr(caption_scores, "train_attribute_classifier", classifier)
     scored = caption_scores.caption_evaluation(Captioned(dataset="fashion_mnist"), np.array, num_samples=60)
     wanted = {caption[0]: row for row, caption in enumerate(captioned("", "")["captions"])}
 
@@ -112,7 +112,7 @@ def test_no_score_depends_on_the_order_of_files(monkeypatch):
         "meaning": meaning_of(attributes),
     }
     read = lambda images: tuple(np.eye(n)[images[:, 3, 3, 0] % n] for n in (2, 3, 4, 2, 3, 4, 2))
-    monkeypatch.setattr(caption_scores, "scene_reader", lambda **options: Reader(read, np.ravel, "w"))
+    monkeypatch.setattr(caption_scores, "scene_classifier", lambda **options: TrainedClassifier(read, np.ravel, "w"))
     found = []
     for order in (np.arange(40), random.permutation(40)):
         examples = {name: [rows[row] for row in order] for name, rows in whole.items()}

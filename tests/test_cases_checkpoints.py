@@ -55,7 +55,7 @@ def test_case_23_relative_folder_used_folder_last_save(tmp_path, monkeypatch):
         for step in (10, 20, 25):
             assert checkpoints.restore(step, {"step": jnp.int32(0)})["step"] == step
         for step in (1, 10, 25):
-            with pytest.raises(CheckpointError, match="holds step 25 already"):
+            with pytest.raises(CheckpointError, match="already holds step 25"):
                 checkpoints.save(step, {"step": jnp.int32(step)})
 
 

@@ -151,7 +151,7 @@ def test_case_36_words_and_tokens_outside_the_vocabulary():
     tokens = vocabulary.encode(["word3 unheard word47"], max_len=4)
     np.testing.assert_array_equal(tokens, [[5, UNKNOWN, 49, 0]])
     assert vocabulary.read(["word3 unheard word47"], max_len=4).unknown == {"unheard": 1}
-    with pytest.raises(ValueError, match=r"token 50 is outside the vocabulary: 0\.\.49"):
+    with pytest.raises(ValueError, match=r"token id 50 is outside the vocabulary: 0\.\.49"):
         vocabulary.check([[50]])
     texts = jnp.array([tokens[0], [5, 50, 49, 0], [5, -1, 49, 0]])
     for make in ENCODERS:
@@ -183,7 +183,7 @@ def test_case_37_a_long_text_keeps_its_first_words_and_the_cut_is_reported():
     np.testing.assert_array_equal(tokens[0], np.arange(20) + 2)
     np.testing.assert_array_equal(tokens, vocabulary.encode(texts, max_len=20))
     assert vocabulary.read(texts, max_len=20).truncated == 1
-    assert vocabulary.read(texts, max_len=20).notice == "texts cut: 1"
+    assert vocabulary.read(texts, max_len=20).notice == "truncated texts: 1"
 
 
 @pytest.mark.parametrize("make", ENCODERS)

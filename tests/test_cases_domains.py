@@ -35,7 +35,7 @@ def test_case_41_one_image_against_seven(tmp_path):
 
 def test_case_41_paired_sets_are_of_one_size(tmp_path):
     name = folder(tmp_path, trainA=3, trainB=7, testA=4, testB=4)
-    with pytest.raises(ValueError, match="paired domains have as many images each, not 3 of a and 7 of b"):
+    with pytest.raises(ValueError, match="paired domains need equal numbers of images, not 3 of a and 7 of b"):
         configured_domains(DomainsConfig(dataset=name, paired=True, **SMALL))
     config = DomainsConfig(dataset=name, split_a="testA", split_b="testB", paired=True, **SMALL)
     a, b = shown(configured_domains(config), range(8))
@@ -56,7 +56,7 @@ def test_case_41_the_length_of_an_epoch_is_printed_at_the_start(tmp_path, capsys
     assert "3 images of a, 4 of b: an epoch is 2 steps" in capsys.readouterr().out
 
 
-def test_case_46_a_folder_of_120_pictures(tmp_path, monkeypatch, capsys):
+def test_case_46_a_folder_of_120_images(tmp_path, monkeypatch, capsys):
     """It stopped at 50 files, needed the other domain, wrote other bytes each time, and lost a.jpg to a.png."""
     monkeypatch.setattr(translate, "EXPERIMENTS", {"small_domains": small_domains})
     small_domains.train(tmp_path / "run", tmp_path / "data")
@@ -80,7 +80,7 @@ def test_case_46_a_folder_of_120_pictures(tmp_path, monkeypatch, capsys):
             for run, size in (("first", 1), ("again", 1), ("eight", 8))
         )
         printed = capsys.readouterr().out
-        assert printed.count(f"direction   {direction}") == printed.count("translated  120 pictures of") == 3
+        assert printed.count(f"direction   {direction}") == printed.count("translated  120 images of") == 3
         expected = [name.rpartition(".")[0] + ".png" for name in names]
         expected[:2] = ["a.jpg.png", "a.png.png"]
         assert set(first) == set(again) == set(eight) == set(expected) and len(set(expected)) == 120
@@ -89,5 +89,5 @@ def test_case_46_a_folder_of_120_pictures(tmp_path, monkeypatch, capsys):
             pictures = [read_image(path).astype(int) for path in (first[name], eight[name])]
             assert abs(pictures[0] - pictures[1]).max() <= 1
             assert pictures[0].shape[:2] == read_image(folder / source).shape[:2]
-    # Each output is its own input's: no two pictures of noise become the same.
+    # Each output is its own input's: no two images of noise become the same.
     assert len({path.read_bytes() for path in first.values()}) == 120

@@ -47,7 +47,7 @@ def test_case_30_few_samples_and_collapse_have_a_distance(real, fake, expected):
 def test_case_30_one_sample_is_refused_and_few_are_warned_about():
     with pytest.raises(ValueError, match="at least 2 samples"):
         frechet_distance(normals(0, 1, 8), normals(1, 5, 8))
-    assert "10 samples of 64 features have no full covariance" in bias_warning(10, 10, 64)
+    assert "with 10 samples and 64 features" in bias_warning(10, 10, 64)
 
 
 def flattened(images):
@@ -112,7 +112,7 @@ def test_case_33_a_reference_made_otherwise_is_refused_by_name(tmp_path):
     )  # fmt: skip
     save_reference(tmp_path / "reference.npz", gather_statistics([np.eye(3)]), stamp)
     for name, value in (("image_size", 64), ("resizer", "legacy"), ("features", "classifier")):
-        with pytest.raises(ValueError, match=f"made with {name} {getattr(stamp, name)}, not {value}"):
+        with pytest.raises(ValueError, match=f"computed with {name} {getattr(stamp, name)}, not {value}"):
             load_reference(tmp_path / "reference.npz", dataclasses.replace(stamp, **{name: value}))
 
 

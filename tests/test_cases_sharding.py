@@ -11,7 +11,7 @@ from flax import linen as nn
 from jaxgan.algorithms.gan import make_gan
 from jaxgan.checkpoints.checkpoint import Checkpoints
 from jaxgan.data.pipeline import DeviceBatches
-from jaxgan.devices.sharding import by_batch, compile_step, data_mesh, in_parts, replicated
+from jaxgan.devices.sharding import batched, by_batch, compile_step, data_mesh, replicated
 from jaxgan.losses import LOSSES
 from jaxgan.metrics.extract import extract
 from jaxgan.networks.layers import Norm
@@ -70,7 +70,7 @@ def test_case_47_five_samples_on_four_devices():
     latents = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
     expected = gan.sample(state, {"latents": latents})["samples"]
     everywhere = jax.device_put(state, replicated(data_mesh(4)))
-    found = in_parts(lambda inputs: gan.sample(everywhere, inputs), at_once=4)({"latents": latents})["samples"]
+    found = batched(lambda inputs: gan.sample(everywhere, inputs), at_once=4)({"latents": latents})["samples"]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 

@@ -109,10 +109,10 @@ def test_resolve(tmp_path):
                 checkpoints.resolve(wrong)
     with (
         Checkpoints(tmp_path, best="kid") as checkpoints,
-        pytest.raises(CheckpointError, match=r"none holds a finite 'kid'.*10, 20"),
+        pytest.raises(CheckpointError, match=r"none has a finite 'kid'.*10, 20"),
     ):
         checkpoints.resolve("best")
-    with Checkpoints(tmp_path) as checkpoints, pytest.raises(CheckpointError, match="no metric says which"):
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(CheckpointError, match="has no metric for it"):
         checkpoints.resolve("best")
 
 
@@ -123,14 +123,14 @@ def test_wrong_settings(tmp_path):
         Checkpoints(tmp_path, best_mode="least")  # pyright: ignore
 
 
-def test_going_back_never_skips_a_save(tmp_path):
+def test_falling_back_never_skips_a_save(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(10, state_of(1))
         checkpoints.save(20, state_of(2))
     with Checkpoints(tmp_path) as checkpoints:
         assert value_in(checkpoints, 10) == 1
         for step in (15, 20):
-            with pytest.raises(CheckpointError, match=f"step {step} cannot be saved in .*holds step 20 already"):
+            with pytest.raises(CheckpointError, match=f"step {step} cannot be saved in .*already holds step 20"):
                 checkpoints.save(step, state_of(3))
         checkpoints.save(21, state_of(3))
         assert checkpoints.steps() == [20, 21]
@@ -186,7 +186,7 @@ def test_empty_arrays_and_numbers(tmp_path):
         assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(restored))
         with pytest.raises(CheckpointError, match="arrays only, but name is 'x'"):
             checkpoints.save(2, {"name": "x"})
-        with pytest.raises(CheckpointError, match="share the path a/b"):
+        with pytest.raises(CheckpointError, match="have the path a/b"):
             checkpoints.save(2, {"a": {"b": jnp.ones(1)}, "a/b": jnp.ones(1)})
 
 
@@ -296,7 +296,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
             checkpoints.save(1, state_of(1))
 
 
-def test_the_save_under_way_finishes_when_the_body_raises(tmp_path):
+def test_the_pending_save_finishes_if_the_body_raises(tmp_path):
     with pytest.raises(KeyboardInterrupt), Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, large_state())
         raise KeyboardInterrupt
@@ -325,7 +325,7 @@ def test_every_flipped_byte_is_found(tmp_path, capsys):
             else:
                 warned = capsys.readouterr().err
                 assert warned.startswith(f"warning: step 2 in {tmp_path} is damaged: ")
-                assert warned.endswith("; going back to step 1\n")
+                assert warned.endswith("; falling back to step 1\n")
                 assert path.name in warned
                 assert checkpoints.latest_step() == 1
         path.write_bytes(content)
@@ -488,7 +488,10 @@ def test_a_folder_of_any_name_is_written_and_read(tmp_path, name):
 
 def test_what_cannot_be_read_again_is_not_certified(tmp_path, monkeypatch):
     monkeypatch.setattr(step_folders, "stored_arrays", lambda folder: {"key"})
-    with pytest.raises(CheckpointError, match=r"step 1 could not be saved in .*wrote no w"), Checkpoints(tmp_path) as c:
+    with (
+        pytest.raises(CheckpointError, match=r"step 1 could not be saved in .*did not write w"),
+        Checkpoints(tmp_path) as c,
+    ):
         c.save(1, state_of(1))
     assert list(tmp_path.iterdir()) == []
 
@@ -506,7 +509,7 @@ def test_a_step_under_another_number_is_damaged(tmp_path, capsys):
     renamed(tmp_path, {"1": "1000000"})
     with Checkpoints(tmp_path, best="fid") as checkpoints:
         assert value_in(checkpoints, None) == 2
-        assert "step 1000000 in" in (said := capsys.readouterr().err) and "it was written as step 1; going" in said
+        assert "step 1000000 in" in (said := capsys.readouterr().err) and "it was written as step 1; falling" in said
         assert checkpoints.best_step() == 2
     renamed(tmp_path, {"1000000": "1"})
     renamed(tmp_path, {"1": "2", "2": "1"})
@@ -598,11 +601,11 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path, capsys, digested):
         for put in (os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path, to=aside: path.symlink_to(to)):
             put(path)
             with Checkpoints(tmp_path, best="fid") as checkpoints:
-                with pytest.raises(DamagedCheckpointError, match=f"step 2 .* {name} is no regular file"):
+                with pytest.raises(DamagedCheckpointError, match=f"step 2 .* {name} is not a regular file"):
                     checkpoints.arrays(2)
                 assert checkpoints.metrics(2) == {}
                 assert value_in(checkpoints, None) == 1
-            assert f"{name} is no regular file; going back to step 1" in capsys.readouterr().err
+            assert f"{name} is not a regular file; falling back to step 1" in capsys.readouterr().err
             path.unlink()
         aside.rename(path)
     with Checkpoints(tmp_path) as checkpoints:
@@ -616,7 +619,7 @@ def test_a_step_that_is_no_folder(tmp_path, capsys):
     os.mkfifo(tmp_path / "run" / "3")
     with Checkpoints(tmp_path / "run") as checkpoints:
         assert value_in(checkpoints, None) == 1
-        assert "2 is no regular file; going back to step 1" in capsys.readouterr().err
+        assert "2 is not a regular file; falling back to step 1" in capsys.readouterr().err
         checkpoints.save(2, state_of(2))
         checkpoints.save(3, state_of(3))
         assert value_in(checkpoints, None) == 3
@@ -640,7 +643,7 @@ def test_what_describes_a_step_is_of_bounded_size(tmp_path, capsys):
     deep = tmp_path / "1" / "/".join("d" * 30)
     with Checkpoints(tmp_path) as checkpoints:
         assert value_in(checkpoints, None) == 1
-        assert "state/_METADATA has more than 67,108,864 bytes; going back" in capsys.readouterr().err
+        assert "state/_METADATA is larger than 67,108,864 bytes; falling back" in capsys.readouterr().err
         deep.mkdir(parents=True)
-        with pytest.raises(DamagedCheckpointError, match="lies deeper than any file"):
+        with pytest.raises(DamagedCheckpointError, match="is nested deeper than any file"):
             value_in(checkpoints, 1)

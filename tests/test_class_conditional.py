@@ -59,7 +59,7 @@ def test_a_run_and_what_is_drawn_from_it(tmp_path, data, capsys):
         assert sample.main(sample.Config(kind=kind, label=("3", "7"), **options)).exists()
     with pytest.raises(ValueError, match=r"0\.\.9, not 10"):
         sample.main(sample.Config(label=("10",), **options))
-    with pytest.raises(ValueError, match="takes no prompt"):
+    with pytest.raises(ValueError, match="it has no --prompt"):
         sample.main(sample.Config(prompt=("a bird",), **options))
 
     (data / "hen").rename(data / "wren")
@@ -113,7 +113,7 @@ def test_a_folder_of_classes(tmp_path, data):
     assert "the data set is another: file sizes differ" in found(f"folder:{tmp_path}/moved")
     for number in (2, 100):
         with pytest.raises(
-            ValueError, match=rf"10 classes \(0, ant, .*\) and num_classes={number}: give --num-classes 10"
+            ValueError, match=rf"10 classes \(0, ant, .*\), but num_classes={number}: give --num-classes 10"
         ):
             class_conditional.batches(tiny(tmp_path, dataset=f"folder:{tmp_path}/moved", num_classes=number))
 

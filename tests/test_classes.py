@@ -34,12 +34,12 @@ def batches(name, num_classes, *, resident_mib=1, **options):
             ["train/animals/cat/a.png", "train/animals/dog/b.png"],
             r"give folder:.*/train/animals for the classes cat, dog",
         ),
-        (["cat/a.png", "cat/b.png"], r"one sub-folder, .*cat, and one class says nothing of them$"),
-        (["cat/a.png", "dog/"], r"one sub-folder, .*cat, and one class says nothing"),
-        (["cat/a.png", "dog/b.png", "c.png"], r"c\.png lies in no class's folder"),
-        (["cat/a.png", "dog/b.png", "c.png", "d.png"], r"c\.png and 1 more images lie in no class's folder"),
-        (["a.png"], "its images lie in no sub-folders, which would be the classes"),
-        (["Train/cat/a.png", "Test/cat/b.png"], "folders Test, Train look like splits, not classes: call the"),
+        (["cat/a.png", "cat/b.png"], r"one sub-folder, .*cat, but labels need at least two classes$"),
+        (["cat/a.png", "dog/"], r"one sub-folder, .*cat, but labels need at least two classes"),
+        (["cat/a.png", "dog/b.png", "c.png"], r"c\.png is not in the folder of a class"),
+        (["cat/a.png", "dog/b.png", "c.png", "d.png"], r"c\.png and 1 more images are not in the folder of a class"),
+        (["a.png"], "its images are not in sub-folders, which would be the classes"),
+        (["Train/cat/a.png", "Test/cat/b.png"], "folders Test, Train look like splits, not classes: rename the"),
     ],
 )
 def test_folders_that_are_no_classes(tmp_path, files, reason):
@@ -74,7 +74,7 @@ def test_a_class_without_images_keeps_its_number(tmp_path):
 def test_a_class_whose_name_is_no_text_is_refused(tmp_path):
     """Its name goes into config.json, which holds text: nothing could open the run again."""
     write(tmp_path, "cat/a.png", "caf\udce9/b.png")
-    with pytest.raises(ValueError, match=r"has a class folder 'caf.udce9' whose name is not UTF-8: rename it"):
+    with pytest.raises(ValueError, match=r"has a class folder 'caf.udce9' whose name is not valid UTF-8: rename it"):
         open_images(f"folder:{tmp_path}")
 
 
@@ -90,7 +90,7 @@ def test_a_class_of_another_split_alone(tmp_path):
 @pytest.mark.parametrize("number", [2, 10])
 def test_another_number_of_classes(tmp_path, number, mib):
     write(tmp_path, "ant/a.png", "bee/b.png", "cow/c.png")
-    message = rf"has 3 classes \(ant, bee, cow\) and num_classes={number}: give --num-classes 3$"
+    message = rf"has 3 classes \(ant, bee, cow\), but num_classes={number}: give --num-classes 3$"
     with pytest.raises(ValueError, match=message):
         batches(f"folder:{tmp_path}", number, resident_mib=mib)
 
@@ -98,12 +98,12 @@ def test_another_number_of_classes(tmp_path, number, mib):
 @pytest.mark.parametrize(
     ("labels", "number", "message"),
     [
-        ([0, 1, 2, 2], 10, r"has the labels 0 to 2, 3 classes, and num_classes=10: give --num-classes 3$"),
+        ([0, 1, 2, 2], 10, r"has 3 classes, labels 0 to 2, but num_classes=10: give --num-classes 3$"),
         ([0, 1, 2, 2], 2, r"has label 2, outside 0\.\.num_classes-1=1: give --num-classes 3$"),
         (
             [0, 2, 3, 3],
             4,
-            r"1 of 4 classes have no image .* the first is 1: add images, or number the classes without it",
+            r"1 of 4 classes have no image .* the first is 1: add images, or renumber the labels without it",
         ),
         ([0, 2, 3, 3], 10**10, "classes have no image"),
     ],
@@ -120,7 +120,7 @@ def test_names_in_an_npz(tmp_path):
     np.savez(tmp_path / "a.npz", **arrays, names=["ant", "bee", "cow"])
     assert batches(str(tmp_path / "a.npz"), 3).classes == ("ant", "bee", "cow")
     np.savez(tmp_path / "a.npz", **arrays, names=["ant", "bee"])
-    with pytest.raises(ValueError, match="has the label 2 and names for 2 classes"):
+    with pytest.raises(ValueError, match="has the label 2, but names for 2 classes"):
         batches(str(tmp_path / "a.npz"), 3)
 
 
@@ -132,7 +132,7 @@ def test_stacked_modes_are_counted():
 
 def test_a_folder_without_a_name():
     for name in ("folder:", "folder: "):
-        with pytest.raises(ValueError, match=r"names no folder: give folder:PATH, folder:\. for the current one"):
+        with pytest.raises(ValueError, match=r"has no path: give folder:PATH, or folder:\. for the current folder"):
             open_images(name)
 
 

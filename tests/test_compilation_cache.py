@@ -14,7 +14,6 @@ ROOT = Path(__file__).parent.parent
 PROGRAM = """
 import os
 import jax, numpy as np
-
 from jaxgan.devices.compilation_cache import keep_compiled_programs
 
 print(keep_compiled_programs(), end=" ")

@@ -1,4 +1,4 @@
-"""Networks told a label or a vector, against the papers' formulas in NumPy."""
+"""Networks conditional on labels or vectors, against the papers' formulas in NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,7 @@ def normalized(kind, maps):
     return (maps - maps.mean(axes, keepdims=True)) / np.sqrt(maps.var(axes, keepdims=True) + 1e-5)
 
 
-def test_labels_become_unit_vectors_and_vectors_stay():
+def test_labels_are_one_hot_encoded_and_vectors_unchanged():
     np.testing.assert_array_equal(as_vectors(LABELS, 3), [[0, 0, 1], [1, 0, 0], [0, 0, 1]])
     assert as_vectors(VECTORS, None) is VECTORS
     wrong = as_vectors(jnp.array([-1, 3, 1]), 3)
@@ -91,7 +91,7 @@ def test_a_class_has_its_own_scale_and_offset():
 
 @pytest.mark.parametrize("condition", [LABELS, VECTORS], ids=["labels", "vectors"])
 def test_projection(condition):
-    """Miyato and Koyama 2018, equation 3: the sum of what it looks like and how it fits."""
+    """Miyato and Koyama 2018, equation 3: an unconditional score plus the fit to the condition."""
     num_classes = 3 if condition is LABELS else None
     score = ConditionalScore("projection", num_classes)
     params = variables_of(score, MAPS, condition)["params"]
@@ -125,7 +125,7 @@ def test_the_table_of_labels_is_spectrally_normalized_too():
 
 
 def test_the_features_are_those_of_the_unconditional_discriminator():
-    """Same parameters, same maps: the score of `dcgan_discriminator` is one more linear layer."""
+    """Same parameters, same feature maps: the score of `dcgan_discriminator` is one more linear layer."""
     plain = dcgan_discriminator(32, width=2, norm="layer")
     images = jax.random.normal(jax.random.key(4), (2, 32, 32, 3))
     params, _ = drawn(plain.init, images)

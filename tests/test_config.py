@@ -122,13 +122,13 @@ def test_how_the_path_of_a_first_run_is_written_does_not_matter(tmp_path, monkey
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("{", "it is no JSON"),
+        ("{", "it is not valid JSON"),
         ("[]", "it is JSON, but no object"),
         ("null", "it is JSON, but no object"),
         ('{"config": 3}', "config=3: expected an object"),
         ('{"config": null}', "config=None: expected an object"),
         ('{"size": ' + "9" * 5000 + "}", "an integer of 5,000 digits is too long"),
-        ("\x00", "it is no JSON"),
+        ("\x00", "it is not valid JSON"),
     ],
 )
 def test_a_broken_record_is_named(tmp_path, content, reason):

@@ -74,7 +74,7 @@ def test_bfloat16_computes_in_it_and_keeps_float32_parameters():
     assert network.apply(params, state, jnp.zeros((2, 32, 32, 1)), train=True)[0].dtype == jnp.bfloat16
 
 
-def test_what_it_has_no_networks_for():
+def test_unknown_sizes_and_norms_are_refused():
     with pytest.raises(ValueError, match="48 pixels: there are 32, 64, 128"):
         dcgan_generator(48, channels=1)
     with pytest.raises(ValueError, match="'group': there are batch, instance, layer, none"):

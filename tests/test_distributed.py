@@ -16,8 +16,8 @@ import pytest
 
 from jaxgan.data.base import Source
 from jaxgan.data.pipeline import StreamedBatches
-from jaxgan.devices.distributed import agree, join, own_copy
-from jaxgan.devices.sharding import by_batch, data_mesh, place, replicated
+from jaxgan.devices.distributed import initialize, local_copy, sync_max
+from jaxgan.devices.sharding import by_batch, data_mesh, device_put, replicated
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,34 +29,34 @@ ROOT = Path(__file__).parent.parent
         (("auto", 2, None), "need --coordinator"),
         (("host", 2, 0), "coordinator='host' is neither 'auto' nor HOST:PORT"),
         (("host:port", 2, 0), "neither"),
-        (("host:1234", 2, None), "takes the number of processes"),
+        (("host:1234", 2, None), "needs the number of processes"),
         (("host:1234", 2, 2), "num_processes=2 and process_id=2"),
         (("auto", None, None), "found no cluster"),
     ],
 )
-def test_a_process_that_cannot_join_says_why(arguments, complaint, monkeypatch):
+def test_invalid_arguments_of_initialize_are_explained(arguments, complaint, monkeypatch):
     # As where there is no cluster: by now this process has devices, so JAX would refuse anyway.
-    def initialize(*_):
+    def refuse(*_):
         raise ValueError("coordinator_address should be defined.")
 
-    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    monkeypatch.setattr(jax.distributed, "initialize", refuse)
     with pytest.raises(ValueError, match=complaint):
-        join(*arguments)
+        initialize(*arguments)
 
 
-def test_how_a_process_joins(monkeypatch):
+def test_initialize_passes_its_arguments_to_jax(monkeypatch):
     said = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda *arguments: said.append(arguments))
-    join(None)
-    join("auto")
-    join("10.0.0.1:1234", 3, 1)
+    initialize(None)
+    initialize("auto")
+    initialize("10.0.0.1:1234", 3, 1)
     assert said == [(), ("10.0.0.1:1234", 3, 1)]
 
 
-def test_alone_there_is_nothing_to_agree_on():
+def test_a_single_process_needs_no_communication():
     state = {"w": jnp.ones(2)}
-    assert agree(15) == 15
-    assert own_copy(state) is state
+    assert sync_max(15) == 15
+    assert local_copy(state) is state
 
 
 def test_arrays_are_put_on_this_process_s_devices(monkeypatch):
@@ -64,25 +64,25 @@ def test_arrays_are_put_on_this_process_s_devices(monkeypatch):
     arrays = {"key": jax.random.key(3), "count": jnp.int32(4), "rows": np.arange(24.0, dtype=np.float32).reshape(8, 3)}
     mesh = data_mesh(4)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    whole = place(arrays, replicated(mesh))
+    whole = device_put(arrays, replicated(mesh))
     assert all(leaf.sharding == replicated(mesh) for leaf in jax.tree.leaves(whole))
     assert jax.random.key_data(whole["key"]).tolist() == jax.random.key_data(arrays["key"]).tolist()
-    split = place({"rows": arrays["rows"]}, by_batch(mesh))["rows"]
+    split = device_put({"rows": arrays["rows"]}, by_batch(mesh))["rows"]
     assert [shard.data.tolist() for shard in split.addressable_shards] == [
         part.tolist() for part in np.split(arrays["rows"], 4)
     ]
-    own = own_copy(whole)
+    own = local_copy(whole)
     np.testing.assert_array_equal(own["rows"], arrays["rows"])
     assert len(own["rows"].sharding.device_set) == 1
 
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_each_process_reads_its_own_rows(flip, monkeypatch):
-    pictures = np.random.default_rng(0).integers(256, size=(12, 6, 6, 1), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(256, size=(12, 6, 6, 1), dtype=np.uint8)
     read = []
 
     def source():
-        return Source(12, lambda rows: read.append(len(rows)) or {"image": pictures[np.asarray(rows)]})
+        return Source(12, lambda rows: read.append(len(rows)) or {"image": images[np.asarray(rows)]})
 
     options = {"batch_size": 4, "d_steps": 2, "crop_size": 5 if flip else None, "flip": flip}
     expected = StreamedBatches(source(), **options)(3)

@@ -13,9 +13,9 @@ from experiments.divergence import critics, few_samples, figures, generators, pl
 
 
 def read(folder, name):
-    """The CSV file as text by column, after a look at the picture."""
-    with Image.open(folder / f"{name}.png") as picture:
-        assert min(picture.size) >= 300 and len(np.unique(np.asarray(picture))) > 10
+    """The CSV file as text by column, after a look at the image."""
+    with Image.open(folder / f"{name}.png") as image:
+        assert min(image.size) >= 300 and len(np.unique(np.asarray(image))) > 10
     with (folder / f"{name}.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {column: [row[column] for row in rows] for column in rows[0]}
@@ -53,7 +53,7 @@ def test_segments(tmp_path, capsys):
     assert numbers(columns, "kl", law="Gaussians") == pytest.approx(np.square(THETA) / 2.0)
     printed = capsys.readouterr().out
     assert "penalty_10" in printed and "_std" not in printed
-    assert printed.endswith(f"picture: {tmp_path / 'segments.png'}\nnumbers: {tmp_path / 'segments.csv'}\n")
+    assert printed.endswith(f"figure:  {tmp_path / 'segments.png'}\nnumbers: {tmp_path / 'segments.csv'}\n")
 
 
 def test_few_samples(tmp_path):
@@ -106,7 +106,7 @@ def test_plans(tmp_path, capsys):
         assert numbers(columns, "mass", plan=name) == pytest.approx([1 / 6] * 6)
         costs[name] = numbers(columns, "distance", plan=name).mean()
     assert costs["best"] < costs["random"]
-    assert f"Wasserstein distance {costs['best']:.4f}, 6! = 720 plans" in capsys.readouterr().out
+    assert f"Wasserstein distance {costs['best']:.4f}, 6! = 720 permutations" in capsys.readouterr().out
     with pytest.raises(ValueError, match="num_points=1: expected an integer from 2 to 170"):
         plans.main(plans.Config(num_points=1, output=str(tmp_path / "none")))
     assert not (tmp_path / "none").exists()
@@ -138,7 +138,7 @@ def test_generators(tmp_path):
     assert numbers(columns, "gradient", objective="jensen_shannon", step="")[20] == pytest.approx(
         (js[21] - js[19]) / 0.2, rel=1e-2
     )
-    # -E[log D] = E_Q[log(1 + q / p)], and the reparametrised slope of that under a fixed D: E_Q[(1 - D) m].
+    # -E[log D] = E_Q[log(1 + q / p)], and the reparametrised gradient of that under a fixed D: E_Q[(1 - D) m].
     m, loss = 3.0, lambda x: np.logaddexp(0.0, 3.0 * x - 4.5)
     pull = lambda x: m / (1.0 + np.exp(4.5 - 3.0 * x))
     for column, function in (("loss", loss), ("gradient", pull)):
@@ -154,30 +154,30 @@ def test_generators(tmp_path):
 
 
 def test_a_table_s_columns_are_aligned(tmp_path, capsys):
-    figure, axes = figures.panels(2, 3)
+    figure, axes = figures.subplots(2, 3)
     assert axes.shape == (2, 3)
     rows = [{"name": "a", "value": 1 / 3}, {"name": "long", "value": math.inf}]
-    folder = figures.place(str(tmp_path / "new"), "thing")
+    folder = figures.output_folder(str(tmp_path / "new"), "thing")
     figures.save(folder, "thing", figure, rows, shown=rows[1:])
     assert (tmp_path / "new/thing.csv").read_text().splitlines() == ["name,value", f"a,{1 / 3}", "long,inf"]
-    with Image.open(tmp_path / "new/thing.png") as picture:
-        assert picture.size == (1080, 640)
+    with Image.open(tmp_path / "new/thing.png") as image:
+        assert image.size == (1080, 640)
     assert capsys.readouterr().out.splitlines()[:2] == ["name  value", "long    inf"]
 
 
 def test_a_figure_replaces_a_figure_and_nothing_else(tmp_path, capsys):
-    figure, rows = figures.panels(1, 1)[0], [{"name": "a"}]
+    figure, rows = figures.subplots(1, 1)[0], [{"name": "a"}]
     for _ in range(2):
-        figures.save(figures.place(str(tmp_path), "thing"), "thing", figure, rows)
+        figures.save(figures.output_folder(str(tmp_path), "thing"), "thing", figure, rows)
     (tmp_path / "note.txt").write_text("mine")  # which no figure overwrites
-    figures.place(str(tmp_path), "thing")
+    figures.output_folder(str(tmp_path), "thing")
     for name in ("other.png", "other.csv"):
         (tmp_path / name).write_text("mine")
         with pytest.raises(ValueError, match=rf"{name} is there and was not written by this command"):
-            figures.place(str(tmp_path), "other")
+            figures.output_folder(str(tmp_path), "other")
         (tmp_path / name).unlink()
     with pytest.raises(NotADirectoryError):
-        figures.place(str(tmp_path / "note.txt"), "thing")
+        figures.output_folder(str(tmp_path / "note.txt"), "thing")
 
 
 @pytest.mark.slow

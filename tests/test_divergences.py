@@ -88,13 +88,13 @@ def test_parts_equal_the_paper(name):
 
 
 @each_divergence
-def test_value_slopes_and_limits_of_f(name):
+def test_values_gradients_and_limits_of_f(name):
     divergence = DIVERGENCES[name]
     with jax.enable_x64(True):
         assert float(divergence.f(jnp.asarray(1.0))) == pytest.approx(-math.log(4.0) if name == "gan" else 0.0)
-        # Total variation has a kink at 1: the threshold 0 lies between its two slopes of -1/2 and 1/2.
-        slopes = [float(jax.grad(divergence.f)(jnp.asarray(u))) for u in (1.0 - 1e-9, 1.0 + 1e-9)]
-        assert sum(slopes) / 2 == pytest.approx(divergence.threshold, abs=1e-6)
+        # Total variation has a kink at 1: the threshold 0 lies between its two gradients of -1/2 and 1/2.
+        gradients = [float(jax.grad(divergence.f)(jnp.asarray(u))) for u in (1.0 - 1e-9, 1.0 + 1e-9)]
+        assert sum(gradients) / 2 == pytest.approx(divergence.threshold, abs=1e-6)
         if math.isinf(divergence.slope_at_infinity):
             assert float(divergence.f(jnp.asarray(1e20))) / 1e20 > 40.0
         else:
@@ -106,7 +106,7 @@ def test_value_slopes_and_limits_of_f(name):
 
 @each_divergence
 def test_conjugate_is_the_highest_line_over_f(name):
-    # f*(t) = sup_u (t u - f(u)) by search, for the t that are slopes of f between 1/8 and 8.
+    # f*(t) = sup_u (t u - f(u)) by search, for the t that are gradients of f between 1/8 and 8.
     ratios = np.geomspace(1e-3, 1e3, 200_001)
     divergence = DIVERGENCES[name]
     with jax.enable_x64(True):
@@ -127,8 +127,8 @@ def test_conjugate_is_infinite_outside_its_domain(name, outside):
 
 @each_divergence
 def test_the_best_critic_attains_the_divergence_and_no_other_does(name):
-    # Each point of the law is one score, weighted by repetition: 10 real and 10 fake samples in the exact proportions.
-    real, fake = (np.repeat(np.arange(3), np.rint(10 * law).astype(int)) for law in (P, Q))
+    # One score per point of the distribution, weighted by repetition: 10 real and 10 fake samples in exact proportions.
+    real, fake = (np.repeat(np.arange(3), np.rint(10 * weights).astype(int)) for weights in (P, Q))
     exact = float(np.sum(Q * PAPER[name][0](P / Q)))
     assert discrete_divergence(name, P, Q) == pytest.approx(exact, rel=1e-9)
 
@@ -197,15 +197,15 @@ def test_extreme_scores_leave_squares_finite(name, practical, dtype):
     scores = jnp.asarray([-16384.0, -96.0, -30.0, 0.0, 30.0, 96.0, 16384.0], dtype)  # exact in bfloat16
     loss = f_gan_loss(name, practical=practical)
     for player in (loss.discriminator, loss.generator):
-        value, slopes = jax.value_and_grad(player, argnums=(0, 1))(scores, scores)
+        value, gradients = jax.value_and_grad(player, argnums=(0, 1))(scores, scores)
         assert np.isfinite(value)
-        for slope in slopes:
-            assert np.all(np.isfinite(jnp.square(slope.astype(jnp.float32))))
+        for gradient in gradients:
+            assert np.all(np.isfinite(jnp.square(gradient.astype(jnp.float32))))
 
 
 @pytest.mark.parametrize(
     ("name", "part", "end", "sign"),
-    # Where each exponent passes 30, and the sign of the slope there: f* and T rise with the score.
+    # Where each exponent passes 30, and the sign of the gradient there: f* and T rise with the score.
     [
         ("kl", "composite", 31.0, 1.0),
         ("reverse_kl", "activation", -30.0, -1.0),
@@ -218,8 +218,8 @@ def test_exponentials_go_on_as_lines_beyond_30(name, part, end, sign):
     steep, beyond = math.exp(30.0), end + sign * np.array([0.0, 1.0, 1e4])
     values = jax.vmap(function)(jnp.asarray(beyond, jnp.float32))
     np.testing.assert_allclose(values, sign * steep * (1.0 + np.array([0.0, 1.0, 1e4])), rtol=1e-5)
-    slopes = jax.vmap(jax.grad(function))(jnp.asarray(beyond, jnp.float32))
-    np.testing.assert_allclose(slopes, steep, rtol=1e-5)
+    gradients = jax.vmap(jax.grad(function))(jnp.asarray(beyond, jnp.float32))
+    np.testing.assert_allclose(gradients, steep, rtol=1e-5)
 
 
 @pytest.mark.parametrize("part", ["activation", "composite"])
@@ -233,19 +233,19 @@ def test_small_exponentials_keep_their_digits(part):
 def test_one_step_moves_the_right_scores(name, practical):
     real, fake = jnp.array([0.1, 0.4, 0.3]), jnp.array([0.2, 0.5, 0.1])
     loss = f_gan_loss(name, practical=practical)
-    real_slopes, fake_slopes = jax.grad(loss.discriminator, argnums=(0, 1))(real, fake)
-    assert np.all(real_slopes < 0) and np.all(fake_slopes > 0)
-    real_slopes, fake_slopes = jax.grad(loss.generator, argnums=(0, 1))(real, fake)
-    assert not np.any(real_slopes) and np.all(fake_slopes < 0)
+    real_gradients, fake_gradients = jax.grad(loss.discriminator, argnums=(0, 1))(real, fake)
+    assert np.all(real_gradients < 0) and np.all(fake_gradients > 0)
+    real_gradients, fake_gradients = jax.grad(loss.generator, argnums=(0, 1))(real, fake)
+    assert not np.any(real_gradients) and np.all(fake_gradients < 0)
 
 
 @each_divergence
-def test_practical_generators_keep_their_slope(name):
-    slope = float(jax.grad(f_gan_loss(name).generator, argnums=1)(0.0, -20.0))
-    assert slope == 0.0 if name == "total_variation" else slope <= -0.99
+def test_practical_generators_do_not_saturate(name):
+    gradient = float(jax.grad(f_gan_loss(name).generator, argnums=1)(0.0, -20.0))
+    assert gradient == 0.0 if name == "total_variation" else gradient <= -0.99
 
 
-def test_discrete_laws_against_scipy():
+def test_discrete_distributions_against_scipy():
     expected = {
         "kl": stats.entropy(P, Q),
         "reverse_kl": stats.entropy(Q, P),
@@ -266,7 +266,7 @@ def test_the_factor_of_two():
 
 
 @each_divergence
-def test_equal_laws_are_at_the_least_value(name):
+def test_equal_distributions_have_the_smallest_value(name):
     least = -math.log(4.0) if name == "gan" else 0.0
     assert discrete_divergence(name, [0.5, 0.0, 0.5], [0.5, 0.0, 0.5]) == pytest.approx(least, abs=1e-12)
     assert discrete_divergence(name, P, Q) > least
@@ -343,7 +343,7 @@ def test_pearson_of_a_gaussian_with_too_wide_tails_is_infinite():
     assert gaussian_divergence("pearson", 0.0, 1.41, 0.0, 1.0) < math.inf
 
 
-def test_integrals_of_jumps_and_of_disjoint_laws():
+def test_integrals_of_jumps_and_of_disjoint_distributions():
     uniform = lambda start: lambda x: jnp.where((x > start) & (x < start + 1.0), 1.0, 0.0)
     # Half of each lies on the other.
     assert integrated_divergence("total_variation", uniform(0.0), uniform(0.5), -1.0, 3.0) == pytest.approx(0.5)
@@ -363,14 +363,14 @@ UNKNOWN = "unknown divergence 'js': there are total_variation, kl, reverse_kl, p
         (lambda: discrete_divergence("js", P, Q), UNKNOWN),
         (lambda: integrated_divergence("js", norm.pdf, norm.pdf, -9.0, 9.0), UNKNOWN),
         (lambda: gaussian_divergence("js", 0.0, 1.0, 0.0, 1.0), UNKNOWN),
-        (lambda: discrete_divergence("kl", [0.5, 0.6], [0.5, 0.5]), "p sums to 1.1, but a law sums to 1"),
+        (lambda: discrete_divergence("kl", [0.5, 0.6], [0.5, 0.5]), "p sums to 1.1, but probabilities sum to 1"),
         (lambda: discrete_divergence("kl", [0.5, 0.5], [1.5, -0.5]), "q holds -0.5, but probabilities"),
         (lambda: discrete_divergence("kl", [math.nan, 0.5], [0.5, 0.5]), "p holds nan"),
         (lambda: integrated_divergence("kl", norm.pdf, norm.pdf, 1.0, -1.0), "low=1.0 to high=-1.0 is empty"),
         (lambda: integrated_divergence("kl", norm.pdf, norm.pdf, -9.0, 9.0, num_cells=0), "num_cells=0"),
-        (lambda: integrated_divergence("kl", norm.pdf, norm.pdf, -1.0, 1.0), "p_density holds 0.682"),
+        (lambda: integrated_divergence("kl", norm.pdf, norm.pdf, -1.0, 1.0), "p_density integrates to 0.682"),
         (lambda: gaussian_divergence("gan", 0.0, 1.0, 0.0, 1.0), "gan of Gaussians has no closed form, only total_var"),
-        (lambda: gaussian_divergence("total_variation", 0.0, 1.0, 0.0, 2.0), "unequal deviations"),
+        (lambda: gaussian_divergence("total_variation", 0.0, 1.0, 0.0, 2.0), "unequal standard deviations"),
         (lambda: gaussian_divergence("kl", 0.0, 1.0, 0.0, 0.0), "q_std=0"),
         (lambda: gaussian_divergence("kl", math.nan, 1.0, 0.0, 1.0), "p_mean=nan"),
     ],

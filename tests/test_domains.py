@@ -82,10 +82,10 @@ def test_pairs_change_from_epoch_to_epoch_unless_the_data_are_paired(tmp_path):
 
 
 def test_what_cannot_be_combined():
-    with pytest.raises(ValueError, match="paired domains have as many images each, not 3 of a and 7 of b"):
+    with pytest.raises(ValueError, match="paired domains need equal numbers of images, not 3 of a and 7 of b"):
         arrays(3, 7, paired=True)
     a, b = (DeviceBatches(np.zeros((8, 4, 4, 1), np.uint8), batch_size=size) for size in (2, 4))
-    with pytest.raises(ValueError, match="a batch takes as many of a as of b, not 2 and 4"):
+    with pytest.raises(ValueError, match="a and b need equal batch sizes, not 2 and 4"):
         TwoDomains(a, b)
 
 
@@ -106,7 +106,7 @@ def test_a_folder_of_two_domains(tmp_path, resident_mib):
     assert (sorted(b[:5]), sorted(set(a))) == ([0, 1, 2, 3, 4], [0, 1, 2])
     resident = configured_domains(DomainsConfig(dataset=name, **SMALL))
     assert shown(resident, range(10)) == (a, b)
-    assert ("decoded while the run goes on" in batches.notice) == (resident_mib == 0)
+    assert ("decoded during training" in batches.notice) == (resident_mib == 0)
 
 
 def test_mixed_sizes_kinds_and_orientations(tmp_path):
@@ -191,4 +191,4 @@ def test_the_authors_sizes_and_what_is_cut_out(tmp_path):
     paired = configured_domains(DomainsConfig(**config, paired=True))
     for step in range(4):
         (batch,) = paired(step)
-        np.testing.assert_array_equal(batch["a"], batch["b"])  # one picture, cut at one place
+        np.testing.assert_array_equal(batch["a"], batch["b"])  # one image, cut at one place

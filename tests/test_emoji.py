@@ -1,4 +1,4 @@
-"""Emoji of two vendors, from packages of a few pictures made here as the npm registry has them."""
+"""Emoji of two vendors, from packages of a few images made here as the npm registry has them."""
 
 import io
 import json
@@ -44,7 +44,7 @@ CODES = [
 
 
 def picture(code, vendor):
-    """Its number in red, its vendor in green; the two flags are one picture; the first face is transparent grey."""
+    """Its number in red, its vendor in green; the two flags are one image; the first face is transparent grey."""
     number = CODES.index("1F1F3-1F1F4" if code == "1F1E7-1F1FB" else code)
     file = io.BytesIO()
     if code == "1F600":
@@ -112,7 +112,7 @@ def test_every_emoji_of_both_vendors_is_in_one_split(data_dir):
     assert "tensorflow" not in sys.modules
 
 
-def test_pictures_are_laid_over_white(data_dir):
+def test_images_are_composited_over_white(data_dir):
     for split, vendors in {"train": (0, 1), "test": (0, 1), "trainA": (0,), "testB": (1,)}.items():
         for one in examples(data_dir, split):
             assert one["image"].shape == (64, 64, 3) and one["vendor"] in vendors
@@ -127,7 +127,7 @@ def test_a_base_has_its_variants_and_its_likes(data_dir):
     base = {text(one["code"]): text(one["base"]) for one in everywhere}
     firefighters = {base[code] for code in CODES if code.endswith("1F692") or "1F692-" in code}
     assert firefighters == {"1F9D1-1F692"}
-    assert base["1F1F3-1F1F4"] == base["1F1E7-1F1FB"] == "1F1E7-1F1FB"  # one picture
+    assert base["1F1F3-1F1F4"] == base["1F1E7-1F1FB"] == "1F1E7-1F1FB"  # one image
     assert len(set(base.values())) == len(ENTRIES) - 2
     meanings = {(text(one["base"]), int(one["meaning"])) for one in everywhere}
     assert sorted(number for _, number in meanings) == list(range(len(ENTRIES) - 2))
@@ -218,11 +218,11 @@ def test_what_one_vendor_does_not_draw_is_left_out(tmp_path):
     ("content", "message"),
     [
         (b"junk", "is damaged: "),
-        (files(0, without=["package/emoji.json"]), r"is damaged: it holds no emoji\.json"),
+        (files(0, without=["package/emoji.json"]), r"is damaged: it has no emoji\.json"),
         (files(0) | {"package/emoji.json": "{"}, "is damaged: "),
         (files(0) | {"package/emoji.json": "[3]"}, "is damaged: "),
-        (files(1), r"is damaged: it holds no pictures img/google/64/\*\.png"),
-        (files(0, entries=[entry("1F600", "FACE", category="Faces")]), "categories this reader does not know: Faces"),
+        (files(1), r"is damaged: it has no images img/google/64/\*\.png"),
+        (files(0, entries=[entry("1F600", "FACE", category="Faces")]), "unknown categories: Faces"),
         (
             files(0, version="15.1.2"),
             "differ in version: emoji-datasource-google 15.1.2 and emoji-datasource-twitter 16",
@@ -241,7 +241,7 @@ def test_a_damaged_package_is_named(tmp_path, content, message):
     assert "version" in message or str(path) in str(refused.value)
 
 
-def test_a_tarball_writes_nothing_and_only_its_pictures_are_read(tmp_path, monkeypatch):
+def test_a_tarball_writes_nothing_and_only_its_images_are_read(tmp_path, monkeypatch):
     """Paths that lead outside, links and huge members are in it; none of them is followed, and nothing is unpacked."""
     path = tmp_path / "inside" / f"{PACKAGES[0]}-16.0.0.tgz"
     pack_both(path.parent)
@@ -255,7 +255,7 @@ def test_a_tarball_writes_nothing_and_only_its_pictures_are_read(tmp_path, monke
         link = tarfile.TarInfo("package/emoji.json")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(link)
-    with pytest.raises(ValueError, match=r"it holds no emoji\.json"):
+    with pytest.raises(ValueError, match=r"it has no emoji\.json"):
         emoji._package(path, "google")
     monkeypatch.setattr(emoji, "_LARGEST_FILE", 10)
     pack(path, files(0))

@@ -30,16 +30,16 @@ def two_jsd(gap):
 
 
 @pytest.mark.parametrize("gap", [0.1, 1.0, 2.0, 4.0])
-def test_the_gan_s_discriminator_finds_the_jensen_shannon_divergence_of_gaussians(gap):
+def test_the_gan_discriminator_estimates_the_jensen_shannon_divergence_of_gaussians(gap):
     estimate, exact = gaussian_estimate("gan", gap), two_jsd(gap)
     error = estimate.value + LOG4 - exact
     assert np.all(np.abs(error) <= max(0.01 * exact, 0.0005))
     assert np.all(error <= 1e-4)  # a bound, up to the mass that the outermost quantiles cut off
 
 
-def test_the_gan_s_discriminator_finds_the_jensen_shannon_divergence_of_a_discrete_law():
+def test_the_gan_discriminator_estimates_the_jensen_shannon_divergence_of_a_discrete_distribution():
     p, q = np.array([0.1, 0.2, 0.7]), np.array([0.4, 0.5, 0.1])
-    points = lambda law, count: np.repeat(np.array([-1.0, 0.0, 2.0]), np.rint(law * count).astype(int))[:, None]
+    points = lambda weights, count: np.repeat(np.array([-1.0, 0.0, 2.0]), np.rint(weights * count).astype(int))[:, None]
     fresh = points(p, 200_000), points(q, 200_000)
     estimate = estimate_divergence(points(p, 20_000), points(q, 20_000), "gan", fresh=fresh, num_seeds=2)
     exact = discrete_divergence("jensen_shannon", p, q)
@@ -72,14 +72,14 @@ def test_parallel_segments_are_log_2_apart_at_any_distance():
     np.testing.assert_allclose(same, 0.0, atol=1e-3)
 
 
-def test_the_penalised_critic_s_estimate_lies_on_its_line():
-    # A slope s earns s W and pays weight (s - 1)^2: best at s = 1 + W / (2 weight).
+def test_the_gradient_penalty_estimate_exceeds_the_distance_by_its_formula():
+    # At gradient norm s the objective is s W - weight (s - 1)^2, with the maximum at s = 1 + W / (2 weight).
     for distance in (0.25, 0.5, 1.0, 2.0, 4.0):
         for weight in (1.0, 10.0, 100.0):
             estimate = estimate_wasserstein(segment(distance), segment(0.0), penalty_weight=weight, num_seeds=2)
-            slope = 1.0 + distance / (2.0 * weight)
-            np.testing.assert_allclose(estimate.value, slope * distance, rtol=0.01)
-            np.testing.assert_allclose(estimate.slope, slope, rtol=0.03)
+            norm = 1.0 + distance / (2.0 * weight)
+            np.testing.assert_allclose(estimate.value, norm * distance, rtol=0.01)
+            np.testing.assert_allclose(estimate.gradient_norm, norm, rtol=0.03)
             if weight == 100.0:
                 np.testing.assert_allclose(estimate.value, distance, rtol=0.05)
 
@@ -87,7 +87,7 @@ def test_the_penalised_critic_s_estimate_lies_on_its_line():
 def test_the_spectrally_normalized_critic_is_a_bound_and_reaches_it_between_segments():
     for distance in (0.05, 0.25, 1.0, 4.0):
         estimate = estimate_wasserstein(segment(0.0), segment(distance), "spectral_norm", num_seeds=2)
-        assert np.all(estimate.value <= distance * (1.0 + 1e-5)) and np.all(estimate.slope <= 1.0 + 1e-5)
+        assert np.all(estimate.value <= distance * (1.0 + 1e-5)) and np.all(estimate.gradient_norm <= 1.0 + 1e-5)
         np.testing.assert_allclose(estimate.value, distance, rtol=0.005)
     random = np.random.default_rng(1)
     x, y = random.normal(size=(400, 2)), random.normal(0.5, 1.5, (400, 2))
@@ -96,13 +96,13 @@ def test_the_spectrally_normalized_critic_is_a_bound_and_reaches_it_between_segm
     assert np.all(value <= exact) and np.all(value >= 0.7 * exact)
 
 
-def test_the_clipped_critic_estimates_the_distance_up_to_its_slope():
+def test_the_clipped_critic_estimates_the_distance_up_to_its_lipschitz_constant():
     values = []
     for distance in (0.25, 1.0, 4.0):
         estimate = estimate_wasserstein(segment(0.0), segment(distance), "clipping", num_seeds=2)
-        # Three layers of weights up to .01: 32 and 32 ways through, and the norm of (1, 1) at the entry.
-        assert np.all(estimate.slope <= 0.01**3 * 32**2 * math.sqrt(2.0))
-        scaled = estimate.value / estimate.slope
+        # Three layers of weights up to .01: 32 * 32 paths, and the norm of (1, 1) at the input.
+        assert np.all(estimate.gradient_norm <= 0.01**3 * 32**2 * math.sqrt(2.0))
+        scaled = estimate.value / estimate.gradient_norm
         assert np.all(scaled <= distance) and np.all(scaled >= 0.4 * distance)
         values.append(estimate.value)
     assert np.all(np.diff(values, axis=0) > 0)
@@ -127,8 +127,8 @@ def test_history_rises_to_the_value():
     np.testing.assert_allclose(estimate.history[:, -200:].mean(axis=1), estimate.value, atol=0.03)
 
 
-def test_fresh_samples_are_what_the_value_is_of():
-    # A discriminator that was trained to tell two laws apart gains nothing on two samples of one law.
+def test_the_value_is_evaluated_on_fresh_samples():
+    # A discriminator trained to tell two distributions apart gains nothing on two samples of one distribution.
     estimate = estimate_divergence(SAMPLES[0], SAMPLES[1] + 2.0, "gan", fresh=(QUANTILES, QUANTILES), num_seeds=2)
     assert np.all(estimate.value < -LOG4 - 0.1)
 

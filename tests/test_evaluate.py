@@ -16,14 +16,14 @@ from experiments import evaluate, gan, sample, text_to_image
 from jaxgan.checkpoints.checkpoint import Checkpoints
 from jaxgan.evaluation import feature_extractors
 from jaxgan.metrics import inception
-from jaxgan.metrics.features import Reader
+from jaxgan.metrics.features import TrainedClassifier
 from jaxgan.runs.config import save_config
 from jaxgan.runs.images import save_image
 
 
 @pytest.fixture
 def pictures(tmp_path):
-    """A folder of 20 pictures that are in no classes."""
+    """A folder of 20 images that are in no classes."""
     for index, image in enumerate(np.random.default_rng(0).integers(256, size=(20, 32, 32), dtype=np.uint8)):
         save_image(tmp_path / "pictures" / f"{index:02}.png", image)
     return tmp_path / "pictures"
@@ -33,7 +33,7 @@ def test_without_labels_the_way_out_is_named(pictures, tmp_path, monkeypatch):
     run = types.SimpleNamespace(folder=tmp_path, experiment=gan, config=gan.Config(dataset=f"folder:{pictures}"))
     monkeypatch.setattr(evaluate, "open_run", lambda folder, experiments, **options: run)
     config = evaluate.Config(run="RUN")
-    with pytest.raises(ValueError, match=r"folder:.* has no labels to train a classifier with: .*--features inception"):
+    with pytest.raises(ValueError, match=r"folder:.* has no labels to train a classifier on: .*--features inception"):
         evaluate.main(config)
 
     def refuse(url, timeout):
@@ -43,10 +43,10 @@ def test_without_labels_the_way_out_is_named(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
     with pytest.raises(OSError, match=r"the FID Inception weights are not in .* and cannot be downloaded"):
         evaluate.main(replace(config, features="inception"))
-    with pytest.raises(ValueError, match=r"features='pixels' is not for .*, a run of gan"):
+    with pytest.raises(ValueError, match=r"features='pixels' is not available for .*, a run of gan"):
         evaluate.main(replace(config, features="pixels"))
     run.experiment, run.config = text_to_image, text_to_image.Config()
-    with pytest.raises(ValueError, match=r"features='inception' is not for .*, a run of text_to_image"):
+    with pytest.raises(ValueError, match=r"features='inception' is not available for .*, a run of text_to_image"):
         evaluate.main(replace(config, features="inception"))
 
 
@@ -54,9 +54,9 @@ def quarters(images):
     return images.reshape(len(images), 4, -1).mean(axis=2)
 
 
-def reader(images, labels):
+def classifier(images, labels):
     shares = lambda images: (quarters(images) / quarters(images).sum(axis=1, keepdims=True),)
-    return Reader(shares, quarters, "w")
+    return TrainedClassifier(shares, quarters, "w")
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def opened(tmp_path, monkeypatch):
         sample=sample,
     )
     monkeypatch.setattr(evaluate, "open_run", lambda folder, experiments, **options: run)
-    monkeypatch.setattr(feature_extractors, "train_classifier", reader)
+    monkeypatch.setattr(feature_extractors, "train_classifier", classifier)
     return run
 
 
@@ -107,7 +107,7 @@ def test_a_broken_model_has_no_scores(opened):
 
     opened.sample = sample
     with pytest.raises(
-        ValueError, match=r"^checkpoint 200 of .*run drew 17 of 50 samples that are not finite \(NaN or"
+        ValueError, match=r"^checkpoint 200 of .*run generated 17 of 50 samples that are not finite \(NaN or"
     ):
         evaluate.main(CONFIG)
     assert not list(opened.folder.iterdir())
@@ -122,11 +122,11 @@ def test_weights_that_are_not_finite_draw_nothing(tmp_path, monkeypatch):
     with Checkpoints(tmp_path / "run" / "checkpoints") as checkpoints:
         checkpoints.save(7, jax.tree.map(whole, state.replace(ema_params=broken)))
     save_config(config, tmp_path / "run", batch, size=1024)
-    monkeypatch.setattr(feature_extractors, "train_classifier", reader)
+    monkeypatch.setattr(feature_extractors, "train_classifier", classifier)
     run, output = str(tmp_path / "run"), str(tmp_path / "x.png")
     with pytest.raises(ValueError, match=r"run at step 7: 6 of 6 samples are not finite"):
         sample.main(sample.Config(run=run, count=6, output=output))
-    with pytest.raises(ValueError, match=r"^checkpoint 7 of .*run drew 6 of 6 samples that are not finite"):
+    with pytest.raises(ValueError, match=r"^checkpoint 7 of .*run generated 6 of 6 samples that are not finite"):
         evaluate.main(evaluate.Config(run=run, num_samples=6))
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoints", "config.json"]
     assert not (tmp_path / "x.png").exists()
@@ -138,17 +138,17 @@ def test_where_scores_cannot_be_added_nothing_is_computed(opened, tmp_path, monk
     mine.write_text("")
     (opened.folder / "scores.jsonl").symlink_to(mine)
     for output, reason in (
-        (None, "is a link or no regular file"),
+        (None, "is a link or not a regular file"),
         (tmp_path, "Is a directory"),
         (mine / "x", "File ex"),
     ):
-        with pytest.raises(ValueError, match=rf"scores cannot be added to .* \({reason}.*give --output FILE"):
+        with pytest.raises(ValueError, match=rf"scores cannot be appended to .* \({reason}.*give --output FILE"):
             evaluate.main(replace(CONFIG, output=output and str(output)))
     assert mine.read_text() == ""
 
 
 def test_scores_are_added_to_nothing_but_scores(opened, tmp_path, monkeypatch):
-    """A line went to the end of whatever file was named: a run's config.json, a note, a picture."""
+    """A line went to the end of whatever file was named: a run's config.json, a note, an image."""
     evaluate.main(CONFIG)
     line = (opened.folder / "scores.jsonl").read_text()
     config = replace(CONFIG, output=str(tmp_path / "mine"))
@@ -158,18 +158,18 @@ def test_scores_are_added_to_nothing_but_scores(opened, tmp_path, monkeypatch):
         assert (tmp_path / "mine").read_text() == line * lines
     monkeypatch.setattr(evaluate, "open_run", lambda *arguments, **options: pytest.fail("opened"))
     for content, reason in (
-        (b"buy milk\n", "line 1 is no JSON"),
-        (b'{"experiment": "gan"}', 'line 1 is no object with "scores" and "stamp"'),
-        (line.encode() + b"buy milk", "line 2 is no JSON"),
-        (line.encode() + b"\n", "line 2 is no JSON"),
-        (b"[" * 100_000, "line 1 is no JSON"),
-        (b"\n", "line 1 is no JSON"),
-        (b"3", "line 1 is no object"),
+        (b"buy milk\n", "line 1 is not valid JSON"),
+        (b'{"experiment": "gan"}', 'line 1 is not an object with "scores" and "stamp"'),
+        (line.encode() + b"buy milk", "line 2 is not valid JSON"),
+        (line.encode() + b"\n", "line 2 is not valid JSON"),
+        (b"[" * 100_000, "line 1 is not valid JSON"),
+        (b"\n", "line 1 is not valid JSON"),
+        (b"3", "line 1 is not an object"),
         (b"9" * 5000, "digits"),
-        (b"\x89PNG\r\n\x1a\n", "is no text in UTF-8"),
+        (b"\x89PNG\r\n\x1a\n", "is not valid UTF-8"),
     ):
         (tmp_path / "mine").write_bytes(content)
-        with pytest.raises(ValueError, match=rf"mine holds something else than scores \(.*{reason}.*another --output$"):
+        with pytest.raises(ValueError, match=rf"mine is not a file of scores \(.*{reason}.*another --output$"):
             evaluate.main(config)
         assert (tmp_path / "mine").read_bytes() == content
 
@@ -181,7 +181,7 @@ def test_scores_of_another_number_of_samples_are_refused_before_anything_is_comp
     for number, other in ((20, 20), (None, 50), (60, 50)):
         with pytest.raises(ValueError, match=rf"fake_count {number or 1000} and 50: .* --num-samples {other}$"):
             evaluate.main(replace(CONFIG, num_samples=number, against=against))
-    monkeypatch.setattr(evaluate, "compare_pictures", lambda *arguments, **options: pytest.fail("computed"))
+    monkeypatch.setattr(evaluate, "compare_folders", lambda *arguments, **options: pytest.fail("computed"))
     for number in (None, 10):  # there are 20
         with pytest.raises(ValueError, match=rf"fake_count {number or 20} and 50: .* --num-samples {number or 20}$"):
             evaluate.main(
@@ -206,17 +206,17 @@ def test_other_scores_that_are_none(opened, tmp_path, monkeypatch):
     older = {name: value for name, value in whole["stamp"].items() if "subset" not in name}
     file = tmp_path / "others.jsonl"
     for record, reason in (
-        (whole | {"stamp": older}, "does not say how subset_seed, subset_size, .* as scores of an earlier version"),
-        (whole | {"stamp": whole["stamp"] | {"step": "200"}}, "step is '200', no int"),
+        (whole | {"stamp": older}, "its stamp has no subset_seed, subset_size, .*: it is from an earlier version"),
+        (whole | {"stamp": whole["stamp"] | {"step": "200"}}, "step is '200', not int"),
         (whole | {"stamp": None}, "a stamp is an object"),
-        (whole | {"stamp": {n: v for n, v in whole["stamp"].items() if n != "real_digest"}}, "how real_digest was"),
-        (whole | {"scores": [1.0]}, "no object with"),
-        (whole | {"scores": {"fid": "3"}}, "the score fid is '3', no number"),
-        (whole | {"scores": {"fid": float("nan")}}, "NaN is no finite number"),
-        (whole | {"scores": {"fid": [3.0]}}, r"the score fid is '\[3.0\]', no number"),
+        (whole | {"stamp": {n: v for n, v in whole["stamp"].items() if n != "real_digest"}}, "its stamp has no real_digest"),
+        (whole | {"scores": [1.0]}, "not an object with"),
+        (whole | {"scores": {"fid": "3"}}, "the score fid is '3', not a number"),
+        (whole | {"scores": {"fid": float("nan")}}, "NaN is not a finite number"),
+        (whole | {"scores": {"fid": [3.0]}}, r"the score fid is '\[3.0\]', not a number"),
         (whole | {"scores": {"fid": 10**400}}, "too large"),
-        ([whole], "no object with"),
-        ("scores", "no object with"),
+        ([whole], "not an object with"),
+        ("scores", "not an object with"),
     ):
         file.write_text(json.dumps(record) + "\n")
         with pytest.raises(ValueError, match=rf"others.jsonl has no scores to compare with \(.*{reason}.*evaluate it"):
@@ -229,7 +229,7 @@ def test_other_scores_that_are_none(opened, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_by_inception_with_random_weights(pictures, tmp_path, tensors, monkeypatch, capsys):  # noqa: F811
-    """The whole network, on smaller images than its own; samples of a run that has seen one batch are no pictures."""
+    """The whole network, on smaller images than its own; samples of a run that has seen one batch are no images."""
     run = str(tmp_path / "run")
     options = {"width": 8, "num_steps": 1, "batch_size": 4, "num_devices": 1}
     gan.main(gan.Config(dataset=f"folder:{pictures}", workdir=run, **options))
@@ -237,12 +237,12 @@ def test_by_inception_with_random_weights(pictures, tmp_path, tensors, monkeypat
     monkeypatch.setattr(inception, "SIZE", 75)
     network = {"features": "inception", "inception_weights": "named.pth", "resizer": "legacy"}
     scores = evaluate.main(evaluate.Config(run=run, num_samples=10, test_split="train", **network))
-    assert "10 samples of 2048 features have no full covariance" in capsys.readouterr().out
+    assert "with 10 samples and 2048 features" in capsys.readouterr().out
     assert scores["fid"] > 0.0 and 1.0 <= scores["inception_score"] <= 5.0
     assert scores["inception_recall"] == scores["inception_coverage"] == 0.0
     stamp = json.loads((tmp_path / "run" / "scores.jsonl").read_text())["stamp"]
     assert (stamp["features"], stamp["resizer"], len(stamp["feature_weights"])) == ("inception", "legacy", 64)
-    # The pictures that the run was shown, against themselves.
+    # The images that the run was shown, against themselves.
     scores = evaluate.main(evaluate.Config(pictures=str(pictures), reference=str(pictures), **network))
     assert scores["fid"] == pytest.approx(0.0, abs=1e-3) and scores["inception_precision"] == 1.0
     assert 1.0 <= scores["inception_score"] <= 10.0

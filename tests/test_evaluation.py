@@ -28,9 +28,7 @@ def test_samples_that_are_not_finite_end_a_run_or_have_no_scores(capsys):
         evaluation.while_training(make, gan, ImageConfig(evaluate_every=5, on_nonfinite=what))
         for what in ("stop", "skip")
     )
-    said = (
-        "note: the kernel distance is of subsets of 500 samples, not 1,000: its standard deviation is larger for that"
-    )
+    said = "note: the kernel distance is of subsets of 500 samples, not 1,000: its standard deviation is larger"
     assert capsys.readouterr().err.splitlines() == [said] * 2
     zero = np.float32(0.0)
     with np.errstate(all="ignore"):

@@ -108,7 +108,7 @@ def test_text_to_image_of_a_folder(captioned_folder, tmp_path, capsys):
     assert len(list(images.glob("*.png"))) == 6 and (images / "00003.txt").read_text() == "blue purple\n"
     with pytest.raises(ValueError, match="give --prompt"):
         sample.main(sample.Config(run=str(tmp_path)))
-    with pytest.raises(ValueError, match="takes no label"):
+    with pytest.raises(ValueError, match="it has no --label"):
         sample.main(sample.Config(run=str(tmp_path), prompt=("red",), label=("1",)))
 
     with pytest.raises(ValueError, match=r"vocabulary_size=5 is too small for the words of .*: give 10 or more"):
@@ -267,7 +267,7 @@ def test_the_rates_of_the_papers():
 def test_sample(kind, tmp_path, capsys, finished_run):
     output = str(tmp_path / f"a{sample.ENDINGS[kind][0]}")
     output = sample.main(sample.Config(run=finished_run, kind=kind, count=2, truncation=0.5, output=output))
-    assert "at step 3, averaged weights" in capsys.readouterr().out
+    assert "at step 3, EMA weights" in capsys.readouterr().out
     if kind == "images":
         assert sorted(path.name for path in output.iterdir()) == ["00000.png", "00001.png"]
         return
@@ -282,7 +282,7 @@ def test_the_ending_of_a_picture_is_what_it_holds(kind, tmp_path, monkeypatch):
     """The bytes of a PNG went into x.jpg."""
     monkeypatch.setattr(sample, "open_run", lambda *arguments, **options: pytest.fail("opened"))
     for name in ("x.jpg", "x", ".png", "x.gif" if kind != "walk" else "x.png"):
-        with pytest.raises(ValueError, match=r"a file of --kind \w+ ends in (\.png|\.gif or \.webp)$"):
+        with pytest.raises(ValueError, match=r"with --kind \w+ it must end in (\.png|\.gif or \.webp)$"):
             sample.main(sample.Config(run="r", kind=kind, output=str(tmp_path / name)))
     assert not list(tmp_path.iterdir())
 
@@ -292,7 +292,7 @@ def test_rows_of_an_interpolation_for_each_label():
     config = sample.Config(run="r", kind="interpolation", count=3)
     assert (sample._count(config, 0), sample._count(config, 2), sample._count(config, 3)) == (3, 3, 3)
     assert [sample._count(dataclasses.replace(config, count=None), number) for number in (0, 2, 10)] == [10, 1, 1]
-    with pytest.raises(ValueError, match="count=3: at most 2 of each with --kind interpolation"):
+    with pytest.raises(ValueError, match="count=3: at most 2 per label or prompt with --kind interpolation"):
         sample._count(config, 4)
     rows = sample._latents(config, 5, 6, 3)  # two labels
     assert rows.shape == (6, sample.STEPS, 5) and len(np.unique(rows[:, 0], axis=0)) == 6
@@ -304,13 +304,13 @@ def test_rows_of_an_interpolation_for_each_label():
 
 def test_a_run_that_draws_points_has_no_pictures(tmp_path):
     save_config(gaussians_2d.Config(), tmp_path, {}, size=1)
-    with pytest.raises(ValueError, match="draws points and has no pictures to sample"):
+    with pytest.raises(ValueError, match="generates points, not images"):
         sample.main(sample.Config(run=str(tmp_path)))
 
 
 def test_a_file_without_prompts(tmp_path):
     (tmp_path / "words.txt").write_text(" \n\n")
-    with pytest.raises(ValueError, match=r"words.txt holds no prompts"):
+    with pytest.raises(ValueError, match=r"words.txt has no prompts"):
         sample._conditions(None, sample.Config(run="r", prompts=str(tmp_path / "words.txt")))
 
 

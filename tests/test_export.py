@@ -1,4 +1,4 @@
-"""What experiments.export writes is read back and draws the same pictures."""
+"""What experiments.export writes is read back and draws the same images."""
 
 import dataclasses
 import json
@@ -72,7 +72,7 @@ def test_what_is_written_is_what_is_drawn_with_and_nothing_else(run):
     assert sorted(tensors) == sorted("x".join(map(str, array.shape)) for array in arrays.values())
 
 
-def test_without_an_average_the_last_weights(run):
+def test_without_ema_the_raw_weights_are_exported(run):
     arrays = export.weights(run._replace(state=run.state.replace(ema_params=None, ema_model_state=None)))
     params = {name for name in arrays if name.startswith("generator/params/")}
     assert arrays.keys() - params == {name for name in arrays if name.startswith("generator/model_state/batch_stats/")}
@@ -97,11 +97,11 @@ def test_the_branches_of_other_platforms(run, platform, monkeypatch):
 
 def test_inputs_are_chosen_by_name(run):
     assert export.program(run, ("latents",)).in_avals[0].str_short() == "float32[batch,6]"
-    with pytest.raises(ValueError, match=r"no input a: .* is drawn with latents"):
+    with pytest.raises(ValueError, match=r"no input a: .* has the inputs latents"):
         export.program(run, ("a",))
 
 
-def test_safetensors_hold_the_averaged_weights_and_the_run(run, tmp_path):
+def test_safetensors_hold_the_ema_weights_and_the_config(run, tmp_path):
     path = export.main(export.Config(run=str(run.folder), to="safetensors", output=str(tmp_path / "a/b.safetensors")))
     assert path == tmp_path / "a/b.safetensors"
     arrays = flax.traverse_util.unflatten_dict(load(path.read_bytes()), sep="/")

@@ -27,7 +27,7 @@ def test_every_byte_survives_as_a_declared_float(value_range, dtype):
         (np.array([-1.0, 1.0]), (0, 1), "floats from -1 to 1, outside the declared range of 0 to 1"),
         (np.array([0.0, 255.0]), (-1, 1), "floats from 0 to 255, outside"),
         (np.array([0.0, np.nan]), (-1, 1), "outside the declared range"),
-        (np.array([0, 255]), (0, 1), "type int64, where uint8 or floats"),
+        (np.array([0, 255]), (0, 1), "type int64, but uint8 or floats"),
     ],
 )
 def test_a_range_is_never_guessed(images, value_range, message):
@@ -92,7 +92,7 @@ def test_one_shape_is_compiled_and_every_image_counts_once():
 @pytest.mark.parametrize(
     ("images", "batch_size", "message"),
     [
-        (np.zeros((2, 4, 4, 3), np.float32), 4, "float32 images of shape .2, 4, 4, 3., where uint8"),
+        (np.zeros((2, 4, 4, 3), np.float32), 4, "float32 images of shape .2, 4, 4, 3., but uint8"),
         (np.zeros((0, 4, 4, 3), np.uint8), 4, "shape .0, 4, 4, 3."),
         (np.zeros((4, 4, 3), np.uint8), 4, r"uint8 \[N, H, W, C\] was expected"),
         (numbered(3), 0, "batch_size=0"),

@@ -1,10 +1,10 @@
-"""What looks at images: the names of scores, how many images they are of, and what a channel's reader sees."""
+"""Feature extractors: the names of scores, their numbers of images, and the classifier of stacked channels."""
 
 import numpy as np
 import pytest
 
 from jaxgan.evaluation import evaluation, feature_extractors
-from jaxgan.metrics.features import Reader
+from jaxgan.metrics.features import TrainedClassifier
 from jaxgan.metrics.kernel import kernel_distance
 from jaxgan.metrics.precision_recall import density_coverage, precision_recall
 from jaxgan.runs.config import ImageConfig
@@ -59,12 +59,12 @@ def test_a_score_does_not_depend_on_the_order_of_the_images(monkeypatch):
     assert scores["x_precision"] > 0.8
 
 
-def test_a_reader_of_grey_images_looks_at_each_channel_of_stacked_ones(monkeypatch):
+def test_a_classifier_of_grey_images_is_applied_to_each_channel_of_stacked_ones(monkeypatch):
     """In place of the classifier: the first pixel is the class, the second the feature."""
 
     def train(images, labels):
         assert images.shape == (1024, 8, 8, 1) and labels.shape == (1024,)
-        return Reader(
+        return TrainedClassifier(
             lambda grey: (np.eye(10, dtype=np.float32)[grey[:, 0, 0, 0]],),
             lambda grey: grey[:, 0, 1].astype(float),
             "w",
@@ -72,14 +72,14 @@ def test_a_reader_of_grey_images_looks_at_each_channel_of_stacked_ones(monkeypat
 
     monkeypatch.setattr(feature_extractors, "train_classifier", train)
     config = ImageConfig(dataset="stacked:noise", channels=3, image_size=8)
-    judge = feature_extractors.classifier_judge(config, split="train", threshold=0.5)
+    extractor = feature_extractors.classifier_extractor(config, split="train", threshold=0.5)
     pictures = np.zeros((4, 8, 8, 3), np.uint8)
     pictures[:, 0, 0] = [[1, 2, 3], [1, 2, 3], [0, 0, 4], [9, 9, 9]]
     pictures[:, 0, 1] = [[10, 20, 30], [1, 2, 3], [4, 5, 6], [7, 8, 9]]
-    features = judge.features(pictures)
+    features = extractor.features(pictures)
     np.testing.assert_array_equal(features, pictures[:, 0, 1])
-    found = judge.opinion(pictures, features, np.array([123, 124, 4, 999]))
+    found = extractor.scores(pictures, features, np.array([123, 124, 4, 999]))
     assert (found["modes"], found["confident"], found["agreement"]) == (3.0, 1.0, 0.75)
-    assert "agreement" not in judge.opinion(pictures, features, None)
+    assert "agreement" not in extractor.scores(pictures, features, None)
     # Of the most even distribution, three of 1,000 modes have a divergence of about log 333.
     assert found["mode_kl"] == pytest.approx(np.log(1000) - 1.04, abs=0.5)

@@ -21,20 +21,20 @@ def stripes(count, seed):
 def test_it_learns_and_always_the_same(tmp_path, monkeypatch):
     images, labels = stripes(256, seed=0)
     unseen, truth = stripes(600, seed=1)
-    readers = []
+    classifiers = []
     for folder in ("one", "two", "two"):  # the third is found where the second was kept
         monkeypatch.setenv("JAXGAN_CACHE", str(tmp_path / folder))
-        readers.append(train_classifier(images, labels, epochs=4))
-    (first,), (second,), (third,) = (reader.probabilities(unseen) for reader in readers)
+        classifiers.append(train_classifier(images, labels, epochs=4))
+    (first,), (second,), (third,) = (classifier.probabilities(unseen) for classifier in classifiers)
     assert first.shape == (600, 2)  # more than one batch of 500, and a short last one
     np.testing.assert_allclose(first.sum(axis=1), 1.0, rtol=1e-5)
     assert (first.argmax(axis=1) == truth).mean() > 0.95
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(second, third)
-    assert len({reader.weights for reader in readers}) == 1
+    assert len({classifier.weights for classifier in classifiers}) == 1
     assert len(list((tmp_path / "two" / "readers").iterdir())) == 1
 
-    found = readers[0].features(unseen)
+    found = classifiers[0].features(unseen)
     assert found.shape == (600, 128) and found.min() >= 0
     # The log odds of two classes are linear in the features, and the fit is exact.
     odds = np.log(first[:, 1]) - np.log(first[:, 0])
@@ -81,22 +81,24 @@ def test_a_damaged_file_of_the_cache_is_replaced(tmp_path, monkeypatch, capsys):
     ):
         damage()
         trained, (line, *more) = kept(capsys)
-        assert trained and line.startswith(f"note: {file} cannot be used (") and line.endswith("is trained anew")
+        assert trained and line.startswith(f"note: {file} cannot be used (") and line.endswith("is trained again")
         if file.is_file():
             assert not more and file.read_bytes() == whole
             assert kept(capsys) == (False, [])
-    assert more[0].startswith("note: the trained classifier is not kept in")
+    assert more[0].startswith("note: the trained classifier is not cached in")
 
 
 def test_a_cache_that_is_not_there_is_done_without(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("JAXGAN_CACHE", str(tmp_path / "file"))
     trained, (line,) = kept(capsys)
-    assert trained and line == f"note: the trained classifier is not kept in {tmp_path}/file/readers (Not a directory)"
+    assert (
+        trained and line == f"note: the trained classifier is not cached in {tmp_path}/file/readers (Not a directory)"
+    )
     monkeypatch.delenv("JAXGAN_CACHE")
     monkeypatch.setattr(compilation_cache.Path, "expanduser", no_home)
     trained, (line,) = kept(capsys)
-    assert trained and line == "note: there is no home folder to keep a trained classifier in: set JAXGAN_CACHE"
+    assert trained and line == "note: there is no home folder to cache a trained classifier in: set JAXGAN_CACHE"
 
 
 def no_home(path):
@@ -106,9 +108,9 @@ def no_home(path):
 @pytest.mark.parametrize(
     ("count", "labels", "message"),
     [
-        (63, [0, 1], "63 labelled images are too few to train a classifier: it takes 64"),
+        (63, [0, 1], "63 labelled images are too few to train a classifier: it needs 64"),
         (64, [3], "every image has the label 3, and a classifier needs two classes"),
-        (64, [-1, 2], r"labels lie in 0\.\.99999, not in -1\.\.2"),
+        (64, [-1, 2], r"labels must be in 0\.\.99999, not in -1\.\.2"),
         (64, [0, 10**9], r"not in 0\.\.1000000000"),
     ],
 )

@@ -92,7 +92,7 @@ def test_what_would_be_refused_is_known_before(tmp_path):
     files.refuse_link(tmp_path / "absent")
     files.refuse_link(tmp_path / "folder", folder=True)
     for name, folder in (("second", False), ("nowhere", False), ("nowhere", True), ("folder", False), ("file", True)):
-        with pytest.raises(OSError, match=rf"^{tmp_path / name} is a link or no .*: replace it by what it leads to"):
+        with pytest.raises(OSError, match=rf"^{tmp_path / name} is a link or not a .*: replace it by its target"):
             files.refuse_link(tmp_path / name, folder=folder)
     os.remove(tmp_path / "second")
     files.refuse_link(tmp_path / "file")
@@ -100,7 +100,7 @@ def test_what_would_be_refused_is_known_before(tmp_path):
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         files.append(tmp_path / "pipe", "ours")
 
 
@@ -127,11 +127,11 @@ def test_what_is_written_is_read(tmp_path):
 def test_what_is_no_bounded_regular_text_file_is_named(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     files.write(tmp_path / "bytes", b"\xff")
-    for name, reason in {"pipe": "no regular file", ".": "no regular file", "bytes": "no text in UTF-8"}.items():
+    for name, reason in {"pipe": "not a regular file", ".": "not a regular file", "bytes": "not valid UTF-8"}.items():
         with pytest.raises(ValueError, match=reason):
             files.read_text(tmp_path / name)
     assert files.read(tmp_path / "bytes", most=1) == b"\xff"
-    with pytest.raises(ValueError, match="more than 0 bytes"):
+    with pytest.raises(ValueError, match="larger than 0 bytes"):
         files.read(tmp_path / "bytes", most=0)
     with pytest.raises(FileNotFoundError):
         files.read(tmp_path / "absent")

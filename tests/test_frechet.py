@@ -85,8 +85,8 @@ def test_statistics_far_from_zero_keep_their_digits():
 
 def test_few_samples_are_warned_about_in_words():
     assert bias_warning(2049, 50_000, 2048) == ""
-    assert "2048 samples of 2048 features" in bias_warning(50_000, 2048, 2048)
-    assert "10 samples of 64" in bias_warning(10, 100, 64)
+    assert "with 2048 samples and 2048 features" in bias_warning(50_000, 2048, 2048)
+    assert "10 samples and 64" in bias_warning(10, 100, 64)
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ def test_few_samples_are_warned_about_in_words():
             lambda: frechet_distance(np.ones((5, 2)), gather_statistics([[[1.0, 2.0]]])),
             "fake has 1 sample, but at",
         ),
-        (lambda: frechet_distance(np.ones((5, 2)), np.ones((5, 3))), "real has 2 features a sample and fake 3"),
+        (lambda: frechet_distance(np.ones((5, 2)), np.ones((5, 3))), "real has 2 features per sample and fake 3"),
         (lambda: frechet_distance(np.ones((5, 2)), [[1.0, np.nan], [0, 0]]), "fake holds NaN or infinity in 1 of 2"),
         (lambda: frechet_distance(np.ones((5, 0)), np.ones((5, 0))), r"real has shape \(5, 0\), but a sample needs"),
         (
             lambda: frechet_distance(np.ones((5, 2)), Statistics(9, np.zeros(2), np.full((2, 2), np.nan))),
             "fake has statistics that hold NaN",
         ),
-        (lambda: gather_statistics([]), "no batch of features"),
+        (lambda: gather_statistics([]), "no batches of features"),
         (lambda: gather_statistics([np.ones((2, 3)), np.ones((2, 4))]), "a batch has 4 features .* before it 3"),
         (lambda: gather_statistics([np.ones((2, 3)), np.ones((0, 3))]), r"a batch has shape \(0, 3\)"),
     ],

@@ -1,4 +1,4 @@
-"""Which data a run has: the same wherever they lie, others where they are others."""
+"""Identity of data: equal data have equal digests wherever they are stored, different data have different ones."""
 
 import os
 import shutil

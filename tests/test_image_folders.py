@@ -1,4 +1,4 @@
-"""Folders of pictures against each other: what is known of a folder and itself, closed forms, and other sizes."""
+"""Folders of images against each other: what is known of a folder and itself, closed forms, and other sizes."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist, pdist
 
 from experiments import evaluate
 from jaxgan.evaluation import image_folders
-from jaxgan.evaluation.image_folders import compare_pictures
+from jaxgan.evaluation.image_folders import compare_folders
 from jaxgan.metrics.inception import Inception
 from jaxgan.runs.images import save_image
 
@@ -35,18 +35,18 @@ def others(tmp_path):
 
 
 def test_a_folder_against_itself(reference):
-    scores, stamp = compare_pictures(reference, reference, features="pixels")
+    scores, stamp = compare_folders(reference, reference, features="pixels")
     for name in ("pixels_precision", "pixels_recall", "pixels_coverage", "diversity"):
         assert scores[name] == pytest.approx(1.0), name
     assert scores["pixels_sliced_wasserstein"] == scores["nearest"] == 0.0
-    assert scores["pixels_kernel"] <= 0.0  # unbiased, and without the pairs of a picture with itself
+    assert scores["pixels_kernel"] <= 0.0  # unbiased, and without the pairs of an image with itself
     assert (stamp.dataset, stamp.real_count, stamp.fake_count, stamp.image_size) == ("reference", 30, 30, 8)
     assert (stamp.features, stamp.resizer, stamp.averaged) == ("pixels", "none", False)
 
 
 def test_pixels_of_two_folders_against_scipy(others, reference, monkeypatch):
     monkeypatch.setattr(image_folders, "AT_ONCE", 7)
-    scores, _ = compare_pictures(others, reference, features="pixels")
+    scores, _ = compare_folders(others, reference, features="pixels")
     real, fake = (images.reshape(len(images), -1) / 255 for images in (REFERENCE, OTHERS))
     assert scores["diversity"] == pytest.approx(pdist(fake).mean() / pdist(real).mean(), rel=1e-6)
     within = np.sort(cdist(real, real), axis=1)[:, 1]
@@ -54,29 +54,29 @@ def test_pixels_of_two_folders_against_scipy(others, reference, monkeypatch):
     assert scores["nearest"] == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_folder_of_one_picture_many_times(tmp_path, reference):
+def test_a_folder_with_copies_of_one_image(tmp_path, reference):
     copies = folder(tmp_path / "copies", REFERENCE[[3] * 10])
-    scores, _ = compare_pictures(copies, reference, features="pixels")
+    scores, _ = compare_folders(copies, reference, features="pixels")
     assert scores["diversity"] == scores["nearest"] == 0.0
-    assert scores["pixels_precision"] == 1.0  # all of them are a reference picture
-    back, _ = compare_pictures(reference, copies, features="pixels")
+    assert scores["pixels_precision"] == 1.0  # all of them are a reference image
+    back, _ = compare_folders(reference, copies, features="pixels")
     assert back["diversity"] == back["nearest"] == np.inf
 
 
-def test_other_sizes_and_grey_are_brought_to_the_first_reference_picture(tmp_path, reference):
+def test_other_sizes_and_grey_are_resized_to_the_first_reference_image(tmp_path, reference):
     """Larger copies, reduced again, are near their originals."""
     large = folder(tmp_path / "large", REFERENCE.repeat(4, axis=1).repeat(4, axis=2))
-    scores, stamp = compare_pictures(large, reference, features="pixels")
+    scores, stamp = compare_folders(large, reference, features="pixels")
     assert stamp.image_size == 8 and scores["nearest"] < 0.3
     grey = folder(tmp_path / "grey", REFERENCE[..., 0])
-    assert compare_pictures(grey, reference, features="pixels", image_size=4)[1].image_size == 4
+    assert compare_folders(grey, reference, features="pixels", image_size=4)[1].image_size == 4
 
 
-def test_of_many_pictures_a_random_subset_of_each_folder(tmp_path, reference):
+def test_a_random_subset_of_each_folder(tmp_path, reference):
     """Others of both: a copy of the reference under other names would else be scored otherwise than the reference."""
     renamed = folder(tmp_path / "renamed", np.random.default_rng(1).permutation(REFERENCE))
     (few, stamp), (others, _) = (
-        compare_pictures(one, reference, features="pixels", num_samples=6) for one in (reference, renamed)
+        compare_folders(one, reference, features="pixels", num_samples=6) for one in (reference, renamed)
     )
     assert (stamp.real_count, stamp.fake_count, stamp.subset_size, stamp.kernel_subset_size) == (6, 6, 6, 6)
     for scores in (few, others):
@@ -88,12 +88,12 @@ def test_no_score_depends_on_the_names_of_files(tmp_path, others, reference, num
     shuffle = np.random.default_rng(1).permutation
     renamed = folder(tmp_path / "a" / "reference", shuffle(REFERENCE)), folder(tmp_path / "b", shuffle(OTHERS))
     options = {"features": "pixels", "num_samples": num_samples}
-    found = compare_pictures(others, reference, **options)
-    assert found == compare_pictures(renamed[1], f"{tmp_path}/b/../a/reference/", **options)
+    found = compare_folders(others, reference, **options)
+    assert found == compare_folders(renamed[1], f"{tmp_path}/b/../a/reference/", **options)
     assert ("pixels_kernel_std" in found[0]) == (num_samples is None)
 
 
-def test_scores_against_other_pictures_are_not_made_alike(tmp_path, others, reference):
+def test_scores_against_other_images_are_not_comparable(tmp_path, others, reference):
     config = evaluate.Config(pictures=str(others), reference=str(reference), features="pixels")
     evaluate.main(replace(config, output=str(tmp_path / "scores.jsonl")))
     changed = REFERENCE.copy()
@@ -103,14 +103,14 @@ def test_scores_against_other_pictures_are_not_made_alike(tmp_path, others, refe
         evaluate.main(replace(config, reference=str(another), against=str(tmp_path / "scores.jsonl")))
 
 
-def test_pictures_that_are_all_the_same(tmp_path, capsys):
+def test_images_that_are_all_the_same(tmp_path, capsys):
     same = folder(tmp_path / "same", REFERENCE[[3] * 10])
     file = str(tmp_path / "scores.jsonl")
     config = evaluate.Config(pictures=str(same), reference=str(same), features="pixels", output=file)
     scores = evaluate.main(config)
     assert scores["pixels_kernel"] == 0.0 and not {"nearest", "diversity", "pixels_kernel_std"} & scores.keys()
     assert np.isfinite(list(scores.values())).all()
-    assert "there is no score nearest: both distances are 0" in capsys.readouterr().err
+    assert "there is no score nearest: it is the ratio of two distances" in capsys.readouterr().err
     # Infinite ones are kept, and read again.
     config = replace(config, pictures=str(folder(tmp_path / "others", OTHERS)))
     assert evaluate.main(config)["nearest"] == np.inf
@@ -127,7 +127,7 @@ def test_by_inception_features(others, reference, monkeypatch):
         return Inception(features, lambda features: np.full((len(features), 4), 0.25), "w", resizer)
 
     monkeypatch.setattr(image_folders, "load_inception", network)
-    scores, stamp = compare_pictures(others, reference, inception_weights="weights.pth", resizer="legacy")
+    scores, stamp = compare_folders(others, reference, inception_weights="weights.pth", resizer="legacy")
     real, fake = (
         np.stack([images.mean(axis=(1, 2, 3)), images[:, 0, 0, 0]], axis=1).astype(float)
         for images in (REFERENCE, OTHERS)
@@ -143,19 +143,19 @@ def test_by_inception_features(others, reference, monkeypatch):
 
 def test_refusals(tmp_path, others, reference):
     with pytest.raises(ValueError, match="unknown features 'vgg' of two folders: there are inception, pixels"):
-        compare_pictures(others, reference, features="vgg")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match="none is not there, where a folder was expected"):
-        compare_pictures(tmp_path / "none", reference, features="pixels")
+        compare_folders(others, reference, features="vgg")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="none does not exist, but a folder was expected"):
+        compare_folders(tmp_path / "none", reference, features="pixels")
     three = folder(tmp_path / "three", REFERENCE[:3])
     for pair in ((others, three), (three, reference)):
-        with pytest.raises(ValueError, match="three holds 3 pictures: scores need at least 6"):
-            compare_pictures(*pair, features="pixels")
+        with pytest.raises(ValueError, match="three holds 3 images: scores need at least 6"):
+            compare_folders(*pair, features="pixels")
     with pytest.raises(ValueError, match="num_samples=5 must be at least 6"):
-        compare_pictures(others, reference, features="pixels", num_samples=5)
-    with pytest.raises(ValueError, match="pictures of 256 pixels are too large to compare these: give image_size"):
-        compare_pictures(others, reference, features="pixels", image_size=256)
+        compare_folders(others, reference, features="pixels", num_samples=5)
+    with pytest.raises(ValueError, match="images of 256 pixels are too large for scores of pixels: give image_size"):
+        compare_folders(others, reference, features="pixels", image_size=256)
     with pytest.raises(ValueError, match="no such file"):
-        compare_pictures(others, reference, inception_weights=tmp_path / "no.pth")
+        compare_folders(others, reference, inception_weights=tmp_path / "no.pth")
 
 
 def test_from_the_command(tmp_path, others, reference, capsys):
@@ -165,26 +165,26 @@ def test_from_the_command(tmp_path, others, reference, capsys):
     assert "20 against 30 of reference train, features: pixels, 8 pixels" in capsys.readouterr().out
     evaluate.main(replace(config, against=str(file)))
     assert capsys.readouterr().out.count(f"{scores['nearest']:.4f}") == 2
-    with pytest.raises(ValueError, match="cannot be compared: fake_count 10 and 20: give both the same"):
+    with pytest.raises(ValueError, match="cannot be compared: fake_count 10 and 20: use equal numbers"):
         evaluate.main(replace(config, against=str(file), num_samples=10))
     assert capsys.readouterr().out == ""  # before anything is computed
     evaluate.main(replace(config, num_samples=10))
     printed = capsys.readouterr().out
     assert (
         "10 against 10 of reference train" in printed
-        and "of all 10 samples at once, so that it has no standard" in printed
+        and "of a single subset of all 10 samples: it has no standard" in printed
     )
     for wrong, message in (
         ({"reference": None}, "give --run FOLDER, or --pictures FOLDER and --reference FOLDER"),
         ({"run": "runs/gan"}, "give --run FOLDER, or"),
         ({"pictures": None}, "give --run FOLDER, or"),
-        ({"features": "classifier"}, "two folders have no classifier: give --features inception or pixels"),
+        ({"features": "classifier"}, "there is no classifier for two folders: give --features inception or pixels"),
         ({"num_samples": 1}, "num_samples=1: expected an integer from 2 to 1,000,000"),
         ({"num_samples": 10**9}, "num_samples=1000000000: expected an integer from 2 to 1,000,000"),
         ({"image_size": 10**9}, "image_size=1000000000: expected an integer from 1 to 4096"),
         ({"seed": 2**64}, "seed=18446744073709551616: expected an integer from 0 to "),
-        ({"output": str(file / "x")}, r"scores cannot be added to .*x \(File exists\): give --output FILE"),
-        ({"output": str(tmp_path)}, r"scores cannot be added to .* \(Is a directory\): give --output FILE"),
+        ({"output": str(file / "x")}, r"scores cannot be appended to .*x \(File exists\): give --output FILE"),
+        ({"output": str(tmp_path)}, r"scores cannot be appended to .* \(Is a directory\): give --output FILE"),
     ):
         with pytest.raises(ValueError, match=message):
             evaluate.main(replace(config, **wrong))

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from jaxgan.evaluation import feature_extractors, image_scores
-from jaxgan.metrics.features import Reader
+from jaxgan.metrics.features import TrainedClassifier
 from jaxgan.metrics.inception import Inception
 from jaxgan.metrics.inception_score import inception_score
 from jaxgan.metrics.protocol import Stamp
@@ -11,10 +11,10 @@ from jaxgan.pixels import from_uint8
 from jaxgan.runs.config import ImageConfig
 
 
-def pixel_reader(images, labels):
+def pixel_classifier(images, labels):
     """In place of `train_classifier`: the digit is the last one of the first pixel."""
     one_hot = lambda images: np.eye(10, dtype=np.float32)[images[:, 0, 0, 0] % 10]
-    return Reader(lambda images: (one_hot(images),), lambda images: images[:, 0, 0].astype(np.float64), "w")
+    return TrainedClassifier(lambda images: (one_hot(images),), lambda images: images[:, 0, 0].astype(np.float64), "w")
 
 
 class Labelled(ImageConfig):
@@ -24,7 +24,7 @@ class Labelled(ImageConfig):
 
 def test_images_of_labels_are_scored(monkeypatch):
     """A classifier that reads the first pixel: samples that carry their label there agree with it."""
-    monkeypatch.setattr(feature_extractors, "train_classifier", pixel_reader)
+    monkeypatch.setattr(feature_extractors, "train_classifier", pixel_classifier)
     scored = image_scores.image_evaluation(Labelled(dataset="noise", channels=3), num_samples=40)
     random = np.random.default_rng(0)
 
@@ -66,7 +66,7 @@ def test_too_few_images_and_labels_that_train_nothing(monkeypatch, tmp_path):
     one = Labelled(dataset=str(tmp_path / "one.npz"), channels=1, image_size=8)
     with pytest.raises(ValueError, match=r"one.npz: every image has the label 2, .* --features inception needs none"):
         image_scores.image_evaluation(one, test_split="train")
-    monkeypatch.setattr(feature_extractors, "train_classifier", pixel_reader)
+    monkeypatch.setattr(feature_extractors, "train_classifier", pixel_classifier)
     with pytest.raises(ValueError, match=r"split train\[:5\] of .*few.npz has 5 images: scores need at least 6"):
         image_scores.image_evaluation(few, test_split="train[:5]")
 
@@ -80,7 +80,7 @@ def test_scores_do_not_depend_on_the_order_of_files_or_labels(monkeypatch):
     shuffle = random.permutation(600)
     fake = drawn(200) + np.repeat([0, 155], 100).astype(np.uint8)[:, None, None, None]
     sample = lambda inputs: {"samples": np.asarray(from_uint8(fake))}
-    monkeypatch.setattr(feature_extractors, "train_classifier", pixel_reader)
+    monkeypatch.setattr(feature_extractors, "train_classifier", pixel_classifier)
     monkeypatch.setattr(image_scores, "FEW", 150)
     found = []
     for rows in (np.arange(600), shuffle):
@@ -100,7 +100,7 @@ class Unconditional(ImageConfig):
 
 
 def test_modes_of_stacked_images_are_counted(monkeypatch):
-    monkeypatch.setattr(feature_extractors, "train_classifier", pixel_reader)
+    monkeypatch.setattr(feature_extractors, "train_classifier", pixel_classifier)
     monkeypatch.setattr(image_scores, "AT_ONCE", 30)
     config = Unconditional(dataset="stacked:noise", channels=3, image_size=8)
     scored = image_scores.image_evaluation(config, num_samples=100, test_split="test[:200]")
@@ -167,7 +167,7 @@ def test_inception_scores_images_without_labels(monkeypatch, tmp_path):
     assert not {"confident", "class_0", "classifier_accuracy"} & scores.keys()
     stamp = Stamp(**scored.protocol, averaged=True, step=1)
     assert (stamp.features, stamp.feature_weights, stamp.resizer) == ("inception", "w", "legacy")
-    with pytest.raises(ValueError, match=r"no labels to train a classifier with: .*--features inception needs none"):
+    with pytest.raises(ValueError, match=r"no labels to train a classifier on: .*--features inception needs none"):
         image_scores.image_evaluation(config, **splits)
     with pytest.raises(ValueError, match="unknown features 'vgg': there are classifier, inception"):
         image_scores.image_evaluation(config, features="vgg", **splits)

@@ -161,7 +161,7 @@ def test_reflection_does_not_repeat_the_edge():
 
 
 def test_resized_upsampling_leaves_no_checkerboard():
-    """A constant picture through equal weights: away from the edges, overlapping kernels of stride 2 are seen."""
+    """A constant image through equal weights: away from the edges, overlapping kernels of stride 2 are seen."""
     constant = jnp.ones((1, 32, 32, 1))
 
     def ripple(upsampling):
@@ -235,7 +235,7 @@ def test_initialisers():
         assert not bias_init(jax.random.key(0), (4,)).any()
 
 
-def test_a_bias_is_kept_where_no_norm_takes_it_out():
+def test_a_bias_is_kept_if_no_norm_cancels_it():
     params, _ = shapes(patch_discriminator(width=2, layers=1, norm="none"), jnp.zeros((1, 8, 8, 1)))
     assert "bias" in params["layer_1"]
     params, _ = shapes(unet_generator(channels=1, width=2, levels=3), jnp.zeros((1, 8, 8, 1)))

@@ -45,12 +45,12 @@ def test_half_precision_is_summed_in_float64():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: inception_score(np.log(PROBABILITIES)), "hold -.* at least .*where .N, K., 0 and 1 were"),
+        (lambda: inception_score(np.log(PROBABILITIES)), "have the minimum -.*but .N, K., at least 0"),
         (lambda: inception_score(2 * PROBABILITIES), "rows that sum to 2 to 2"),
         (lambda: inception_score(np.ones(20)), r"shape \(20,\)"),
         (lambda: inception_score(np.full((4, 2), np.nan)), "probabilities holds NaN or infinity in 4 of 4"),
         (lambda: inception_score(np.ones((1, 1))), r"shape \(1, 1\), but at least 2"),
-        (lambda: inception_score(np.ones((15, 1))), "splits=10, but 15 samples make 1 to 7 parts"),
+        (lambda: inception_score(np.ones((15, 1))), "splits=10, but 15 samples give 1 to 7 parts"),
     ],
 )
 def test_refusals(call, message):

@@ -28,7 +28,7 @@ def test_images_a_second():
     assert 100 < rate < 1600
 
 
-def test_pictures_of_the_size_asked_for(tmp_path):
-    input_pipeline.write_pictures(tmp_path, 3, 16)
+def test_images_of_the_size_asked_for(tmp_path):
+    input_pipeline.write_images(tmp_path, 3, 16)
     found = images(f"folder:{tmp_path}", image_size=16, channels=3)["image"]
     assert found.shape == (3, 16, 16, 3) and len({image.tobytes() for image in found}) == 3

@@ -38,7 +38,7 @@ def test_by_hand_with_unequal_counts():
     assert kernel_distance([0, 0, 0, 0], [1, 2], subset_size=2, subsets=3).mean == 26.0
 
 
-def test_of_one_subset_there_is_no_deviation():
+def test_a_single_subset_has_no_standard_deviation():
     real, fake = two_sets(20, 20, 3)
     whole = kernel_distance(real, fake, subset_size=20)
     assert whole == kernel_distance(real, fake, subset_size=20, subsets=1) and whole.std is None
@@ -51,7 +51,7 @@ def test_features_that_are_all_alike_are_at_distance_0(size):
     real = np.full((9, 4), size)
     assert kernel_distance(real, real[:6], subset_size=5).mean == 0.0
     assert kernel_distance(real, np.full((7, 4), size / 2.0), subset_size=5).mean >= 0.0
-    with pytest.raises(ValueError, match="of which scores overflow"):
+    with pytest.raises(ValueError, match="for which scores overflow"):
         kernel_distance(real + 1e41, real, subset_size=5)
 
 
@@ -83,12 +83,12 @@ def test_a_seed_decides_the_subsets():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: kernel_distance(*two_sets(60, 50, 2)), "subset_size=1000 must lie .* 60 real and 50 fake samples"),
+        (lambda: kernel_distance(*two_sets(60, 50, 2)), "subset_size=1000 must be .* 60 real and 50 fake samples"),
         (lambda: kernel_distance(*two_sets(9, 9, 2), subset_size=1), "subset_size=1 must"),
         (lambda: kernel_distance(*two_sets(9, 9, 2), subset_size=5, subsets=0), "subsets=0"),
         (lambda: kernel_distance([[1.0]], [[1.0], [2.0]]), r"real has shape \(1, 1\), but at least 2"),
         (lambda: kernel_distance([1.0, np.inf], [1.0, 2.0], subset_size=2), "real holds NaN"),
-        (lambda: kernel_distance(np.ones((3, 2)), np.ones((3, 1)), subset_size=2), "2 features a sample and fake 1"),
+        (lambda: kernel_distance(np.ones((3, 2)), np.ones((3, 1)), subset_size=2), "2 features per sample and fake 1"),
     ],
 )
 def test_refusals(call, message):

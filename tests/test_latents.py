@@ -31,8 +31,8 @@ def test_slerp_of_parallel_opposite_and_zero_vectors_is_finite():
     path = latents.slerp(a, b, jnp.array([0.5, 0.5, 0.5]))
     assert bool(jnp.isfinite(path).all())
     np.testing.assert_allclose(path[0], [1.5, 3.0], rtol=1e-5)
-    slopes = jax.grad(lambda a: latents.slerp(a, b, jnp.full(3, 0.3)).sum())(a + 0.1)
-    assert bool(jnp.isfinite(slopes).all())
+    gradients = jax.grad(lambda a: latents.slerp(a, b, jnp.full(3, 0.3)).sum())(a + 0.1)
+    assert bool(jnp.isfinite(gradients).all())
 
 
 def test_walk_passes_every_corner_and_comes_back():

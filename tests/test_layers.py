@@ -69,11 +69,11 @@ def test_derivatives_of_instance_norm():
     np.testing.assert_allclose(gradient.sum((1, 2)), 0.0, atol=1e-4)
     np.testing.assert_allclose((gradient * centred).sum((1, 2)), 0.0, atol=1e-3)
     direction = jax.random.normal(jax.random.key(4), images.shape)
-    slope = (loss(images + 0.02 * direction) - loss(images - 0.02 * direction)) / 0.04
-    np.testing.assert_allclose(jnp.sum(gradient * direction), slope, rtol=2e-2)
+    directional = (loss(images + 0.02 * direction) - loss(images - 0.02 * direction)) / 0.04
+    np.testing.assert_allclose(jnp.sum(gradient * direction), directional, rtol=2e-2)
 
 
-def test_which_norms_take_a_bias_out():
+def test_which_norms_cancel_a_bias():
     assert [keeps_bias(kind) for kind in NORMS] == [False, False, True, True]
     for kind in ("batch", "instance"):
         variables = Norm(kind).init(jax.random.key(1), IMAGES, train=False)
@@ -161,8 +161,8 @@ def test_the_gradient_sees_the_kernel_in_sigma(layer, inputs, steps):
         largest = lambda matrix: np.linalg.svd(matrix, compute_uv=False)[0]
         direction = np.random.default_rng(1).normal(size=matrix.shape)
         value = lambda step: np.sum(weights * (matrix + step * direction)) / largest(matrix + step * direction)
-        slope = (value(1e-5) - value(-1e-5)) / 2e-5
-        assert np.sum(np.asarray(gradient) * direction) == pytest.approx(slope, rel=5e-3)
+        directional = (value(1e-5) - value(-1e-5)) / 2e-5
+        assert np.sum(np.asarray(gradient) * direction) == pytest.approx(directional, rel=5e-3)
 
 
 class SpectralNet(nn.Module):

@@ -143,7 +143,7 @@ def test_a_broken_line_is_named(tmp_path, line):
 def test_metrics_that_are_no_text(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1}\n\xff\xfe\n')
-    with pytest.raises(ValueError, match=r"metrics.jsonl is no text in UTF-8"):
+    with pytest.raises(ValueError, match=r"metrics.jsonl is not valid UTF-8"):
         logging.read_metrics(path)
     path.write_text('{"step": 1, "time": "now"}\n')  # as in starts.jsonl
     assert logging.read_metrics(path, values=float | str) == [{"step": 1, "time": "now"}]

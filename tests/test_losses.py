@@ -25,7 +25,7 @@ def draw_scores(*shapes, seed=0):
     return tuple(rng.normal(0.2, 2.0, shape).astype(np.float32) for shape in shapes)
 
 
-def both_slopes(loss, real, fake):
+def both_gradients(loss, real, fake):
     return jax.grad(loss, argnums=(0, 1))(jnp.asarray(real), jnp.asarray(fake))
 
 
@@ -92,10 +92,10 @@ def test_dtype_is_at_least_float32(name, player, dtype):
         # Only the scores are rounded to the low precision; what is computed from them is not.
         expected = reference.ADVERSARIAL[name][PLAYERS.index(player)](np.float64(real), np.float64(fake))
         np.testing.assert_allclose(value, expected, rtol=1e-12 if dtype == "float64" else 1e-5)
-        assert all(slope.dtype == dtype for slope in jax.eval_shape(jax.grad(loss, argnums=(0, 1)), real, fake))
+        assert all(gradient.dtype == dtype for gradient in jax.eval_shape(jax.grad(loss, argnums=(0, 1)), real, fake))
 
 
-# Value and slopes (real, fake) of each loss where the discriminator is as wrong as can be: real -s, fake +s. From
+# Value and gradients (real, fake) of each loss where the discriminator is as wrong as can be: real -s, fake +s. From
 # softplus(s) = s and sigmoid(s) = 1 up to exp(-s).
 EXTREME = {
     ("minimax", "discriminator"): lambda s: (2 * s, -1, 1),
@@ -123,21 +123,21 @@ EXTREME = {
 def test_extreme_scores(name, player, dtype, size):
     loss = getattr(LOSSES[name], player)
     real, fake = jnp.asarray([-size], dtype), jnp.asarray([size], dtype)
-    value, *slopes = EXTREME[name, player](size)
+    value, *gradients = EXTREME[name, player](size)
     np.testing.assert_allclose(loss(real, fake), value, rtol=1e-6, atol=1e-30)
-    for slope, expected in zip(both_slopes(loss, real, fake), slopes, strict=True):
+    for gradient, expected in zip(both_gradients(loss, real, fake), gradients, strict=True):
         np.testing.assert_allclose(
-            np.float64(slope[0]), expected, rtol=1e-2 if dtype == "bfloat16" else 1e-6, atol=1e-30
+            np.float64(gradient[0]), expected, rtol=1e-2 if dtype == "bfloat16" else 1e-6, atol=1e-30
         )
     # And where it is as right as can be.
-    for array in (loss(fake, real), *both_slopes(loss, fake, real)):
+    for array in (loss(fake, real), *both_gradients(loss, fake, real)):
         assert np.all(np.isfinite(np.float64(array)))
 
 
-def test_non_saturating_generator_keeps_its_slope():
-    slope = jax.grad(losses.non_saturating_generator_loss)
-    np.testing.assert_allclose(slope(-20.0), -1.0, rtol=1e-6)
-    np.testing.assert_allclose(slope(-1e4), -1.0, rtol=1e-6)
+def test_non_saturating_generator_does_not_saturate():
+    gradient = jax.grad(losses.non_saturating_generator_loss)
+    np.testing.assert_allclose(gradient(-20.0), -1.0, rtol=1e-6)
+    np.testing.assert_allclose(gradient(-1e4), -1.0, rtol=1e-6)
     np.testing.assert_allclose(jax.grad(losses.minimax_generator_loss)(-20.0), -np.exp(-20.0), rtol=1e-5)
 
 
@@ -146,21 +146,21 @@ def test_one_step_moves_the_right_scores(name):
     # Inside the hinge's margins and between the least-squares targets, as early in training.
     real, fake = jnp.array([0.1, 0.4, 0.3]), jnp.array([0.2, 0.5, 0.1])
     loss = LOSSES[name]
-    real_slopes, fake_slopes = both_slopes(loss.discriminator, real, fake)
-    assert np.all(real_slopes < 0)  # a descent step raises every real score
-    assert np.all(fake_slopes > 0)  # and lowers every fake one
-    _, fake_slopes = both_slopes(loss.generator, real, fake)
-    assert np.all(fake_slopes < 0)  # the generator's step raises every fake score
+    real_gradients, fake_gradients = both_gradients(loss.discriminator, real, fake)
+    assert np.all(real_gradients < 0)  # a descent step raises every real score
+    assert np.all(fake_gradients > 0)  # and lowers every fake one
+    _, fake_gradients = both_gradients(loss.generator, real, fake)
+    assert np.all(fake_gradients < 0)  # the generator's step raises every fake score
     for player in (loss.discriminator, loss.generator):
-        real_slopes, fake_slopes = both_slopes(player, real, fake)
-        assert player(real - 0.01 * real_slopes, fake - 0.01 * fake_slopes) < player(real, fake)
+        real_gradients, fake_gradients = both_gradients(player, real, fake)
+        assert player(real - 0.01 * real_gradients, fake - 0.01 * fake_gradients) < player(real, fake)
 
 
 @each_loss
 def test_only_relativistic_generators_read_real_scores(name):
     real, fake = draw_scores((5,), (5,))
-    real_slope, _ = both_slopes(LOSSES[name].generator, real, fake)
-    assert np.any(real_slope != 0) == name.startswith("relativistic")
+    real_gradient, _ = both_gradients(LOSSES[name].generator, real, fake)
+    assert np.any(real_gradient != 0) == name.startswith("relativistic")
 
 
 @each_loss
@@ -183,7 +183,7 @@ def test_label_smoothing_lowers_the_real_target_only(smoothing):
     if smoothing:
         best = np.log((1.0 - smoothing) / smoothing)  # where sigmoid(score) = 1 - smoothing
         np.testing.assert_allclose(jax.grad(loss)(jnp.float32(best), 0.0), 0.0, atol=1e-6)
-    for score in (-1e4, 1e4):  # slope sigmoid(score) - target
+    for score in (-1e4, 1e4):  # gradient sigmoid(score) - target
         np.testing.assert_allclose(jax.grad(loss)(score, 0.0), (score > 0) - (1.0 - smoothing), atol=1e-6)
 
 
@@ -274,12 +274,12 @@ def test_matching_aware_loss_as_the_authors_wrote_it():
     loss = partial(matching_aware_discriminator_loss, loss=LOSSES["non_saturating"], mismatch_weight=0.3)
     expected = bce(real, 1) + 0.3 * bce(mismatched, 0) + 0.7 * bce(fake, 0)
     np.testing.assert_allclose(loss(real, fake, mismatched), expected, rtol=1e-5)
-    slopes = jax.grad(lambda *all_scores: loss(*all_scores), argnums=(0, 1, 2))(
+    gradients = jax.grad(lambda *all_scores: loss(*all_scores), argnums=(0, 1, 2))(
         *map(jnp.asarray, (real, fake, mismatched))
     )
-    np.testing.assert_allclose(slopes[0], (s(real) - 1) / 9, rtol=1e-3, atol=1e-6)
-    np.testing.assert_allclose(slopes[1], 0.7 * s(fake) / 9, rtol=1e-3, atol=1e-6)
-    np.testing.assert_allclose(slopes[2], 0.3 * s(mismatched) / 9, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(gradients[0], (s(real) - 1) / 9, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(gradients[1], 0.7 * s(fake) / 9, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(gradients[2], 0.3 * s(mismatched) / 9, rtol=1e-3, atol=1e-6)
     with pytest.raises(AssertionError, match="rank"):
         loss(real, fake, mismatched, mismatch_weight=jnp.ones(9))
 
@@ -295,8 +295,8 @@ def test_mode_seeking_loss():
     assert float(mode_seeking_loss(2 * samples, 2 * others, latents, other_latents)) < float(value)
     check_grads(lambda x: mode_seeking_loss(x, others, latents, other_latents), (samples,), order=1, modes=["rev"])
     assert float(mode_seeking_loss(samples, samples, latents, other_latents)) == pytest.approx(1e5, rel=1e-5)
-    slope = jax.grad(mode_seeking_loss)(jnp.asarray(samples), samples, latents, other_latents)
-    assert bool(jnp.isfinite(slope).all())
+    gradient = jax.grad(mode_seeking_loss)(jnp.asarray(samples), samples, latents, other_latents)
+    assert bool(jnp.isfinite(gradient).all())
     half = partial(jnp.asarray, dtype=jnp.bfloat16)
     assert mode_seeking_loss(half(samples), half(others), latents, other_latents).dtype == jnp.float32
     with pytest.raises(AssertionError, match="different shapes"):

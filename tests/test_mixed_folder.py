@@ -20,17 +20,17 @@ def write(folder, count):
     for index in range(count):
         mode = MODES[index % len(MODES)]
         size = (int(RANDOM.integers(20, 90)), int(RANDOM.integers(20, 90)))
-        picture = Image.fromarray(RANDOM.integers(256, size=(*size, 4), dtype=np.uint8))
+        image = Image.fromarray(RANDOM.integers(256, size=(*size, 4), dtype=np.uint8))
         if mode == "I;16":
-            picture = Image.fromarray(RANDOM.integers(65536, size=size, dtype=np.uint16))
+            image = Image.fromarray(RANDOM.integers(65536, size=size, dtype=np.uint16))
         elif mode != "RGBA":
-            picture = picture.convert("RGB").convert(mode)
+            image = image.convert("RGB").convert(mode)
         exif = Image.Exif()
         exif[0x0112] = index % 8 + 1  # every orientation
         ending = "jpg" if mode in ("RGB", "CMYK", "L") and index % 3 else "tiff" if mode == "CMYK" else "png"
         part = folder / f"part {index % 4}"
         part.mkdir(exist_ok=True)
-        picture.save(part / f"bild-{index}-ü.{ending}", exif=exif)
+        image.save(part / f"bild-{index}-ü.{ending}", exif=exif)
 
 
 @pytest.mark.slow

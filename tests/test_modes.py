@@ -83,12 +83,12 @@ def test_the_divergence_of_perfect_samples_is_that_of_their_number():
     ("labels", "expected", "message"),
     [
         ([], None, r"shape \(0,\)"),
-        ([0, 4], None, r"lie in 0\.\.3, not in 0\.\.4"),
+        ([0, 4], None, r"must be in 0\.\.3, not in 0\.\.4"),
         ([0.0, 1.0], None, "not float64"),
-        ([0, 1], [0.5, 0.5], r"shares or counts \[4\], not \(2,\)"),
-        ([0, 1], [0, 0, 0, 0], "sum to 0"),
-        ([0, 1], [1, 1, 1, -1], "shares or counts"),
-        ([0, 1], [1, 1, 1, np.nan], "shares or counts"),
+        ([0, 1], [0.5, 0.5], r"frequencies or counts \[4\], not \(2,\)"),
+        ([0, 1], [0, 0, 0, 0], "the sum 0"),
+        ([0, 1], [1, 1, 1, -1], "frequencies or counts"),
+        ([0, 1], [1, 1, 1, np.nan], "frequencies or counts"),
     ],
 )
 def test_labels_that_are_no_modes(labels, expected, message):

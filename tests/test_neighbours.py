@@ -69,7 +69,7 @@ def test_diversity_against_scipy_and_of_one_thing(monkeypatch):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: nearest_distances(np.zeros((2, 3)), np.zeros((2, 4))), "one dimension expected, not 3 and 4"),
+        (lambda: nearest_distances(np.zeros((2, 3)), np.zeros((2, 4))), "equal dimension expected, not 3 and 4"),
         (lambda: nearest_distances(np.zeros((2, 3)), np.zeros((0, 3))), r"data has shape \(0, 3\), but at least 1"),
         (lambda: nearest_neighbours(np.zeros((2, 3)), np.zeros((4, 3)), k=5), r"data has .* at least 5 samples"),
         (lambda: nearest_neighbours(np.zeros((2, 3)), np.zeros((4, 3)), k=0), "k=0"),

@@ -154,12 +154,12 @@ def test_what_is_no_record_is_one_sentence(tmp_path, content):
 
 def test_a_pipe_or_a_giant_in_place_of_a_record(tmp_path):
     os.mkfifo(tmp_path / "config.json")  # which nobody writes to
-    with pytest.raises(ValueError, match=r"config.json is no regular file"):
+    with pytest.raises(ValueError, match=r"config.json is not a regular file"):
         open_run(tmp_path, {"small": small})
     (tmp_path / "config.json").unlink()
     with (tmp_path / "config.json").open("wb") as file:
         file.truncate(2**40)
-    with pytest.raises(ValueError, match="has more than 16,777,216 bytes"):
+    with pytest.raises(ValueError, match="is larger than 16,777,216 bytes"):
         open_run(tmp_path, {"small": small})
 
 

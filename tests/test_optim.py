@@ -46,7 +46,7 @@ def test_clip_weights_needs_a_limit_and_the_parameters():
         optim.clip_weights(0.1).update({"w": jnp.ones(1)}, optax.EmptyState())
 
 
-def test_moving_average_blends_floats_and_copies_the_rest():
+def test_ema_averages_floats_and_copies_the_rest():
     average = {"w": jnp.zeros(2), "half": jnp.zeros(2, jnp.bfloat16), "count": jnp.int32(1)}
     new = {"w": jnp.ones(2), "half": jnp.ones(2, jnp.bfloat16), "count": jnp.int32(7)}
     blended = optim.moving_average(average, new, 0.75)

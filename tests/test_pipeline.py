@@ -21,7 +21,7 @@ from jaxgan.data.sources import open_images
 from jaxgan.pixels import to_uint8
 from jaxgan.runs.config import ImageConfig, RunConfig
 
-PICTURES = np.random.default_rng(0).integers(256, size=(50, 8, 6, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(256, size=(50, 8, 6, 3), dtype=np.uint8)
 LABELS = np.arange(50)
 
 
@@ -42,7 +42,7 @@ def counted_compilations():
 
 
 def test_a_step_is_its_d_steps_batches_in_the_documented_order():
-    batches = DeviceBatches({"image": PICTURES, "label": LABELS}, batch_size=8, seed=3, d_steps=5)
+    batches = DeviceBatches({"image": IMAGES, "label": LABELS}, batch_size=8, seed=3, d_steps=5)
     assert batches.size == 50 and batches.batch_size == 8
     for step in (0, 1, 7):
         taken = batches(step)
@@ -50,10 +50,10 @@ def test_a_step_is_its_d_steps_batches_in_the_documented_order():
         for i, batch in enumerate(taken):
             rows = batch_indices(3, 5 * step + i, 50, 8)
             np.testing.assert_array_equal(batch["label"], rows)
-            np.testing.assert_array_equal(to_uint8(batch["image"]), PICTURES[rows])
+            np.testing.assert_array_equal(to_uint8(batch["image"]), IMAGES[rows])
 
 
-def test_pictures_become_floats_and_labels_stay():
+def test_images_become_floats_and_labels_stay():
     every_byte = np.arange(256, dtype=np.uint8).reshape(4, 8, 8, 1)
     (batch,) = DeviceBatches({"image": every_byte, "label": np.arange(4, dtype=np.uint8)}, batch_size=4)(0)
     assert batch["image"].dtype == jnp.float32 and batch["label"].dtype == jnp.int32
@@ -62,19 +62,19 @@ def test_pictures_become_floats_and_labels_stay():
 
 
 def test_the_same_step_is_the_same_bits_however_reached():
-    sequence = [jax.device_get(one) for one in map(DeviceBatches(PICTURES, batch_size=8), range(20))]
-    batches = DeviceBatches(PICTURES, batch_size=8)
+    sequence = [jax.device_get(one) for one in map(DeviceBatches(IMAGES, batch_size=8), range(20))]
+    batches = DeviceBatches(IMAGES, batch_size=8)
     for step in (19, 3, np.int64(7), jnp.int32(6), 3):
         np.testing.assert_array_equal(batches(step)[0]["image"], sequence[int(step)][0]["image"])
 
 
 def test_one_program_for_all_steps():
-    batches = DeviceBatches({"image": PICTURES, "label": LABELS}, batch_size=8, d_steps=2)
+    batches = DeviceBatches({"image": IMAGES, "label": LABELS}, batch_size=8, d_steps=2)
     batches(0)
     with counted_compilations() as compilations:
         for step in range(1, 20):
             batches(step)
-        again = DeviceBatches({"image": PICTURES, "label": LABELS}, batch_size=8, d_steps=2, seed=1)
+        again = DeviceBatches({"image": IMAGES, "label": LABELS}, batch_size=8, d_steps=2, seed=1)
         again(0)
     assert not compilations
 
@@ -84,35 +84,35 @@ def test_floats_pass_unchanged():
     (batch,) = DeviceBatches(points, batch_size=8)(0)
     assert batch["image"].dtype == jnp.float32
     np.testing.assert_array_equal(batch["image"], points.astype(np.float32)[batch_indices(0, 0, 50, 8)])
-    pictures = np.linspace(-1, 1, PICTURES.size, dtype=np.float32).reshape(PICTURES.shape)
+    pictures = np.linspace(-1, 1, IMAGES.size, dtype=np.float32).reshape(IMAGES.shape)
     (batch,) = DeviceBatches(pictures, batch_size=8)(0)
     np.testing.assert_array_equal(batch["image"], pictures[batch_indices(0, 0, 50, 8)])
     (batch,) = DeviceBatches({"text": points.astype(jnp.bfloat16)}, batch_size=8)(0)
     assert batch["text"].dtype == jnp.float32
 
 
-def test_pictures_in_zero_to_one_are_named():
+def test_images_in_zero_to_one_are_named():
     """They train without an error, to grey and white images; a set of bright images in [-1, 1] looks the same."""
     values = np.random.default_rng(0).uniform(size=(8, 4, 4, 1))
     for batches in (
         DeviceBatches(values, batch_size=8),
         StreamedBatches(Source(8, lambda rows: {"image": values[np.asarray(rows)]}), batch_size=8),
     ):
-        assert "taken to be in [-1, 1], black at -1: if black is 0 in these, give images * 2 - 1" in batches.notice
+        assert "should be in [-1, 1], with black at -1: if black is 0, give images * 2 - 1" in batches.notice
     for silent in (values * 2 - 1, values[:, 0, 0], np.zeros((8, 4, 4, 1)), 1.005 * (values * 2 - 1)):
         assert DeviceBatches(silent, batch_size=8).notice is None
 
 
-def test_every_uint8_picture_field_is_converted():
-    (batch,) = DeviceBatches({"a": PICTURES, "b": 255 - PICTURES}, batch_size=8)(0)
+def test_every_uint8_image_field_is_converted():
+    (batch,) = DeviceBatches({"a": IMAGES, "b": 255 - IMAGES}, batch_size=8)(0)
     np.testing.assert_allclose(batch["a"], -batch["b"], atol=2e-7)
 
 
 def test_changing_the_array_afterwards_changes_nothing():
-    memory = np.empty(PICTURES.size + 64, np.uint8)
+    memory = np.empty(IMAGES.size + 64, np.uint8)
     start = -memory.ctypes.data % 64  # aligned: memory that JAX shares where it may
-    pictures = memory[start : start + PICTURES.size].reshape(PICTURES.shape)
-    pictures[:] = PICTURES
+    pictures = memory[start : start + IMAGES.size].reshape(IMAGES.shape)
+    pictures[:] = IMAGES
     batches = DeviceBatches(pictures, batch_size=50)
     before = jax.device_get(batches(0)[0]["image"])
     pictures[:] = 0
@@ -120,21 +120,21 @@ def test_changing_the_array_afterwards_changes_nothing():
 
 
 def test_a_notice_only_where_much_is_thrown_away():
-    assert DeviceBatches(PICTURES, batch_size=10).notice is None
-    assert DeviceBatches(PICTURES, batch_size=15).notice is None  # 5 of 50: a tenth
-    assert "16 of 50" in DeviceBatches(PICTURES, batch_size=17).notice
+    assert DeviceBatches(IMAGES, batch_size=10).notice is None
+    assert DeviceBatches(IMAGES, batch_size=15).notice is None  # 5 of 50: a tenth
+    assert "16 of 50" in DeviceBatches(IMAGES, batch_size=17).notice
 
 
 @pytest.mark.parametrize(
     ("arrays", "options", "error", "message"),
     [
-        ({"image": PICTURES, "label": LABELS[:-1]}, {}, ValueError, "image has 50, label has 49"),
-        ({}, {}, ValueError, "there are none"),
-        ({"image": PICTURES, "label": LABELS + 2**31}, {}, ValueError, "'label'.* beyond 32 bits"),
-        (PICTURES, {"batch_size": 51}, ValueError, "50 examples, fewer than one batch of 51"),
-        (PICTURES[:0], {}, ValueError, "0 examples"),
-        (PICTURES, {"d_steps": 0}, ValueError, "d_steps=0"),
-        (PICTURES, {"seed": -1}, ValueError, "seed=-1"),
+        ({"image": IMAGES, "label": LABELS[:-1]}, {}, ValueError, "image has 50, label has 49"),
+        ({}, {}, ValueError, "it has no arrays"),
+        ({"image": IMAGES, "label": LABELS + 2**31}, {}, ValueError, "'label'.* beyond 32 bits"),
+        (IMAGES, {"batch_size": 51}, ValueError, "50 examples, fewer than one batch of 51"),
+        (IMAGES[:0], {}, ValueError, "0 examples"),
+        (IMAGES, {"d_steps": 0}, ValueError, "d_steps=0"),
+        (IMAGES, {"seed": -1}, ValueError, "seed=-1"),
     ],
 )
 def test_refusals(arrays, options, error, message):
@@ -142,12 +142,12 @@ def test_refusals(arrays, options, error, message):
         DeviceBatches(arrays, **{"batch_size": 8, **options})
 
 
-# Pictures whose pixels say where they are: [..., 0] the row, [..., 1] the column, [..., 2] which picture.
+# Images whose pixels say where they are: [..., 0] the row, [..., 1] the column, [..., 2] which image.
 PLACES = np.stack([*np.meshgrid(np.arange(8), np.arange(6), indexing="ij"), np.zeros((8, 6))], axis=-1)
 PLACES = np.stack([PLACES + np.array([0, 0, i]) for i in range(50)]).astype(np.uint8)
 
 
-def test_flipping_mirrors_half_of_the_pictures():
+def test_flipping_mirrors_half_of_the_images():
     plain = DeviceBatches(PLACES, batch_size=50)
     flipped = DeviceBatches(PLACES, batch_size=50, flip=True)
     count = 0
@@ -193,8 +193,8 @@ def test_fields_of_an_example_are_cropped_alike():
 
 @pytest.mark.parametrize("crop_size", [0, 7, 9])
 def test_crops_that_do_not_fit(crop_size):
-    with pytest.raises(ValueError, match=f"crop_size={crop_size} cannot be cut out of field 'image', 8 x 6"):
-        DeviceBatches(PICTURES, batch_size=8, crop_size=crop_size)
+    with pytest.raises(ValueError, match=f"crop_size={crop_size} does not fit into field 'image', 8 x 6"):
+        DeviceBatches(IMAGES, batch_size=8, crop_size=crop_size)
 
 
 def reading(arrays, seen=None):
@@ -219,7 +219,7 @@ def assert_same_bits(one, other):
 
 @pytest.mark.parametrize("options", [{}, {"d_steps": 3, "seed": 5}, {"crop_size": 5, "flip": True}, {"flip": True}])
 def test_streamed_batches_are_those_of_the_device(options):
-    arrays = {"image": PICTURES, "label": LABELS, "text": np.linspace(0, 1, 100).reshape(50, 2)}
+    arrays = {"image": IMAGES, "label": LABELS, "text": np.linspace(0, 1, 100).reshape(50, 2)}
     on_device = DeviceBatches(arrays, batch_size=8, **options)
     streamed = StreamedBatches(reading(arrays), batch_size=8, **options)
     assert (streamed.size, streamed.batch_size) == (on_device.size, on_device.batch_size)
@@ -227,15 +227,15 @@ def test_streamed_batches_are_those_of_the_device(options):
         assert_same_bits(streamed(step), on_device(step))
 
 
-def test_streamed_sixteen_bit_pictures_pass_as_floats():
-    pictures = np.linspace(-1, 1, PICTURES.size, dtype=np.float32).reshape(PICTURES.shape)
+def test_streamed_sixteen_bit_images_pass_as_floats():
+    pictures = np.linspace(-1, 1, IMAGES.size, dtype=np.float32).reshape(IMAGES.shape)
     options = {"batch_size": 8, "crop_size": 5, "flip": True}
     assert_same_bits(StreamedBatches(reading({"image": pictures}), **options)(3), DeviceBatches(pictures, **options)(3))
 
 
 def test_streaming_reads_ahead_from_the_step_asked_for():
     seen = []
-    streamed = StreamedBatches(reading({"image": PICTURES}, seen), batch_size=8)
+    streamed = StreamedBatches(reading({"image": IMAGES}, seen), batch_size=8)
     assert seen == [[0]]  # one example, for its shapes
     streamed(100)
     count = 0
@@ -248,7 +248,7 @@ def test_streaming_reads_ahead_from_the_step_asked_for():
 
 
 def test_streaming_compiles_one_program():
-    streamed = StreamedBatches(reading({"image": PICTURES}), batch_size=8, d_steps=2, flip=True)
+    streamed = StreamedBatches(reading({"image": IMAGES}), batch_size=8, d_steps=2, flip=True)
     streamed(0)
     with counted_compilations() as compilations:
         for step in (1, 2, 3, 9):
@@ -260,7 +260,7 @@ def test_what_cannot_be_read_is_met_in_its_turn_and_passed_after():
     def read(rows):
         if 17 in rows:
             raise ValueError("x/17.png: broken")
-        return {"image": PICTURES[rows]}
+        return {"image": IMAGES[rows]}
 
     streamed = StreamedBatches(Source(50, read), batch_size=5)
     holds_17 = [step for step in range(10) if 17 in batch_indices(0, step, 50, 5)]
@@ -270,14 +270,14 @@ def test_what_cannot_be_read_is_met_in_its_turn_and_passed_after():
                 streamed(step)
         else:
             streamed(step)
-    for batches in (streamed, DeviceBatches(PICTURES, batch_size=5)):
+    for batches in (streamed, DeviceBatches(IMAGES, batch_size=5)):
         with pytest.raises(ValueError, match="steps count from 0, not -1"):
             batches(-1)
 
 
 def test_the_threads_end_with_the_batches():
     before = set(threading.enumerate())
-    streamed = StreamedBatches(reading({"image": PICTURES}), batch_size=8)
+    streamed = StreamedBatches(reading({"image": IMAGES}), batch_size=8)
     streamed(0)
     streamed(50)
     own = set(threading.enumerate()) - before
@@ -292,17 +292,17 @@ def test_the_threads_end_with_the_batches():
 
 def test_streamed_refusals(monkeypatch):
     with pytest.raises(ValueError, match="50 examples, fewer than one batch of 51"):
-        StreamedBatches(reading({"image": PICTURES}), batch_size=51)
+        StreamedBatches(reading({"image": IMAGES}), batch_size=51)
     with pytest.raises(ValueError, match="d_steps=0"):
-        StreamedBatches(reading({"image": PICTURES}), batch_size=8, d_steps=0)
+        StreamedBatches(reading({"image": IMAGES}), batch_size=8, d_steps=0)
     with pytest.raises(TypeError, match="uint16"):
-        StreamedBatches(reading({"image": PICTURES.astype(np.uint16)}), batch_size=8)
+        StreamedBatches(reading({"image": IMAGES.astype(np.uint16)}), batch_size=8)
     with pytest.raises(ValueError, match="crop_size=9"):
-        StreamedBatches(reading({"image": PICTURES}), batch_size=8, crop_size=9)
-    assert "16 of 50" in StreamedBatches(reading({"image": PICTURES}), batch_size=17).notice
+        StreamedBatches(reading({"image": IMAGES}), batch_size=8, crop_size=9)
+    assert "16 of 50" in StreamedBatches(reading({"image": IMAGES}), batch_size=17).notice
     monkeypatch.setitem(sys.modules, "grain", None)
     with pytest.raises(ModuleNotFoundError, match=r"needs Grain: pip install -e '\.\[experiments\]'$"):
-        StreamedBatches(reading({"image": PICTURES}), batch_size=8)
+        StreamedBatches(reading({"image": IMAGES}), batch_size=8)
 
 
 @pytest.fixture(scope="module")
@@ -343,7 +343,7 @@ def test_labels_are_asked_for(folder, tmp_path):
     options = {"batch_size": 4, "image_size": 8, "channels": 1}
     (batch,) = image_batches(f"folder:{folder}", labels="label", **options)(0)
     np.testing.assert_array_equal(batch["label"], np.repeat([0, 1, 2], 4)[batch_indices(0, 0, 12, 4)])
-    np.save(tmp_path / "a.npy", PICTURES)
+    np.save(tmp_path / "a.npy", IMAGES)
     for resident_mib in (0, 1):
         with pytest.raises(ValueError, match=r"a\.npy has no labels"):
             image_batches(f"{tmp_path}/a.npy", labels="condition", resident_mib=resident_mib, **options)

@@ -33,7 +33,7 @@ def test_what_is_no_number_has_no_byte(bad):
     with pytest.raises(ValueError, match=r"^600 of 1,200 samples are not finite \(NaN or infinity\)$"):
         to_uint8(images)
     with (
-        pytest.raises(NonFiniteSamplesError, match=r"^checkpoint 7 of runs/a drew 1 of 1 samples that are not finite"),
+        pytest.raises(NonFiniteSamplesError, match=r"^checkpoint 7 of runs/a generated 1 of 1 samples that are not"),
         drawn_by("checkpoint 7 of runs/a"),
     ):
         to_uint8(np.float32(bad))

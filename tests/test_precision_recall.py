@@ -83,9 +83,9 @@ def test_neighbours_are_found_once_for_many_sets():
     for k in (1, 3, 5):
         assert precision_recall(known, fake, k=k) == precision_recall(real, fake, k=k)
         assert density_coverage(known, fake, k=k) == density_coverage(real, fake, k=k)
-    with pytest.raises(ValueError, match="k=6, but of each real example 5 neighbours are known"):
+    with pytest.raises(ValueError, match="k=6, but the Neighbours of the real examples have 5 each"):
         density_coverage(known, fake, k=6)
-    with pytest.raises(ValueError, match="16 features a sample and fake 4"):
+    with pytest.raises(ValueError, match="16 features per sample and fake 4"):
         precision_recall(known, np.ones((9, 4)))
 
 
@@ -127,7 +127,7 @@ def test_images_are_flattened_and_roles_swap():
 def test_refusals(score):
     for real, fake, message in [
         (np.ones((5, 3)), np.ones((9, 3)), "k=5 needs more than k real samples, not 5"),
-        (np.ones((9, 3)), np.ones((9, 4)), "3 features a sample and fake 4"),
+        (np.ones((9, 3)), np.ones((9, 4)), "3 features per sample and fake 4"),
         (np.full((9, 3), np.nan), np.ones((9, 3)), "real holds NaN"),
         (np.ones((9, 3)), np.ones((0, 3)), r"fake has shape \(0, 3\)"),
     ]:

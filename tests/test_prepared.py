@@ -197,7 +197,7 @@ def test_tfds_decodes_no_image(tmp_path, monkeypatch):
     monkeypatch.setattr(tfds.features.Image, "decode_example_np", decode)
     whole = images("mine", data_dir=tmp_path)["image"]
     np.testing.assert_array_equal(read_features("mine", names=("mask",), data_dir=tmp_path)["mask"], whole)
-    with pytest.raises(ValueError, match="feature 'more' of data set mine holds images or compressed arrays inside"):
+    with pytest.raises(ValueError, match="feature 'more' of data set mine contains nested images or compressed arrays"):
         read_features("mine", names=("more",), data_dir=tmp_path)
 
 
@@ -234,7 +234,7 @@ def test_a_data_set_with_another_number_of_examples_than_it_says(tmp_path):
     path = tmp_path / "mine/1.0.0/dataset_info.json"
     for number in ("9000000000000", "2"):
         changed(path, lambda record, number=number: record["splits"][0].update(shardLengths=[number]))
-        with pytest.raises(ValueError, match=r"holds 3 examples, where dataset_info\.json says [29].*remove"):
+        with pytest.raises(ValueError, match=r"has 3 examples, but dataset_info\.json says [29].*remove"):
             images("mine", data_dir=tmp_path)
 
 
@@ -259,7 +259,7 @@ def with_label(**tensor):
         (in_split(filepathTemplate="{SPLIT}" * 10_000), "filepathTemplate"),
         (in_split(name="../../x"), r"names the split '\.\./\.\./x'"),
         (in_split(name="x" * 1000), "names the split"),
-        (in_split(shardLengths=["1"] * 200_000), "splits of 200,001 shards are above 20,000"),
+        (in_split(shardLengths=["1"] * 200_000), "splits of 200,001 shards are more than 20,000"),
         (in_split(shardLengths=["-5"]), "a shard of -5 examples"),
         (in_split(shardLengths="3"), "cannot be read"),
         (in_split(shardLengths=[[3]]), "cannot be read"),
@@ -317,5 +317,5 @@ def test_the_folder_of_a_name(tmp_path):
 def test_half_a_data_set_is_named(tmp_path):
     prepare(tmp_path, "mine", GREY, {"train": numbered(3)})
     (tmp_path / "mine/1.0.0/features.json").unlink()
-    with pytest.raises(ValueError, match=r"mine/1\.0\.0 holds no features\.json, so it is no whole"):
+    with pytest.raises(ValueError, match=r"mine/1\.0\.0 has no features\.json, so the data set is incomplete"):
         images("mine", data_dir=tmp_path)

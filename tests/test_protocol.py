@@ -36,12 +36,12 @@ def test_a_stamp_survives_json():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"subset_size": ...}, "does not say how subset_size was, as scores of an earlier version do not"),
+        ({"subset_size": ...}, "its stamp has no subset_size: it is from an earlier version"),
         ({"colour": 1}, "a stamp has no field colour: there are dataset, split"),
-        ({"real_count": "500"}, "real_count is '500', no int"),
-        ({"real_count": float("nan"), "averaged": 1}, "real_count is 'nan', no int; averaged is '1', no bool"),
-        ({"step": True, "split": None}, "split is 'None', no str; step is 'True', no int"),
-        ({"dataset": ["mnist"]}, r"dataset is .*mnist.*, no str"),
+        ({"real_count": "500"}, "real_count is '500', not int"),
+        ({"real_count": float("nan"), "averaged": 1}, "real_count is 'nan', not int; averaged is '1', not bool"),
+        ({"step": True, "split": None}, "split is 'None', not str; step is 'True', not int"),
+        ({"dataset": ["mnist"]}, r"dataset is .*mnist.*, not str"),
     ],
 )
 def test_what_is_no_stamp(changes, message):
@@ -105,11 +105,11 @@ def test_a_reference_made_otherwise_is_refused_by_name(tmp_path):
     file = tmp_path / "reference.npz"
     save_reference(file, gather_statistics([np.eye(3)]), STAMP)
     for name in ("dataset", "split", "real_count", "image_size", "features", "feature_weights", "resizer"):
-        with pytest.raises(ValueError, match=f"made with {name} {getattr(STAMP, name)}, not {OTHER[name]}$"):
+        with pytest.raises(ValueError, match=f"computed with {name} {getattr(STAMP, name)}, not {OTHER[name]}$"):
             load_reference(file, dataclasses.replace(STAMP, **{name: OTHER[name]}))
     for content in (b"", b"no archive"):
         file.write_bytes(content)
-        with pytest.raises(ValueError, match="is no reference"):
+        with pytest.raises(ValueError, match="is not a reference"):
             load_reference(file, STAMP)
-    with pytest.raises(ValueError, match="is not there"):
+    with pytest.raises(ValueError, match="does not exist"):
         load_reference(tmp_path / "none.npz", STAMP)

@@ -88,11 +88,11 @@ def test_where_debian_puts_fashion_mnist(tmp_path, monkeypatch):
 
 def test_the_other_data_set_s_files_are_refused(tmp_path):
     write_idx(tmp_path, "fashion_mnist")
-    with pytest.raises(ValueError, match="are of another data set than mnist: the labels differ"):
+    with pytest.raises(ValueError, match="belong to another data set than mnist: the labels differ"):
         images("mnist", data_dir=tmp_path)
     labels = np.array(FIRST["fashion_mnist"], np.uint8)
     (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
-    with pytest.raises(ValueError, match="hold unequal numbers of images and labels"):
+    with pytest.raises(ValueError, match="have unequal numbers of images and labels"):
         images("fashion_mnist", data_dir=tmp_path)
 
 
@@ -114,15 +114,15 @@ def test_a_damaged_idx_file_is_named(tmp_path):
         (
             "train-images-idx3-ubyte",
             idx(np.zeros((12, 14, 28), np.uint8)),
-            r"shape \[12, 14, 28\], where \[N, 28, 28\]",
+            r"shape \[12, 14, 28\], but \[N, 28, 28\]",
         ),
-        ("train-images-idx3-ubyte", idx(np.zeros((12, 28), np.uint8)), r"shape \[12, 28\], where \[N, 28, 28\]"),
-        ("train-labels-idx1-ubyte", idx(np.zeros((12, 1), np.uint8)), r"shape \[12, 1\], where \[N\]"),
+        ("train-images-idx3-ubyte", idx(np.zeros((12, 28), np.uint8)), r"shape \[12, 28\], but \[N, 28, 28\]"),
+        ("train-labels-idx1-ubyte", idx(np.zeros((12, 1), np.uint8)), r"shape \[12, 1\], but \[N\]"),
         ("train-images-idx3-ubyte", b"\0\0\x08\3" + b"\xff" * 4 + b"\0\0\0\x1c" * 2, "N at most 100,000"),
         (
             "train-labels-idx1-ubyte",
             b"\0\0\x08\1" + b"\0\0\0\2" + bytes(2**20),
-            "it holds more than the 2 bytes it says",
+            "it has more than the 2 bytes of its header",
         ),
     ],
 )
@@ -195,7 +195,7 @@ def test_cifar100_has_the_fine_labels(tmp_path):
 def test_a_damaged_tar_is_named(tmp_path):
     path = tmp_path / "cifar-10-binary.tar.gz"
     write_cifar(path, "cifar10", 1, leave_out="data_batch_3.bin")
-    with pytest.raises(ValueError, match=r"tar\.gz is damaged: it holds no cifar-10-batches-bin/data_batch_3\.bin"):
+    with pytest.raises(ValueError, match=r"tar\.gz is damaged: it has no cifar-10-batches-bin/data_batch_3\.bin"):
         images("cifar10", data_dir=tmp_path)
     path.write_bytes(b"junk")
     with pytest.raises(ValueError, match=r"tar\.gz is damaged"):

@@ -103,7 +103,7 @@ def test_a_block_by_the_formula():
 
 
 def test_the_scale_of_the_start():
-    """Normal, of deviation gain / sqrt(fan in), in the blocks times sqrt(2 / 1.04) L^(-1/4) with L blocks."""
+    """Normal with standard deviation gain / sqrt(fan in), in blocks times sqrt(2 / 1.04) L^(-1/4) with L blocks."""
     params, _ = jax.jit(r3gan_generator(16, channels=3, width=32, blocks=3).init)(jax.random.key(1), LATENTS)
     inner = np.sqrt(2 / 1.04) * 9**-0.25
     for kernel, expected in (
@@ -155,7 +155,7 @@ def test_both_penalties_reach_every_kernel():
     network = r3gan_discriminator(8, width=4, group_size=4)
     real, fake = (jax.random.normal(jax.random.key(seed), (2, 8, 8, 1)) for seed in (6, 7))
     params, state = network.init(jax.random.key(1), real)
-    params = jax.tree.map(lambda leaf: leaf + 0.1, params)  # from the start, at 0, the blocks see no slope
+    params = jax.tree.map(lambda leaf: leaf + 0.1, params)  # initially the last layers are 0: no gradient
 
     def penalty(params):
         critic = lambda images: network.apply(params, state, images, train=True)[0]
@@ -184,7 +184,7 @@ def test_numbers_that_do_not_fit():
         r3gan_generator(48, channels=1)
     with pytest.raises(ValueError, match="not 4"):
         r3gan_discriminator(4)
-    with pytest.raises(ValueError, match=r"32 pixels take one width, or 4 \(at 4, 8, ... 32 pixels\), not 3"):
+    with pytest.raises(ValueError, match=r"32 pixels need one width, or 4 \(at 4, 8, ... 32 pixels\), not 3"):
         r3gan_generator(32, channels=1, width=(64, 64, 64))
     with pytest.raises(ValueError, match="width 12 times expansion 2 is not a multiple of group_size=16"):
         r3gan_discriminator(8, width=(64, 12))

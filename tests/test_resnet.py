@@ -220,7 +220,7 @@ def test_bfloat16_computes_in_it_and_keeps_float32_parameters():
         assert output.dtype == jnp.bfloat16
 
 
-def test_what_it_has_no_networks_for():
+def test_unknown_sizes_and_norms_are_refused():
     with pytest.raises(ValueError, match="32, 64, 128 pixels, not 48"):
         resnet_generator(48, channels=1)
     with pytest.raises(ValueError, match="32, 64, 128 pixels, not 28"):

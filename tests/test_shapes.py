@@ -102,7 +102,7 @@ def test_chalk_repeats_every_four_pixels(placed):
     assert len(np.unique(board.reshape(-1, 3), axis=0)) == 2
 
 
-def test_drawings_are_always_the_same_bits():
+def test_rendered_images_are_always_bit_identical():
     """Recorded on x86-64; the same with NumPy 2.4 and 2.5, and with their vector instructions switched off."""
     few = place(EVERYTHING[::9], np.random.RandomState(0))
     digest = lambda pixels: hashlib.sha256(pixels.tobytes()).hexdigest()[:16]
@@ -111,7 +111,7 @@ def test_drawings_are_always_the_same_bits():
 
 
 def test_an_unknown_style():
-    with pytest.raises(ValueError, match="no style 'oil': there are flat, chalk"):
+    with pytest.raises(ValueError, match="unknown style 'oil': there are flat, chalk"):
         draw(place(EVERYTHING[:1], np.random.RandomState(0)), 32, style="oil")
 
 
@@ -162,8 +162,8 @@ def test_sides():
         ("", r"needs one relation \(above, over, .*\), but has none"),
         ("a small red circle and a large blue square", "unknown words: and"),
         ("a small red circle above below a large blue square", "but has above, below"),
-        ("a small red circle above a square", "says no size and no colour of object 2"),
-        ("a small circle above a large blue square", "says no colour of object 1"),
+        ("a small red circle above a square", "names no size and no colour of object 2"),
+        ("a small circle above a large blue square", "names no colour of object 1"),
         ("a small large red circle above a large blue square", "two sizes of one object, the second is 'large'"),
         ("a red blue small circle above a large blue square", "two colours of one object"),
         ("a small red circle above", "not of the form"),

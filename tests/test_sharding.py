@@ -5,7 +5,7 @@ import pytest
 from flax import linen as nn
 
 from jaxgan.devices import sharding
-from jaxgan.devices.sharding import by_batch, compile_step, data_mesh, place, replicated
+from jaxgan.devices.sharding import by_batch, compile_step, data_mesh, device_put, replicated
 from jaxgan.networks.convolutions import conv
 
 
@@ -40,10 +40,10 @@ def test_arrays_are_put_where_they_are_not_yet():
     first, second = jax.devices()[:2]
     there, elsewhere = (jax.device_put(jnp.arange(4.0), device) for device in (first, second))
     one = by_batch(data_mesh(1))
-    assert place({"x": there}, one)["x"] is there
+    assert device_put({"x": there}, one)["x"] is there
     for arrays in ({"x": elsewhere}, {"x": np.arange(4.0)}, {"x": there, "y": elsewhere}):
-        assert all(array.devices() == {first} for array in place(arrays, one).values())
-    assert place(there, by_batch(data_mesh(4))).sharding.shard_shape((4,)) == (1,)
+        assert all(array.devices() == {first} for array in device_put(arrays, one).values())
+    assert device_put(there, by_batch(data_mesh(4))).sharding.shard_shape((4,)) == (1,)
 
 
 def test_the_state_is_donated_and_other_shapes_are_refused():

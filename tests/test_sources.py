@@ -114,7 +114,7 @@ def test_the_slower_of_two_preparations_reads_the_other_s(tmp_path, data_dir, di
 
 def test_a_damaged_data_set_is_named(tmp_path):
     (tmp_path / "mnist_5k" / "1.0.0").mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"mnist_5k/1\.0\.0 is not a whole data set: remove it"):
+    with pytest.raises(ValueError, match=r"mnist_5k/1\.0\.0 is an incomplete data set: remove it"):
         images("mnist_5k", data_dir=tmp_path)
 
 
@@ -204,7 +204,7 @@ def test_the_first_image_decides_what_is_left_open(tmp_path):
     assert images(f"folder:{tmp_path / 'grey'}")["image"].shape == (2, 8, 8, 1)
     assert images(f"folder:{tmp_path / 'colour'}")["image"].shape == (2, 8, 8, 3)
     save(tmp_path / "grey/c.png", 3, size=(9, 7))
-    with pytest.raises(ValueError, match=r"grey/c\.png has 7 x 9 pixels, the first image 8 x 8: give an image_size"):
+    with pytest.raises(ValueError, match=r"grey/c\.png has 7 x 9 pixels, but the first image 8 x 8: give an"):
         images(f"folder:{tmp_path / 'grey'}")
     assert images(f"folder:{tmp_path / 'grey'}", image_size=8)["image"].shape == (3, 8, 8, 1)
 
@@ -262,14 +262,14 @@ def test_arrays_with_labels(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": PIXELS}, r"a\.npz cannot be read: it holds no array 'image': there are images$"),
-        ({}, "there are none"),
+        ({"images": PIXELS}, r"a\.npz cannot be read: it has no array 'image', only images$"),
+        ({}, "it has no arrays"),
         ({"image": PIXELS.astype(np.float32)}, r"holds float32 of shape \[6, 8, 8, 3\].*uint8 \[N, H, W\]"),
         ({"image": PIXELS[0, 0]}, r"uint8 of shape \[8, 3\]"),
         ({"image": np.zeros((6, 8, 8, 5), np.uint8)}, "1 to 4 channels"),
-        ({"image": PIXELS, "label": np.arange(5)}, r"labels of type int64 and shape \[5\], where integers \[6\]"),
+        ({"image": PIXELS, "label": np.arange(5)}, r"labels of type int64 and shape \[5\], but integers \[6\]"),
         ({"image": PIXELS, "label": np.zeros(6)}, "labels of type float64"),
-        ({"image": np.array([None])}, "cannot be read: Object arrays"),
+        ({"image": np.array([None])}, "cannot be read: object arrays"),
         ({"image": PIXELS[:0]}, "split 'train' of .* is empty"),
     ],
 )
@@ -281,7 +281,7 @@ def test_arrays_that_cannot_be_meant(tmp_path, arrays, message):
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz"])
 def test_array_files_that_cannot_be_read(tmp_path, name):
-    with pytest.raises(ValueError, match=f"{name} cannot be read: .*No such file"):
+    with pytest.raises(ValueError, match=f"{name} cannot be read: .*no such file"):
         images(str(tmp_path / name))
     if name == "a.npy":
         np.save(tmp_path / name, PIXELS)
@@ -295,8 +295,8 @@ def test_array_files_that_cannot_be_read(tmp_path, name):
 
 
 KNOWN = (
-    "mnist_5k, noise, fashion_mnist, mnist, cifar10, cifar100, emoji, shapes, shapes_styles, what TFDS has prepared, "
-    "stacked:NAME, folder:PATH, PATH.npy and"
+    "mnist_5k, noise, fashion_mnist, mnist, cifar10, cifar100, emoji, shapes, shapes_styles, data sets prepared "
+    "by TFDS, stacked:NAME, folder:PATH, PATH.npy and"
 )
 
 

@@ -40,7 +40,7 @@ def test_the_triples_are_random_and_always_the_same():
     ("labels", "options", "message"),
     [
         (None, {}, "bare.npz has no labels"),
-        (np.arange(11), {}, "has labels 0 to 10, where 0 to 9"),
+        (np.arange(11), {}, "has labels 0 to 10, but stacked images need 0 to 9"),
         (np.zeros(11, int), {"channels": 1}, "channels=1, but images of stacked:.*bare.npz have 3"),
         (np.zeros(11, int), {"split": "test"}, r"bare.npz has no split 'test': there are train \(11 examples\)"),
         (np.zeros(11, int), {"split": "dev"}, r"no split 'dev': there are train \(50000 examples\), test \(25600"),

@@ -67,11 +67,11 @@ def test_a_link_that_a_run_would_write_through_is_refused_whatever_it_leads_to(t
     for name in ("samples", "nearest", "tensorboard", "checkpoints", "mine", "metrics.jsonl", "starts.jsonl"):
         for target in ("drawn",) if name == "mine" else ("theirs", "absent"):
             (run / name).symlink_to(tmp_path / target)
-            with pytest.raises(OSError, match=rf"^{run / name} is a link .*: replace it by what it leads to"):
+            with pytest.raises(OSError, match=rf"^{run / name} is a link .*: replace it by its target"):
                 refuse_unusable(run, resumes=True)
             (run / name).unlink()
     (run / "samples").write_text("")
-    with pytest.raises(OSError, match=r"samples is a link or no folder"):
+    with pytest.raises(OSError, match=r"samples is a link or not a folder"):
         refuse_unusable(run, resumes=True)
 
 
@@ -185,7 +185,7 @@ def test_numbers_of_words_must_mean_the_same_words(tmp_path):
         with pytest.raises(ValueError, match=different):
             weights_from(tmp_path, state_of(), words)
     (tmp_path / "words.json").write_text("[" * 100_000)
-    with pytest.raises(ValueError, match=r"words\.json cannot be read: it is nested too deep"):
+    with pytest.raises(ValueError, match=r"words\.json cannot be read: it is nested too deeply"):
         weights_from(tmp_path, state_of(), words)
     (tmp_path / "words.json").write_text(json.dumps({"words": ["red", "circle"]}))
     weights_from(tmp_path, state_of(), words)

@@ -18,7 +18,7 @@ def test_the_first_step_of_an_experiment(capsys):
     flags = ["--width", "8", "--batch-size", "8", "--dataset", "noise"]
     startup.main(["gan", *flags])
     printed = capsys.readouterr().out
-    for phase in ("Python itself", "import jax", "compile the step", "first step", "checkpoints", "data", "in all"):
+    for phase in ("Python itself", "import jax", "compile the step", "first step", "checkpoints", "data", "total"):
         assert f"| {phase} |" in printed
     rows = [line.split("|")[1:4] for line in printed.splitlines() if "compile the step" in line]
     assert float(rows[0][2]) < float(rows[0][1])  # warm, where it is found, is shorter

@@ -113,7 +113,7 @@ def test_padding_changes_nothing(name):
     np.testing.assert_allclose(shorter, encoded(name, TOKENS, params), rtol=1e-5, atol=1e-7)
     longer = np.pad(TOKENS, ((0, 0), (0, 3)))
     if name == "slots":
-        with pytest.raises(ValueError, match="texts of 7 tokens, but this encoder was made for at most 4"):
+        with pytest.raises(ValueError, match="texts of 7 tokens, but this encoder takes at most 4"):
             encoded(name, longer, params)
     else:
         np.testing.assert_allclose(encoded(name, longer, params), shorter, rtol=1e-5, atol=1e-7)
@@ -155,7 +155,7 @@ def test_a_token_outside_the_table_gives_nan(name):
 
 @every_encoder
 def test_only_tokens_are_encoded(name):
-    with pytest.raises(ValueError, match=r"takes tokens, integers \[B, L\], not float32 \[3, 4\]"):
+    with pytest.raises(ValueError, match=r"takes token ids, integers \[B, L\], not float32 \[3, 4\]"):
         jax.eval_shape(ENCODERS[name].init, jax.random.key(0), jnp.zeros((3, 4)))
 
 

@@ -97,17 +97,17 @@ def test_code_in_a_file_is_not_run(archive, tmp_path):
             zipped.writestr("hostile/data.pkl", content)
     else:
         file.write_bytes(content)
-    with pytest.raises(ValueError, match=r"it asks for (posix|nt)\.mkdir, and only tensors are read"):
+    with pytest.raises(ValueError, match=r"it asks for (posix|nt)\.mkdir, but only tensors are read"):
         read_torch_weights(file)
     assert not (tmp_path / "made").exists()
 
 
-def test_a_tensor_may_not_reach_beyond_its_numbers(tmp_path):
+def test_a_tensor_may_not_exceed_its_storage(tmp_path):
     file = tmp_path / "long.pth"
     with zipfile.ZipFile(file, "w") as zipped:
         for name, content in archive_of(size=(5,), strides=(1,)).items():
             zipped.writestr(f"long/{name}", content)
-    with pytest.raises(ValueError, match=r"a tensor of shape \(5,\) reaches beyond its 4 numbers"):
+    with pytest.raises(ValueError, match=r"a tensor of shape \(5,\) exceeds its storage of 4 numbers"):
         read_torch_weights(file)
 
 
@@ -137,7 +137,7 @@ def test_what_is_no_state_dict(tmp_path):
     file = tmp_path / "list.pth"
     with zipfile.ZipFile(file, "w") as zipped:
         zipped.writestr("list/data.pkl", pickle.dumps([1, 2], protocol=2))
-    with pytest.raises(ValueError, match="it holds no flat dict of tensors"):
+    with pytest.raises(ValueError, match="it is not a flat dict of tensors"):
         read_torch_weights(file)
     with pytest.raises(ValueError, match=r"none.pth cannot be read as PyTorch weights: no such file"):
         read_torch_weights(tmp_path / "none.pth")

@@ -1,4 +1,4 @@
-"""Translating pictures with a finished run."""
+"""Translating images with a finished run."""
 
 import os
 import re
@@ -47,7 +47,7 @@ def expected(run, pixels, direction):
 
 
 @pytest.mark.parametrize("direction", ["a_to_b", "b_to_a"])
-def test_a_picture_of_the_training_size_is_what_the_generator_makes_of_it(run, tmp_path, direction):
+def test_an_image_of_the_training_size_is_what_the_generator_makes_of_it(run, tmp_path, direction):
     save(tmp_path / "in/x.png", (16, 16))
     found = translated(run, tmp_path, direction=direction)
     assert list(found) == ["x.png"]
@@ -59,7 +59,7 @@ def test_a_picture_of_the_training_size_is_what_the_generator_makes_of_it(run, t
     )
 
 
-def test_a_picture_keeps_its_size_and_is_translated_at_that_of_the_run(run, tmp_path):
+def test_an_image_keeps_its_size_and_is_translated_at_that_of_the_run(run, tmp_path):
     save(tmp_path / "in/x.png", (40, 60))
     pixels = read_image(tmp_path / "in/x.png")
     small = np.asarray(Image.fromarray(pixels).resize((24, 16), Image.Resampling.BICUBIC))
@@ -94,7 +94,7 @@ def test_working_size(size, shorter, working):
     assert working_size(*size, shorter=shorter) == working
 
 
-def test_few_shapes_serve_all_pictures():
+def test_few_shapes_serve_all_images():
     shapes = {working_size(1000, width, shorter=256) for width in range(1000, 2001)}
     assert len(shapes) == 17
     for height, width in ((1000, 1999), (317, 473)):
@@ -102,7 +102,7 @@ def test_few_shapes_serve_all_pictures():
         assert small[1] / small[0] == pytest.approx(width / height, rel=1 / 32)
 
 
-def test_kinds_of_pictures(run, tmp_path):
+def test_kinds_of_images(run, tmp_path):
     for mode in ("L", "RGBA", "P"):
         save(tmp_path / f"in/{mode}.png", (20, 16), mode=mode)
     Image.fromarray(np.full((16, 16), 65535, np.uint16)).save(tmp_path / "in/deep.png")
@@ -139,9 +139,9 @@ def test_output_names(names, outputs):
 
 def test_what_cannot_be_translated(run, tmp_path, monkeypatch):
     save(tmp_path / "in/x.png", (16, 16))
-    with pytest.raises(ValueError, match="lies in input"):
+    with pytest.raises(ValueError, match="is inside input"):
         translated(run, tmp_path, "in/out")
-    with pytest.raises(ValueError, match="lies in input"):
+    with pytest.raises(ValueError, match="is inside input"):
         translated(run, tmp_path, "in")
     with pytest.raises(ValueError, match="batch_size=0: expected an integer from 1 to 1024"):
         translated(run, tmp_path, batch_size=0)
@@ -162,26 +162,26 @@ def test_what_cannot_be_translated_is_named_and_the_rest_is_done(run, tmp_path, 
     for name, size in {"a": (16, 16), "long": (1, 17), "longest": (1, 2000), "z": (16, 16)}.items():
         save(tmp_path / f"in/{name}.png", size)
     (tmp_path / "in/junk.png").write_bytes(b"junk")
-    with pytest.raises(ValueError, match="3 of 5 pictures were not translated") as refused:
+    with pytest.raises(ValueError, match="3 of 5 images were not translated") as refused:
         translated(run, tmp_path)
     told = str(refused.value)
     assert "in/junk.png: not an image" in told
-    assert "in/long.png: 17 x 1 pixels, but one side may be at most 16 times the other" in told
+    assert "in/long.png: 17 x 1 pixels, but the ratio of the sides may be at most 16" in told
     assert told.count("in/junk.png") == told.count("in/long.png") == told.count("in/longest.png") == 1
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "z.png"]
-    with pytest.raises(ValueError, match=r"a.png: 16 x 16 pixels, 8 times would be translated together, at most 2,000"):
+    with pytest.raises(ValueError, match=r"a.png: a batch of 16 x 16 pixels, 8 times exceeds the limit of 2,000"):
         translated(run, tmp_path, "out", batch_size=8)
     assert set(tmp_path.joinpath("out").iterdir())  # what there was is still there
 
 
-def test_pictures_of_many_sizes_do_not_wait_for_others_in_memory(run, tmp_path, monkeypatch):
+def test_images_of_many_sizes_do_not_wait_for_others_in_memory(run, tmp_path, monkeypatch):
     monkeypatch.setattr(translate, "MOST_PIXELS", 1500)
     for side in range(16, 22):
         save(tmp_path / f"in/{side}.png", (side, side))
     assert len(translated(run, tmp_path, size="native", batch_size=2)) == 6
 
 
-def test_only_its_own_pictures_are_replaced(run, tmp_path):
+def test_only_its_own_images_are_replaced(run, tmp_path):
     save(tmp_path / "in/x.png", (16, 16))
     save(tmp_path / "in/sub/y.png", (16, 16))
     first = {name: path.read_bytes() for name, path in translated(run, tmp_path).items()}
@@ -190,13 +190,13 @@ def test_only_its_own_pictures_are_replaced(run, tmp_path):
     save(tmp_path / "mine/todo/x.png", (16, 16))
     save(tmp_path / "mine/x.png", (16, 16))
     before = (tmp_path / "mine/x.png").read_bytes()
-    with pytest.raises(ValueError, match=r"in/.*png lies in output"):
+    with pytest.raises(ValueError, match=r"in/.*png is inside output"):
         translate.main(Config(run=str(run), input=str(tmp_path / "in"), output=str(tmp_path)))
-    with pytest.raises(ValueError, match=r"todo/x\.png lies in output"):
+    with pytest.raises(ValueError, match=r"todo/x\.png is inside output"):
         translate.main(Config(run=str(run), input=str(tmp_path / "mine/todo"), output=str(tmp_path / "mine")))
     shutil.rmtree(tmp_path / "mine/todo")
     with pytest.raises(ValueError, match=r"mine holds x.png, which is not of this command"):
-        translated(run, tmp_path, "mine")  # a picture of the user's
+        translated(run, tmp_path, "mine")  # an image of the user's
     assert (tmp_path / "mine/x.png").read_bytes() == before
     (tmp_path / "in/x.png").unlink()
     with pytest.raises(ValueError, match=r"out holds x\.png"):  # it would stay among the others
@@ -222,11 +222,11 @@ def test_links(run, tmp_path):
     (tmp_path / "link").symlink_to("out")  # the user's own
     assert set(translated(run, tmp_path, "link")) == {"x.png", "sub/y.png"}
     (tmp_path / "in/back").symlink_to("../out")
-    with pytest.raises(ValueError, match=r"out would be translated itself .*, as the link .*in/back leads to .*/out:"):
+    with pytest.raises(ValueError, match=r"out would be translated .*, because the link .*in/back points to .*/out:"):
         translated(run, tmp_path)
     (tmp_path / "in/back").unlink()
     (tmp_path / "in/back").symlink_to("../out/sub")
-    with pytest.raises(ValueError, match=r"in/back/y.png lies in output .*/out"):
+    with pytest.raises(ValueError, match=r"in/back/y.png is inside output .*/out"):
         translated(run, tmp_path)
 
 
@@ -234,7 +234,7 @@ def test_a_link_that_leads_above_the_output_is_refused_before_there_is_one(run, 
     """The first command went through, and the second refused what the first had written."""
     save(tmp_path / "in/deep/x.png", (16, 16))
     (tmp_path / "in/deep/up").symlink_to("../..")
-    with pytest.raises(ValueError, match=r"out would be translated itself the next time, as the link .*deep/up leads"):
+    with pytest.raises(ValueError, match=r"out would be translated the next time, because the link .*deep/up points"):
         translated(run, tmp_path)
     assert not (tmp_path / "out").exists()
     (tmp_path / "in/deep/up").unlink()
@@ -248,20 +248,20 @@ def test_what_is_no_file_stops_nothing(run, tmp_path, capsys):
     (tmp_path / "in/gone.jpg").symlink_to("nowhere.jpg")
     (tmp_path / "in/itself.gif").symlink_to("itself.gif")
     (tmp_path / "in/linked.png").symlink_to("pipe.png")
-    with pytest.raises(ValueError, match=r"^4 of 5 pictures were not translated:") as refused:
+    with pytest.raises(ValueError, match=r"^4 of 5 images were not translated:") as refused:
         translated(run, tmp_path)
     for name, reason in {
-        "pipe.png": "no regular file",
-        "linked.png": "a link to no regular file",
-        "gone.jpg": "a link to a file that is not there",
-        "itself.gif": "a link to a file that is not there",
+        "pipe.png": "not a regular file",
+        "linked.png": "a link whose target is not a regular file",
+        "gone.jpg": "a link whose target does not exist",
+        "itself.gif": "a link whose target does not exist",
     }.items():
         assert f"in/{name} is {reason}" in str(refused.value)
-    assert "translated  1 picture of " in capsys.readouterr().out
+    assert "translated  1 image of " in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["x.png"]
     (tmp_path / "in/x.png").unlink()
     shutil.rmtree(tmp_path / "out")
-    with pytest.raises(ValueError, match=r"^4 of 4 pictures were not translated:"):
+    with pytest.raises(ValueError, match=r"^4 of 4 images were not translated:"):
         translated(run, tmp_path)
 
 
@@ -274,9 +274,9 @@ def test_what_is_left_out_is_counted(run, tmp_path, capsys):
         (tmp_path / "in" / name).touch()
     assert set(translated(run, tmp_path)) == {"x.png", "moving.png"}
     said = capsys.readouterr().out
-    assert "translated  2 pictures of" in said
-    assert re.search(r"of 1 animation \(.*in/moving.gif\) the first frame\n", said)
-    assert "4 files with other endings left out (.avif, .heic, none)\n" in said
+    assert "translated  2 images of" in said
+    assert re.search(r"only the first frame of 1 animation \(.*in/moving.gif\)\n", said)
+    assert "skipped 4 files with other endings (.avif, .heic, none)\n" in said
 
 
 def test_weights_that_are_not_finite(run, tmp_path, monkeypatch):

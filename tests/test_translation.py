@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from jaxgan.metrics.translation import l1, median_picture, psnr, ssim, translation_scores, wrong_pairs
+from jaxgan.metrics.translation import l1, median_image, mismatched_pairs, psnr, ssim, translation_scores
 
 RANDOM = np.random.default_rng(0)
 
-# By scikit-image 0.26.0, 2026-11-26, of the two pairs of pictures below divided by 255: structural_similarity(a, b,
+# By scikit-image 0.26.0, 2026-11-26, of the two pairs of images below divided by 255: structural_similarity(a, b,
 # data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, channel_axis=2, full=True) and
 # peak_signal_noise_ratio(b, a, data_range=1); with the mask, the mean of the full map 5 pixels from the edge, over
 # channels and the mask's pixels, and the ratio of the mask's pixels alone.
@@ -46,7 +46,7 @@ def test_l1_by_hand():
 
 
 @pytest.mark.parametrize("score", [l1, psnr, ssim])
-def test_bytes_and_floats_agree_and_pictures_stand_alone(score):
+def test_bytes_and_floats_agree_and_images_stand_alone(score):
     a, b, mask = pairs()
     np.testing.assert_allclose(score(a / 255, (b / 255).astype(np.float32), mask), score(a, b, mask), atol=1e-5)
     np.testing.assert_allclose(score(a[1:], b[1:]), score(a, b)[1:], atol=1e-12)
@@ -62,7 +62,7 @@ def test_the_truth_itself():
     np.testing.assert_allclose(psnr(np.zeros_like(a), np.full_like(a, 255)), 0.0, atol=1e-12)
 
 
-def test_a_picture_without_foreground_is_left_out():
+def test_an_image_without_foreground_is_left_out():
     a, b, mask = pairs()
     mask[0] = False
     for score in (l1, psnr, ssim):
@@ -71,28 +71,28 @@ def test_a_picture_without_foreground_is_left_out():
     assert scores["foreground_l1"] == pytest.approx(l1(a, b, mask)[1])
 
 
-def test_the_median_picture():
+def test_the_median_image():
     pictures = np.array([[0, 255], [51, 255], [255, 0]], np.uint8).reshape(3, 1, 2, 1)
-    np.testing.assert_allclose(median_picture(pictures), np.array([0.2, 1.0]).reshape(1, 2, 1))
-    np.testing.assert_allclose(median_picture(pictures / 255), np.array([0.2, 1.0]).reshape(1, 2, 1))
-    with pytest.raises(ValueError, match=r"pictures \[N, H, W, C\], not \[0, 4, 4, 3\]"):
-        median_picture(np.zeros((0, 4, 4, 3), np.uint8))
+    np.testing.assert_allclose(median_image(pictures), np.array([0.2, 1.0]).reshape(1, 2, 1))
+    np.testing.assert_allclose(median_image(pictures / 255), np.array([0.2, 1.0]).reshape(1, 2, 1))
+    with pytest.raises(ValueError, match=r"images \[N, H, W, C\], not \[0, 4, 4, 3\]"):
+        median_image(np.zeros((0, 4, 4, 3), np.uint8))
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 101])
-def test_wrong_pairs_are_one_cycle(count):
-    partners = wrong_pairs(count)
+def test_mismatched_pairs_are_one_cycle(count):
+    partners = mismatched_pairs(count)
     seen = [0]
     while (following := int(partners[seen[-1]])) != 0:
         seen.append(following)
     assert sorted(seen) == list(range(count))  # so nobody is their own partner, and everybody is somebody's
-    np.testing.assert_array_equal(wrong_pairs(count), partners)
-    with pytest.raises(ValueError, match="at least 2 pictures, not 1"):
-        wrong_pairs(1)
+    np.testing.assert_array_equal(mismatched_pairs(count), partners)
+    with pytest.raises(ValueError, match="at least 2 images, not 1"):
+        mismatched_pairs(1)
 
 
 def test_model_and_baselines():
-    """Truth is black but for one white quarter a picture, the source its negative."""
+    """Truth is black but for one white quarter an image, the source its negative."""
     truth = np.zeros((4, 16, 16, 3), np.uint8)
     mask = np.zeros((4, 16, 16), bool)
     for row in range(4):
@@ -106,7 +106,7 @@ def test_model_and_baselines():
     )
     assert scores["l1"] == pytest.approx(0.2) and scores["psnr"] == pytest.approx(20 * np.log10(5))
     assert scores["unchanged_l1"] == pytest.approx(1.0) and scores["unchanged_psnr"] == pytest.approx(0.0)
-    assert scores["median_l1"] == pytest.approx(0.25)  # a black picture: the white quarter is missing
+    assert scores["median_l1"] == pytest.approx(0.25)  # a black image: the white quarter is missing
     assert scores["wrong_pair_l1"] == pytest.approx(0.5)
     assert scores["foreground_l1"] == pytest.approx(0.2)
     assert scores["median_foreground_l1"] == scores["wrong_pair_foreground_l1"] == pytest.approx(1.0)
@@ -133,19 +133,19 @@ def test_domains_of_other_channels():
 def test_what_cannot_be_scored():
     a, b, mask = pairs()
     for score in (l1, psnr, ssim):
-        with pytest.raises(ValueError, match=r"of one shape \[N, H, W, C\], not \[2, 24, 20, 3\] and \[2, 24, 20, 1\]"):
+        with pytest.raises(ValueError, match=r"same shape \[N, H, W, C\], not \[2, 24, 20, 3\] and \[2, 24, 20, 1\]"):
             score(a, b[..., :1])
-        with pytest.raises(ValueError, match="of one shape"):
+        with pytest.raises(ValueError, match="the same shape"):
             score(a[0], b[0])
-        with pytest.raises(ValueError, match=r"float64 from -1 to 1, where pictures were expected: uint8 \(see jaxgan"):
+        with pytest.raises(ValueError, match=r"float64 from -1 to 1, but images must be uint8 \(see jaxgan"):
             score(np.where(a > 99, 1.0, -1.0), b)
         with pytest.raises(ValueError, match="int64 from 0 to 255"):
             score(a, b.astype(np.int64))
         with pytest.raises(ValueError, match="float64 from nan"):
             score(a, np.full(b.shape, np.nan))
-        with pytest.raises(ValueError, match=r"a mask is bool \[2, 24, 20\], not uint8 \[2, 24, 20\]"):
+        with pytest.raises(ValueError, match=r"the mask must be bool \[2, 24, 20\], not uint8 \[2, 24, 20\]"):
             score(a, b, mask.astype(np.uint8))
-    with pytest.raises(ValueError, match="ssim needs pictures of at least 11 x 11, not 10 x 20"):
+    with pytest.raises(ValueError, match="ssim needs images of at least 11 x 11, not 10 x 20"):
         ssim(a[:, :10], b[:, :10])
-    with pytest.raises(ValueError, match="at least 2 pictures"):
+    with pytest.raises(ValueError, match="at least 2 images"):
         translation_scores(a[:1], b[:1], source=a[:1], target_train=b)

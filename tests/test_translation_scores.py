@@ -5,12 +5,12 @@ from jaxgan.data import prepared
 from jaxgan.data.builders.scenes import NUM_MEANINGS, attributes_of
 from jaxgan.evaluation import translation_scores
 from jaxgan.evaluation.translation_scores import translation_evaluation
-from jaxgan.metrics.features import Reader
+from jaxgan.metrics.features import TrainedClassifier
 from jaxgan.runs.config import DomainsConfig
 
 
 def unchanged(inputs):
-    """A sampler that leaves the pictures of a domain as they are."""
+    """A sampler that leaves the images of a domain as they are."""
     ((_, images),) = inputs.items()
     return dict.fromkeys(("a_to_b", "a_to_b_to_a", "b_to_a", "b_to_a_to_b"), images)
 
@@ -20,20 +20,20 @@ def test_translations_are_scored(paired):
     config = DomainsConfig(dataset="noise", dataset_b="noise", image_size=16, load_size=None)
     scored = translation_evaluation(config, paired=paired, most=20)
     scores = scored.scores(unchanged)
-    # Both domains are the same pictures here, so leaving them as they are is right.
+    # Both domains are the same images here, so leaving them as they are is right.
     assert scores["a_to_b_cycle_l1"] == scores["b_to_a_cycle_l1"] == 0.0
-    # The same pictures twice: what the estimate without the pairs of a sample with itself makes of it is below 0.
+    # The same images twice: what the estimate without the pairs of a sample with itself makes of it is below 0.
     assert scores["a_to_b_pixel_kernel"] == scores["a_to_b_unchanged_pixel_kernel"] <= 0.0
     assert ("a_to_b_l1" in scores) == paired
     if paired:
         assert scores["a_to_b_l1"] == 0.0 and scores["b_to_a_wrong_pair_l1"] > 0.1
     assert scored.protocol["features"] == "pixels" and scored.protocol["subset_size"] == 20
-    with pytest.raises(ValueError, match=r"split test has 256 pictures and train 1024, where .* since they are pairs"):
+    with pytest.raises(ValueError, match=r"split test has 256 images and train 1024, but .* equal numbers of pairs"):
         translation_evaluation(config, split_a="test", split_b="train", paired=True)
 
 
-def test_pairs_stay_pairs_and_the_first_pictures_are_not_all(monkeypatch):
-    """Pictures in two classes, one after another: those translated are of both, each with its partner."""
+def test_pairs_stay_pairs_and_the_first_images_are_not_all(monkeypatch):
+    """Images in two classes, one after another: those translated are of both, each with its partner."""
     number = np.arange(200, dtype=np.uint8)
     pictures = np.broadcast_to(number[:, None, None, None], (200, 16, 16, 3))
     monkeypatch.setattr(translation_scores, "images", lambda name, split, **options: {"image": pictures})
@@ -55,7 +55,7 @@ def test_pairs_stay_pairs_and_the_first_pictures_are_not_all(monkeypatch):
 
 @pytest.mark.parametrize("paired", [True, False])
 def test_a_translated_scene_shows_what_its_own_source_shows(monkeypatch, paired):
-    """Pictures hold their attributes as pixels, so that leaving them as they are is right; unpaired, b has others."""
+    """Images hold their attributes as pixels, so that leaving them as they are is right; unpaired, b has others."""
     random = np.random.default_rng(0)
     a, b = (attributes_of(random.integers(NUM_MEANINGS, size=size)) for size in (40, 40 if paired else 30))
     shown = {"testA": a, "testB": a if paired else b, "trainA": a, "trainB": b}
@@ -72,7 +72,9 @@ def test_a_translated_scene_shows_what_its_own_source_shows(monkeypatch, paired)
     seen = lambda pictures: tuple(np.eye(256)[pictures[:, 0, :7, 0].T])
     monkeypatch.setattr(translation_scores, "images", read)
     monkeypatch.setattr(prepared, "read_features", features)
-    monkeypatch.setattr(translation_scores, "scene_reader", lambda *args, **options: Reader(seen, seen, "ab"))
+    monkeypatch.setattr(
+        translation_scores, "scene_classifier", lambda *args, **options: TrainedClassifier(seen, seen, "ab")
+    )
     config = DomainsConfig(dataset="shapes_styles", image_size=16, load_size=None)
     scores = translation_evaluation(config, paired=paired, most=20).scores(unchanged)
     assert scores["a_to_b_exact"] == scores["b_to_a_exact"] == 1.0

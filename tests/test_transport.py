@@ -18,7 +18,7 @@ from jaxgan.transport import (
 each_order = pytest.mark.parametrize("p", [1, 2, 3.5])
 
 
-def clouds(count, dimension, seed=0):
+def point_sets(count, dimension, seed=0):
     random = np.random.default_rng(seed)
     return random.normal(size=(count, dimension)), random.normal(0.5, 2.0, (count, dimension))
 
@@ -38,9 +38,9 @@ def test_brute_force_by_hand():
 @each_order
 @pytest.mark.parametrize("dimension", [1, 2, 5])
 @pytest.mark.parametrize("count", range(1, 7))
-def test_all_ways_agree_with_every_permutation(count, dimension, p):
+def test_all_algorithms_agree_with_brute_force(count, dimension, p):
     for seed in range(3):
-        x, y = clouds(count, dimension, seed)
+        x, y = point_sets(count, dimension, seed)
         expected = wasserstein_brute_force(x, y, p)
         assert wasserstein_assignment(x, y, p) == pytest.approx(expected, abs=1e-9)
         distance, _ = wasserstein_discrete(equal_weights(x), x, equal_weights(y), y, p)
@@ -60,7 +60,7 @@ def test_ties_and_repeated_points(p):
 
 
 @pytest.mark.parametrize(("count", "other"), [(50, 50), (30, 47)])
-def test_the_line_against_scipy(count, other):
+def test_one_dimension_against_scipy(count, other):
     random = np.random.default_rng(count)
     x, y = random.normal(size=count), random.normal(1.0, 2.0, other)
     assert wasserstein_1d(x, y) == pytest.approx(stats.wasserstein_distance(x, y), abs=1e-12)
@@ -84,7 +84,7 @@ def test_unequal_counts_are_repeated_points(p):
     assert wasserstein_discrete(equal_weights(x), x, equal_weights(y), y, p)[0] == pytest.approx(expected, abs=1e-9)
 
 
-def test_weights_rounded_to_float32_are_a_law():
+def test_weights_rounded_to_float32_are_accepted():
     thirds, uneven = np.array([[0.33333, 0.33333, 0.33333], [0.2, 0.2, 0.60002]], np.float32)
     x, y = np.array([0.0, 1.0, 2.0]), np.array([1.0, 2.0, 4.0])
     expected = stats.wasserstein_distance(x, y, thirds, uneven)  # which divides weights by their sum
@@ -97,12 +97,12 @@ def test_several_dimensions_against_scipy():
     random = np.random.default_rng(5)
     x, y = random.normal(size=(12, 3)), random.normal(1.0, 2.0, (17, 3))
     weights_x, weights_y = random.dirichlet(np.ones(12)), random.dirichlet(np.ones(17))
-    expected = stats.wasserstein_distance_nd(x, y, weights_x, weights_y)  # by the dual programme
+    expected = stats.wasserstein_distance_nd(x, y, weights_x, weights_y)  # by the dual program
     assert wasserstein_discrete(weights_x, x, weights_y, y)[0] == pytest.approx(expected, abs=1e-9)
 
 
 @each_order
-def test_the_plan_moves_one_law_to_the_other_at_the_distance(p):
+def test_the_transport_plan_has_the_marginals_and_the_cost(p):
     random = np.random.default_rng(6)
     x, y = random.normal(size=(9, 2)), random.normal(1.0, 2.0, (14, 2))
     weights_x, weights_y = random.dirichlet(np.ones(9)), random.dirichlet(np.ones(14))
@@ -112,14 +112,14 @@ def test_the_plan_moves_one_law_to_the_other_at_the_distance(p):
     np.testing.assert_allclose(plan.sum(axis=0), weights_y, atol=1e-9)
     lengths = np.linalg.norm(x[:, None] - y[None], axis=-1)
     assert distance == pytest.approx(np.sum(plan * lengths**p) ** (1 / p), abs=1e-12)
-    # No plan is cheaper than the one that ignores both laws' shapes: every point to every point.
+    # The optimal plan costs at most as much as the product of the marginals: every point to every point.
     assert distance <= np.sum(np.outer(weights_x, weights_y) * lengths**p) ** (1 / p)
 
 
 @each_order
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
-def test_moving_a_cloud_costs_the_way_whatever_the_unit(p, scale):
-    x, _ = clouds(40, 3)
+def test_a_translation_costs_its_length_in_any_unit(p, scale):
+    x, _ = point_sets(40, 3)
     x, way = scale * x, scale * np.array([0.1, -0.2, 0.05])
     length = np.linalg.norm(way)
     y = np.random.default_rng(1).permutation(x + way)
@@ -128,17 +128,17 @@ def test_moving_a_cloud_costs_the_way_whatever_the_unit(p, scale):
     assert wasserstein_1d(x[:, 0], y[:, 0], p) == pytest.approx(abs(way[0]), rel=1e-6)
 
 
-def test_gaussians_on_the_line():
-    # Villani 2003: W_2^2 of two Gaussians is the squared difference of means plus that of deviations; W_1 with equal
-    # deviations is the difference of means. Their quantiles stand for samples; the tails cut off cost the tolerance.
+def test_gaussians_in_one_dimension():
+    # Villani 2003: W_2^2 of two Gaussians is the squared difference of means plus that of standard deviations; W_1 with
+    # equal ones is the difference of means. Quantiles replace samples; the missing tails need the tolerance.
     quantiles = stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000)
     assert wasserstein_1d(quantiles, 1.0 + 2.0 * quantiles, 2) == pytest.approx(math.sqrt(2.0), rel=1e-3)
     assert wasserstein_1d(quantiles, 0.7 + quantiles) == pytest.approx(0.7)
 
 
 @each_order
-def test_a_law_is_at_distance_0_from_itself_alone(p):
-    x, y = clouds(8, 2)
+def test_only_equal_distributions_have_distance_0(p):
+    x, y = point_sets(8, 2)
     shuffled = x[::-1]
     assert wasserstein_assignment(x, shuffled, p) == pytest.approx(0.0, abs=1e-9)
     assert wasserstein_discrete(equal_weights(x), x, equal_weights(x), shuffled, p)[0] == pytest.approx(0.0, abs=1e-9)
@@ -149,16 +149,16 @@ def test_a_law_is_at_distance_0_from_itself_alone(p):
 
 @each_order
 def test_it_is_a_metric(p):
-    x, y = clouds(6, 2)
-    z, _ = clouds(6, 2, seed=9)
+    x, y = point_sets(6, 2)
+    z, _ = point_sets(6, 2, seed=9)
     way = lambda a, b: wasserstein_assignment(a, b, p)
     assert way(x, y) == pytest.approx(way(y, x), abs=1e-12)
     assert way(x, y) <= way(x, z) + way(z, y) + 1e-12
 
 
-def test_no_critic_of_slope_1_sees_more_than_the_distance():
+def test_a_1_lipschitz_critic_gives_a_lower_bound():
     # Kantorovich and Rubinstein: W_1 bounds every difference of means of a 1-Lipschitz function.
-    x, y = clouds(30, 2)
+    x, y = point_sets(30, 2)
     distance = wasserstein_assignment(x, y)
     for center in np.random.default_rng(3).normal(size=(20, 2)) * 3.0:
         critic = lambda points, center=center: np.linalg.norm(points - center, axis=1)
@@ -166,20 +166,21 @@ def test_no_critic_of_slope_1_sees_more_than_the_distance():
 
 
 def test_points_may_be_images_and_jax_arrays():
-    x, y = clouds(5, 12)
+    x, y = point_sets(5, 12)
     images = jnp.asarray(x, jnp.float32).reshape(5, 2, 3, 2), jnp.asarray(y, jnp.float32).reshape(5, 2, 3, 2)
     assert wasserstein_assignment(*images) == pytest.approx(wasserstein_brute_force(x, y), rel=1e-6)
 
 
 @each_order
-def test_slices_of_the_line_are_the_line(p):
-    x, y = clouds(30, 1)
+def test_the_sliced_distance_in_one_dimension_is_the_distance(p):
+    x, y = point_sets(30, 1)
     assert sliced_wasserstein(x, y[:20], p, directions=3) == pytest.approx(wasserstein_1d(x[:, 0], y[:20, 0], p))
 
 
-def test_slices_of_a_moved_cloud_have_a_closed_form():
-    # Each line sees the way's part along it, whose mean square is |way|^2 / D, and in the plane mean 2 |way| / pi.
-    x, _ = clouds(40, 8)
+def test_the_sliced_distance_of_a_translation_has_a_closed_form():
+    # The component of a translation v along a random direction has mean square |v|^2 / D, and in the plane mean
+    # absolute value 2 |v| / pi.
+    x, _ = point_sets(40, 8)
     way = np.full(8, 0.5)
     assert sliced_wasserstein(x, x + way, directions=4000) == pytest.approx(math.sqrt(2.0 / 8), rel=0.05)
     plane = sliced_wasserstein(x[:, :2], x[::-1, :2] + [3.0, 4.0], 1, directions=4000)
@@ -187,8 +188,8 @@ def test_slices_of_a_moved_cloud_have_a_closed_form():
 
 
 @each_order
-def test_slices_lie_below_the_distance_and_a_seed_decides_them(p):
-    x, y = clouds(25, 3)
+def test_the_sliced_distance_is_at_most_the_distance_and_depends_on_the_seed(p):
+    x, y = point_sets(25, 3)
     value = sliced_wasserstein(x, y, p)
     assert 0.1 < value <= wasserstein_assignment(x, y, p)
     assert value == sliced_wasserstein(x, y[::-1], p) == sliced_wasserstein(y, x, p)
@@ -202,20 +203,23 @@ NAN = [math.nan, 1.0]
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: wasserstein_1d([[0.0]], [1.0]), r"x has shape \(1, 1\), but positions on a line are \[N\]"),
+        (lambda: wasserstein_1d([[0.0]], [1.0]), r"x has shape \(1, 1\), but positions in one dimension are \[N\]"),
         (lambda: wasserstein_1d([0.0], NAN), "y holds NaN or infinity"),
         (lambda: wasserstein_1d([0.0], [math.inf]), "y holds NaN or infinity"),
-        (lambda: wasserstein_1d([], [1.0]), r"x has shape \(0,\), but a cloud"),
+        (lambda: wasserstein_1d([], [1.0]), r"x has shape \(0,\), but \[N, ...\] with at least one"),
         (lambda: wasserstein_1d([0.0], [1.0], 0.5), "p=0.5, but the order"),
         (lambda: wasserstein_1d([0.0], [1.0], math.nan), "p=nan, but the order"),
-        (lambda: wasserstein_1d([0.0], [1.0], weights_y=[0.9]), "weights_y sums to 0.9, but a law sums to 1"),
+        (lambda: wasserstein_1d([0.0], [1.0], weights_y=[0.9]), "weights_y sums to 0.9, but probabilities sum to 1"),
         (lambda: wasserstein_assignment([0.0], [1.0, 2.0]), "x has 1 points and y 2, .*see wasserstein_discrete"),
         (lambda: wasserstein_assignment([[0.0, 1.0]], [1.0]), "dimension 2 and y of dimension 1"),
         (lambda: wasserstein_assignment(NAN, [1.0, 2.0]), "x holds NaN"),
         (lambda: wasserstein_assignment([0.0], [1.0], 0), "p=0, but the order"),
         (lambda: wasserstein_brute_force(np.zeros(9), np.zeros(9)), "9 points have 9! permutations: at most 8"),
         (lambda: wasserstein_brute_force([0.0], [1.0, 2.0]), "x has 1 points and y 2"),
-        (lambda: wasserstein_discrete([0.5, 0.6], [0, 1], [1], [0]), "weights_x sums to 1.1, but a law sums to 1"),
+        (
+            lambda: wasserstein_discrete([0.5, 0.6], [0, 1], [1], [0]),
+            "weights_x sums to 1.1, but probabilities sum to",
+        ),
         (lambda: wasserstein_discrete([1], [0], [1.5, -0.5], [0, 1]), "weights_y holds -0.5, but weights are not neg"),
         (lambda: wasserstein_discrete(NAN, [0, 1], [1], [0]), "weights_x holds NaN"),
         (lambda: wasserstein_discrete([1.0], [0, 1], [1], [0]), r"weights_x has shape \(1,\), but there are 2 points"),

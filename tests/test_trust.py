@@ -59,7 +59,7 @@ def test_a_run_s_data_do_not_lie_inside_of_it(tmp_path, monkeypatch, fields):
     (run / "leads out").symlink_to(out)
     given = {name: value.format(run=run, out=out, link=link) for name, value in fields.items()}
     for folder in (run, link):
-        with pytest.raises(ValueError, match=r"takes its data from within itself .*move the data out of it"):
+        with pytest.raises(ValueError, match=r"reads its data from inside itself .*move the data out of it"):
             check_trusted_paths(Config(**given), folder)
 
 
@@ -83,13 +83,13 @@ def test_a_received_run_is_not_opened_where_it_brings_its_data(tmp_path):
     config = gan.Config(dataset="noise", channels=3, width=2, data_dir=str(tmp_path / "tfds"))
     record = {"experiment": "gan", "config": dataclasses.asdict(config)}
     (tmp_path / "config.json").write_text(json.dumps(record))
-    with pytest.raises(ValueError, match="takes its data from within itself"):
+    with pytest.raises(ValueError, match="reads its data from inside itself"):
         open_run(tmp_path, {"gan": gan})
     # What the run names is not followed in a folder of the user's own either.
     inside = {"data_dir": str(tmp_path.parent)}
     config = dataclasses.replace(config, dataset=f"{tmp_path.name}/tfds", data_dir=None)
     (tmp_path / "config.json").write_text(json.dumps(record | {"config": dataclasses.asdict(config)}))
-    with pytest.raises(ValueError, match="takes its data from within itself"):
+    with pytest.raises(ValueError, match="reads its data from inside itself"):
         open_run(tmp_path, {"gan": gan}, data=inside)
     (tmp_path / "config.json").write_text(json.dumps(record))
     # The user's own word for where the data are goes before the run's; then there is no checkpoint.

@@ -28,7 +28,7 @@ def test_words(text, expected):
     assert tokenize(text) == expected
 
 
-def test_numbers_go_by_frequency_then_by_alphabet():
+def test_token_ids_are_ordered_by_frequency_then_alphabetically():
     vocabulary = Vocabulary.of(["b a", "b c", "d d d"], min_count=1)
     assert vocabulary.words == ("d", "b", "a", "c")
     assert vocabulary.size == 6
@@ -92,7 +92,7 @@ def test_refusals():
         Vocabulary(["red"]).encode(["red"], max_len=0)
     with pytest.raises(ValueError, match="text 1, '!', has no words"):
         Vocabulary(["red"]).encode(["red", "!"], max_len=2)
-    with pytest.raises(ValueError, match=r"token 3 is outside the vocabulary: 0\.\.2"):
+    with pytest.raises(ValueError, match=r"token id 3 is outside the vocabulary: 0\.\.2"):
         Vocabulary(["red"]).check([[2, 3]])
     with pytest.raises(ValueError, match="token -1"):
         Vocabulary(["red"]).decode([[2, -1]])

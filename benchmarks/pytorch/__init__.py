@@ -1,1 +1,1 @@
-"""The same steps in PyTorch, to compare with."""
+"""The same training steps in PyTorch, for comparison."""

@@ -12,7 +12,7 @@ from benchmarks.pytorch.networks import norm
 
 
 def linear_of(condition: int | None, classes: int | None, features: int) -> nn.Module:
-    """A linear layer of vectors, or a table with a row for each class."""
+    """A linear layer for vectors, or an embedding table for labels."""
     return nn.Linear(condition or 0, features) if classes is None else nn.Embedding(classes, features)
 
 
@@ -28,7 +28,7 @@ class ConditionalNorm(nn.Module):
 
 
 class DCGANGenerator(nn.Module):
-    """Told a label in its norms, or a vector there and beside the latents."""
+    """Conditional on labels through its norms, or on vectors through norms and input."""
 
     def __init__(
         self,

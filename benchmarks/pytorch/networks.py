@@ -120,7 +120,7 @@ class ResNetDiscriminator(nn.Module):
 
 
 def resample(up: bool) -> Callable[[Tensor], Tensor]:
-    """R3GAN's bilinear filter with zeros beyond the edges, halved or doubled, as depthwise convolutions."""
+    """R3GAN's bilinear down- or upsampling with zero padding, as a depthwise convolution."""
     line = torch.tensor([1.0, 3.0, 3.0, 1.0])
     kernel = (line[:, None] * line)[None, None] / (16.0 if up else 64.0)
     function = F.conv_transpose2d if up else F.conv2d
@@ -196,7 +196,7 @@ class ResidualBlock(nn.Module):
 
 
 def residual_generator(*, channels: tuple[int, int], width: int, blocks: int, resize: bool) -> nn.Module:
-    """From so many channels to so many; `resize` is jaxgan's `upsampling="resize"`."""
+    """`channels` are those of input and output; `resize` is jaxgan's `upsampling="resize"`."""
 
     def normed(layer: nn.Module, features: int) -> list[nn.Module]:
         return [layer, norm("instance", features), nn.ReLU(inplace=True)]
@@ -216,7 +216,7 @@ def residual_generator(*, channels: tuple[int, int], width: int, blocks: int, re
 
 
 def patch_discriminator(*, channels: int, width: int, depth: int) -> nn.Module:
-    """`depth` is jaxgan's `layers`: how many of them halve the size."""
+    """`depth` is jaxgan's `layers`: the number of layers of stride 2."""
     layers: list[nn.Module] = []
     widths = [channels, *(width * min(2**index, 8) for index in range(depth + 1))]
     for index, (inputs, features) in enumerate(itertools.pairwise(widths)):

@@ -1,14 +1,14 @@
 """The experiments' training steps in PyTorch, for `python -m benchmarks.step_throughput NAME --compare torch`.
 
-The same networks, batch, losses, penalties, optimizers and averages, as a careful PyTorch script has them: the
-generator's last pass serves both players, the discriminator takes no gradient in the generator's update, the optimizer
-is fused. What does not change the time is left out: initial values and schedules. This needs nothing but PyTorch, so
+The same networks, batch, losses, penalties, optimizers and EMA, as in an optimized PyTorch script: the last forward
+pass of the generator is shared by both updates, the discriminator has no gradient in the generator's update, and the
+optimizer is fused. Initial values and schedules, which do not affect the time, are left out. It needs only PyTorch, so
 it can run under another interpreter:
 
     echo eager 3 | python -m benchmarks.pytorch.reference '{"experiment": "gan", "image_size": 32, ...}'
 
-It prints one line of JSON with what it found, then reads lines `VARIANT STEPS` and answers each with the milliseconds
-that one of so many steps took.
+It prints one line of JSON with its description, then reads lines `VARIANT STEPS` and answers each with the milliseconds
+per step.
 """
 
 # pyright: reportMissingImports=false
@@ -56,7 +56,7 @@ def r3gan(c: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
 
 def labelled(c: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
     if c["networks"] != "dcgan" or c["conditioning"] != "projection":
-        raise ValueError("the PyTorch reference has labels in the networks dcgan and by projection alone")
+        raise ValueError("the PyTorch reference has labels only for the networks dcgan with projection")
     size, classes, sizes = c["image_size"], c["num_classes"], {"channels": c["channels"], "width": c["width"]}
     generator = conditional.DCGANGenerator(
         size, latent_dim=c["latent_dim"], num_classes=classes, norm_kind=c["g_norm"], **sizes
@@ -64,7 +64,7 @@ def labelled(c: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
     return generator, conditional.DCGANDiscriminator(size, num_classes=classes, norm_kind=c["d_norm"], **sizes)
 
 
-def perceptrons(c: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
+def mlps(c: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
     hidden = [c["width"]] * 3
     discriminator = networks.mlp([2, *hidden, 1], lambda: nn.LeakyReLU(0.2))
     return networks.mlp([c["latent_dim"], *hidden, 2], nn.ReLU), nn.Sequential(discriminator, nn.Flatten(0))
@@ -86,7 +86,7 @@ EXPERIMENTS: dict[str, Callable[[dict[str, Any]], Players]] = {
         *labelled(c), c["loss"], penalties(r1=c["r1"]), **moments(c), num_classes=c["num_classes"]
     ),
     "gaussians_2d": lambda c: Players(
-        *perceptrons(c), c["loss"], penalties(gradient=c["gradient_penalty"], r1=c["r1"], r2=c["r2"]), **moments(c)
+        *mlps(c), c["loss"], penalties(gradient=c["gradient_penalty"], r1=c["r1"], r2=c["r2"]), **moments(c)
     ),
 }
 
@@ -98,14 +98,14 @@ def build(c: dict[str, Any], settings: Settings) -> Step:
     """The training step of an experiment.
 
     Args:
-      c: its configuration, and under `experiment` its name.
-      settings: how to run it.
+      c: its configuration, with its name under `experiment`.
+      settings: device, variant and precision.
 
     Returns:
       A function without arguments or result that runs one step.
 
     Raises:
-      ValueError: what there is no reference for.
+      ValueError: there is no reference for this configuration.
     """
     name = c["experiment"]
     if name not in (*EXPERIMENTS, *STEPS):
@@ -121,7 +121,7 @@ def main() -> None:
     c = json.loads(sys.argv[1])
     device = "cuda" if c.get("platform", "cpu") in ("gpu", "cuda") and torch.cuda.is_available() else "cpu"
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    # What XLA does on a GPU too: products of float32 in TF32.
+    # As XLA on a GPU: float32 products in TF32.
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
     finish = torch.cuda.synchronize if device == "cuda" else lambda: None
@@ -131,11 +131,11 @@ def main() -> None:
         try:
             torch.manual_seed(0)
             step = build(c, Settings(device, variant, autocast=c.get("dtype") == "bfloat16"))
-            for _ in range(2):  # the first compiles and allocates
+            for _ in range(2):  # warm-up: compiles and allocates
                 step()
             finish()
             steps[variant] = step
-        except Exception as error:  # a variant that does not work is left out, and the reason said
+        except Exception as error:  # a variant that does not work is reported and left out
             failed[variant] = f"{type(error).__name__}: {error}".partition("\n")[0]
     name = torch.cuda.get_device_name() if device == "cuda" else device
     found = {"torch": torch.__version__, "device": name, "threads": torch.get_num_threads()}

@@ -1,4 +1,4 @@
-"""Training steps in PyTorch, for `benchmarks.pytorch.reference`: as a careful script has them."""
+"""Training steps in PyTorch, for `benchmarks.pytorch.reference`."""
 
 # pyright: reportMissingImports=false
 
@@ -28,10 +28,10 @@ Penalty = Callable[[Critic, Tensor, Tensor], Tensor]
 Step = Callable[[], None]
 
 
-def squared_slopes(critic: Critic, inputs: Tensor) -> Tensor:
+def squared_gradient_norms(critic: Critic, inputs: Tensor) -> Tensor:
     inputs = inputs.detach().requires_grad_()
-    (slopes,) = torch.autograd.grad(critic(inputs).sum(), inputs, create_graph=True)
-    return slopes.square().sum(tuple(range(1, slopes.ndim)))
+    (gradients,) = torch.autograd.grad(critic(inputs).sum(), inputs, create_graph=True)
+    return gradients.square().sum(tuple(range(1, gradients.ndim)))
 
 
 def penalties(*, gradient: float = 0.0, r1: float = 0.0, r2: float = 0.0) -> Penalty | None:
@@ -41,11 +41,11 @@ def penalties(*, gradient: float = 0.0, r1: float = 0.0, r2: float = 0.0) -> Pen
         total = torch.zeros((), device=real.device)
         if gradient:
             alpha = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
-            slopes = (squared_slopes(critic, torch.lerp(real, fake, alpha)) + 1e-12).sqrt()
-            total = total + gradient * (slopes - 1).square().mean()
+            norms = (squared_gradient_norms(critic, torch.lerp(real, fake, alpha)) + 1e-12).sqrt()
+            total = total + gradient * (norms - 1).square().mean()
         for weight, samples in ((r1, real), (r2, fake)):
             if weight:
-                total = total + weight / 2 * squared_slopes(critic, samples).mean()
+                total = total + weight / 2 * squared_gradient_norms(critic, samples).mean()
         return total
 
     return penalty if gradient or r1 or r2 else None
@@ -55,16 +55,16 @@ def adam(parameters: Iterable[Tensor], b1: float, b2: float) -> torch.optim.Opti
     return torch.optim.Adam(parameters, 2e-4, betas=(b1, b2), fused=True)
 
 
-def average_of(module: nn.Module, decay: float) -> Step:
-    """A function that lets the moving average of a module, batch statistics included, take its next step."""
+def ema_of(module: nn.Module, decay: float) -> Step:
+    """A function that updates the EMA of a module, including batch statistics."""
     if not decay:
         return lambda: None
-    average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-    return lambda: average.update_parameters(module)
+    ema = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    return lambda: ema.update_parameters(module)
 
 
 class Settings(NamedTuple):
-    """How a step is run."""
+    """Device, variant and precision of a step."""
 
     device: str
     variant: str
@@ -87,20 +87,20 @@ class Settings(NamedTuple):
         return torch.autocast(self.device, torch.bfloat16, enabled=self.autocast)
 
 
-# Two players.
+# Two networks.
 
 
 class Players(NamedTuple):
-    """What an experiment's `build` decides."""
+    """The networks and settings of an experiment's `build`."""
 
     generator: nn.Module
     discriminator: nn.Module
     loss: str
     penalty: Penalty | None = None
-    moments: tuple[float, float] | None = None  # Adam's decays; None for RMSprop
+    moments: tuple[float, float] | None = None  # Adam's b1 and b2; None for RMSprop
     clip: float | None = None
     ema_decay: float = 0.0
-    num_classes: int = 0  # of labels that both are told
+    num_classes: int = 0  # number of classes, 0 for unconditional networks
 
 
 def two_player_step(players: Players, c: dict[str, Any], settings: Settings) -> Step:
@@ -111,7 +111,7 @@ def two_player_step(players: Players, c: dict[str, Any], settings: Settings) -> 
         g_tx, d_tx = (torch.optim.RMSprop(m.parameters(), 5e-5, alpha=0.99, foreach=True) for m in (g, d))
     else:
         g_tx, d_tx = (adam(module.parameters(), *players.moments) for module in (g, d))
-    average = average_of(players.generator, players.ema_decay)
+    update_ema = ema_of(players.generator, players.ema_decay)
     side = c.get("image_size")
     shape = (c["batch_size"], c["channels"], side, side) if side else (c["batch_size"], 2)
     batches = [settings.samples(*shape) for _ in range(c.get("n_critic", 1))]
@@ -123,7 +123,7 @@ def two_player_step(players: Players, c: dict[str, Any], settings: Settings) -> 
         for index, real in enumerate(batches):
             latents = torch.randn(len(real), c["latent_dim"], device=settings.device)
             d_tx.zero_grad()
-            # The last one's graph is kept: the generator moves on the images it has just shown.
+            # The graph of the last pass is kept: the generator's update uses the same images.
             with settings.compute(), torch.set_grad_enabled(index == len(batches) - 1):
                 fake = g(latents, *condition)
             shown = fake.detach()
@@ -145,7 +145,7 @@ def two_player_step(players: Players, c: dict[str, Any], settings: Settings) -> 
             g_loss(real_scores, d(fake, *condition).float()).backward()
         d.requires_grad_(True)
         g_tx.step()
-        average()
+        update_ema()
 
     return step
 
@@ -154,7 +154,7 @@ def two_player_step(players: Players, c: dict[str, Any], settings: Settings) -> 
 
 
 def shown(pool: list[Tensor], images: Tensor, size: int) -> Tensor:
-    """The pool of earlier images, picture by picture on the host, as scripts have it."""
+    """The pool of earlier images, updated image by image on the host, as is usual in PyTorch."""
     if not size:
         return images
     chosen = []
@@ -180,7 +180,7 @@ def cycle_step(c: dict[str, Any], settings: Settings) -> Step:
     penalty = penalties(gradient=c["gradient_penalty"])
     generators, discriminators = nn.ModuleList([g_ab, g_ba]), nn.ModuleList([d_a, d_b])
     g_tx, d_tx = (adam(modules.parameters(), 0.5, 0.999) for modules in (generators, discriminators))
-    average = average_of(generators, c["ema_decay"])
+    update_ema = ema_of(generators, c["ema_decay"])
     real_a, real_b = (settings.samples(c["batch_size"], n, side, side) for n in (a, b))
     pools: tuple[list[Tensor], list[Tensor]] = ([], [])
     weight = c["cycle_weight"]
@@ -201,7 +201,7 @@ def cycle_step(c: dict[str, Any], settings: Settings) -> Step:
                 loss = loss + weight * c["identity_weight"] * identity
         loss.backward()
         g_tx.step()
-        average()
+        update_ema()
         discriminators.requires_grad_(True)
         d_tx.zero_grad()
         for d, real, fake, pool in ((d_a, real_a, fake_a, pools[0]), (d_b, real_b, fake_b, pools[1])):
@@ -215,12 +215,12 @@ def cycle_step(c: dict[str, Any], settings: Settings) -> Step:
     return step
 
 
-# Images of sentences.
+# Text-to-image.
 
 
 def text_step(c: dict[str, Any], settings: Settings) -> Step:
     if (c["encoder"], c["conditioning"], c["interpolation_weight"]) != ("attentive", "projection", 0):
-        raise ValueError("the PyTorch reference reads with attention, by projection and without interpolation alone")
+        raise ValueError("the PyTorch reference has only the attentive encoder, projection and no interpolation")
     size, count, weight = c["image_size"], c["batch_size"], c["mismatch_weight"]
     options = {"channels": c["channels"], "width": c["width"], "norm_kind": "none"}
     encoder = settings.prepared(conditional.AttentiveEncoder(c["vocabulary_size"]))
@@ -231,7 +231,7 @@ def text_step(c: dict[str, Any], settings: Settings) -> Step:
     penalty = penalties(r1=c["r1"])
     read = nn.ModuleList([encoder, features, head])
     g_tx, d_tx = (adam(module.parameters(), c["b1"], c["b2"]) for module in (g, read))
-    average = average_of(nn.ModuleList([g, encoder]), c["ema_decay"])
+    update_ema = ema_of(nn.ModuleList([g, encoder]), c["ema_decay"])
     real = settings.samples(count, c["channels"], size, size)
     lengths = torch.randint(c["max_words"] // 2, c["max_words"] + 1, (count,))
     tokens = torch.randint(2, c["vocabulary_size"], (count, c["max_words"]), device=settings.device)
@@ -251,8 +251,8 @@ def text_step(c: dict[str, Any], settings: Settings) -> Step:
             real_scores, fake_scores = head(maps, embedding).float(), head(features(fake), embedding).float()
             loss = d_loss(real_scores, fake_scores)
             if weight:
-                wrong = head(maps.roll(1, 0), embedding).float()
-                loss = (1 - weight) * loss + weight * d_loss(real_scores, wrong)
+                mismatched = head(maps.roll(1, 0), embedding).float()
+                loss = (1 - weight) * loss + weight * d_loss(real_scores, mismatched)
             if penalty is not None:
                 loss = loss + penalty(lambda samples: head(features(samples), embedding), real, fake)
         loss.backward()
@@ -273,6 +273,6 @@ def text_step(c: dict[str, Any], settings: Settings) -> Step:
         loss.backward()
         read.requires_grad_(True)
         g_tx.step()
-        average()
+        update_ema()
 
     return step

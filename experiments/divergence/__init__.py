@@ -1,1 +1,1 @@
-"""One module a figure about divergences and distances; `python -m experiments.divergence.NAME --help`."""
+"""Figures about divergences and distances, one module each; see `python -m experiments.divergence.NAME --help`."""

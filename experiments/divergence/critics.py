@@ -1,9 +1,9 @@
-"""Three ways to limit a critic's slope, against the exact Wasserstein distance.
+"""Three constraints on a critic's Lipschitz constant, against the exact Wasserstein distance.
 
-Two clouds in the plane, a ring of eight Gaussians and one Gaussian in its middle. Critics with clipped weights, with
-gradient penalty and with spectral norm estimate the distance between them; the exact one pairs the points off.
-Clipping sets no slope, only weights: its estimate is in a unit of its own, and means something once divided by the
-slope that was reached.
+Two sets of points in the plane: a ring of eight Gaussians, and one Gaussian in its middle. Critics with weight
+clipping, gradient penalty and spectral norm estimate the distance between them; the exact distance comes from an
+optimal assignment. Clipping limits the weights and not the Lipschitz constant, so its estimate has an arbitrary scale
+and must be divided by the critic's gradient norm.
 
     python -m experiments.divergence.critics
 """
@@ -19,12 +19,12 @@ from jaxgan.runs import cli
 from jaxgan.runs.flags import Flags, PathName, Range, Seed, Weight
 from jaxgan.transport import wasserstein_assignment
 
-EVERY = 20  # steps that one point of a curve is the mean of
+EVERY = 20  # each point of a curve is the mean of so many steps
 
-# Row, label, colour. Clipping comes as it is and divided by the slope of the trained critic.
+# Row, label, colour. Clipping is shown unscaled, and divided by the gradient norm of the trained critic.
 CRITICS = {
     "clipping": ("clipping", "navajowhite"),
-    "clipping_by_slope": ("clipping / slope", "tab:orange"),
+    "clipping_by_slope": ("clipping / gradient norm", "tab:orange"),
     "gradient_penalty": ("gradient penalty", "tab:blue"),
     "spectral_norm": ("spectral norm", "tab:green"),
 }
@@ -32,17 +32,17 @@ CRITICS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Flags):
-    num_points: Annotated[int, Range(2, 4096)] = 512  # of each cloud
+    num_points: Annotated[int, Range(2, 4096)] = 512  # points of each distribution
     num_steps: Annotated[int, Range(1, 10**6)] = 1000  # updates of each critic
-    num_seeds: Annotated[int, Range(1, 1000)] = 5  # critics, whose mean and standard deviation are shown
-    penalty_weight: Weight = 10.0  # lambda
-    clip_limit: Annotated[float, Range(1e-6, 1e3)] = 0.01  # largest weight under clipping
-    seed: Seed = 0  # of the first critic, and of the points
-    output: PathName | None = None  # folder, by default runs/divergence/critics
+    num_seeds: Annotated[int, Range(1, 1000)] = 5  # critics per constraint, for the mean and the standard deviation
+    penalty_weight: Weight = 10.0  # weight lambda of the gradient penalty
+    clip_limit: Annotated[float, Range(1e-6, 1e3)] = 0.01  # largest absolute weight under clipping
+    seed: Seed = 0  # random seed of the points and of the first critic
+    output: PathName | None = None  # folder to write to; by default runs/divergence/critics
 
 
 def clouds(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A ring of 8 Gaussians of radius 1.5, and one Gaussian in its middle: both `[count, 2]`."""
+    """Samples from a ring of 8 Gaussians of radius 1.5, and from one Gaussian in its middle: both `[count, 2]`."""
     random = np.random.default_rng(seed)
     angles = 2.0 * np.pi * random.integers(8, size=count) / 8
     ring = 1.5 * np.stack([np.cos(angles), np.sin(angles)], axis=1) + 0.1 * random.normal(size=(count, 2))
@@ -50,7 +50,7 @@ def clouds(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def main(config: Config) -> list[dict[str, str | float]]:
-    folder = figures.place(config.output, "critics")
+    folder = figures.output_folder(config.output, "critics")
     real, fake = clouds(config.num_points, config.seed)
     exact = wasserstein_assignment(real, fake)
     options = {
@@ -62,16 +62,16 @@ def main(config: Config) -> list[dict[str, str | float]]:
     }
     clipped = reached["clipping"]
     reached["clipping_by_slope"] = clipped._replace(
-        value=clipped.value / clipped.slope, history=clipped.history / clipped.slope[:, None]
+        value=clipped.value / clipped.gradient_norm, history=clipped.history / clipped.gradient_norm[:, None]
     )
     rows: list[dict[str, str | float]] = []
     for name in CRITICS:
-        value, history, slope = reached[name]
+        value, history, norm = reached[name]
         for step in range(EVERY, config.num_steps + 1, EVERY):
-            # Without the first of all: it comes before an update, and so before weights are clipped.
+            # Without the first value: it is from before the first update, when weights are not clipped yet.
             recent = history[:, max(step - EVERY, 1) : step].mean(axis=1)
             rows.append(row(name, "minibatches", step, exact, recent) | {"slope": ""})
-        rows.append(row(name, "all", config.num_steps, exact, value) | {"slope": float(slope.mean())})
+        rows.append(row(name, "all", config.num_steps, exact, value) | {"slope": float(norm.mean())})
     trained = [row for row in rows if row["points"] == "all"]
     figures.save(folder, "critics", draw(rows, (real, fake), exact), rows, shown=trained)
     return rows
@@ -83,7 +83,7 @@ def row(critic: str, points: str, step: int, exact: float, values: np.ndarray) -
 
 
 def draw(rows: list[dict[str, str | float]], points: tuple[np.ndarray, np.ndarray], exact: float):
-    figure, axes = figures.panels(1, 3, width=4.0, height=3.9)
+    figure, axes = figures.subplots(1, 3, width=4.0, height=3.9)
     cloud, curves, bars = axes[0]
     for label, color, xy in zip(("real", "fake"), ("0.5", "tab:red"), points, strict=True):
         cloud.scatter(*xy.T, s=6, color=color, linewidths=0, label=label)

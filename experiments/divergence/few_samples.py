@@ -1,10 +1,9 @@
-"""Too few samples make overlapping laws look disjoint.
+"""With too few samples, overlapping distributions look disjoint.
 
-A flexible discriminator, the one of a GAN, learns to tell n samples of one law from n of another: equal Gaussians, and
-Gaussians whose means are 2 standard deviations apart. On the samples it was trained on, its estimate of the
-Jensen-Shannon divergence is near log 2 when they are few: it knows them by heart, and nothing of the laws. On fresh
-samples it is as sure and often wrong, and its bound falls far below 0, where it says nothing. Both come to the exact
-value as n grows.
+A GAN's discriminator is trained to tell n samples of one distribution from n of another: equal Gaussians, and Gaussians
+with means 2 standard deviations apart. For small n, its estimate of the Jensen-Shannon divergence on the training
+samples is near log 2, because it memorizes them. On fresh samples it is equally confident but often wrong, and its
+lower bound falls far below 0, where it is useless. Both converge to the exact value as n grows.
 
     python -m experiments.divergence.few_samples
 """
@@ -29,12 +28,13 @@ LOG_4 = math.log(4.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Flags):
-    dimension: Annotated[int, Range(1, 1000)] = 5  # of the Gaussians, which differ in the first coordinate alone
+    # dimension of the Gaussians, which differ only in the first coordinate
+    dimension: Annotated[int, Range(1, 1000)] = 5
     num_steps: Annotated[int, Range(1, 10**6)] = 3000  # updates of each discriminator
-    num_seeds: Annotated[int, Range(1, 1000)] = 3  # discriminators, whose mean and standard deviation are shown
-    width: Channels = 64  # of the discriminator's two hidden layers
-    seed: Seed = 0  # of the first discriminator, and of the samples
-    output: PathName | None = None  # folder, by default runs/divergence/few_samples
+    num_seeds: Annotated[int, Range(1, 1000)] = 3  # discriminators, for the mean and the standard deviation
+    width: Channels = 64  # width of the discriminator's two hidden layers
+    seed: Seed = 0  # random seed of the samples and of the first discriminator
+    output: PathName | None = None  # folder to write to; by default runs/divergence/few_samples
 
 
 def jensen_shannon(gap: float) -> float:
@@ -42,8 +42,11 @@ def jensen_shannon(gap: float) -> float:
 
 
 def estimate(samples: np.ndarray, evaluated: np.ndarray, gap: float, config: Config) -> np.ndarray:
-    """Trained discriminators' Jensen-Shannon divergence of `evaluated`, both `[2, N, D]`, the second `gap` away."""
-    shift = gap * np.eye(2, config.dimension, -1)[:, None]  # of the second law, along the first axis
+    """Estimates of the Jensen-Shannon divergence on `evaluated` by discriminators trained on `samples`.
+
+    Both are `[2, N, D]`; the second distribution is shifted by `gap` along the first axis.
+    """
+    shift = gap * np.eye(2, config.dimension, -1)[:, None]
     real, fake = samples + shift
     fresh_real, fresh_fake = evaluated + shift
     estimated = estimate_divergence(
@@ -61,14 +64,14 @@ def estimate(samples: np.ndarray, evaluated: np.ndarray, gap: float, config: Con
 
 
 def main(config: Config) -> list[dict[str, float]]:
-    folder = figures.place(config.output, "few_samples")
+    folder = figures.output_folder(config.output, "few_samples")
     random = np.random.default_rng(config.seed)
     most = COUNTS[-1]
     samples, fresh = random.normal(size=(2, 2, most, config.dimension)).astype(np.float32)
     rows = []
     for gap in GAPS:
         for count in COUNTS:
-            # Repeated to one length: every count draws its minibatches alike, and one program serves all.
+            # Repeated to one length, so that all counts use the same minibatches and one compiled program.
             few = np.tile(samples[:, :count], (1, most // count, 1))
             training = estimate(few, few, gap, config)
             unseen = estimate(few, fresh, gap, config)
@@ -80,17 +83,17 @@ def main(config: Config) -> list[dict[str, float]]:
 
 
 def draw(rows: list[dict[str, float]], dimension: int):
-    figure, axes = figures.panels(1, 2, width=4.4, height=4.2)
+    figure, axes = figures.subplots(1, 2, width=4.4, height=4.2)
     figure.suptitle(f"Gaussians of standard deviation 1 in {dimension} dimensions")
     styles = {"training": ("on its training samples", "tab:red"), "fresh": ("on fresh samples", "tab:blue")}
     for gap, panel in zip(GAPS, axes[0], strict=True):
         column = lambda name, gap=gap: np.array([row[name] for row in rows if row["gap"] == gap])
-        panel.set(title=f"means {gap:g} apart" if gap else "equal laws", xscale="log")
+        panel.set(title=f"means {gap:g} apart" if gap else "equal distributions", xscale="log")
         panel.set_yscale("symlog", linthresh=1.0, linscale=2.0)
         panel.set(ylim=(-30.0, 1.2), yticks=(-10, -1, -0.5, 0, 0.5), yticklabels=("-10", "-1", "-0.5", "0", "0.5"))
-        panel.set(xlabel="samples n of each law", ylabel="Jensen-Shannon divergence, nats")
+        panel.set(xlabel="samples n of each distribution", ylabel="Jensen-Shannon divergence, nats")
         panel.axhline(math.log(2.0), color="0.6", ls="--", label="log 2: exact, of the two samples")
-        panel.axhline(column("js")[0], color="black", label="exact, of the laws")
+        panel.axhline(column("js")[0], color="black", label="exact, of the distributions")
         for name, (where, color) in styles.items():
             options = {"fmt": "o-", "color": color, "label": f"discriminator {where}", "ms": 4, "capsize": 2}
             panel.errorbar(column("n"), column(name), column(f"{name}_std"), **options)

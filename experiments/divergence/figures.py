@@ -1,6 +1,6 @@
-"""A figure and its numbers: panels to draw on, and the PNG file, CSV file and printed table that a figure ends as.
+"""Figures with their numbers: subplots, and output as a PNG file, a CSV file and a printed table.
 
-matplotlib is imported where it is first used.
+matplotlib is imported on first use.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ COMMAND = "figures"
 Row = Mapping[str, str | float]
 
 
-def panels(rows: int, columns: int, *, width: float = 3.6, height: float = 3.2) -> tuple[Any, np.ndarray]:
-    """Makes an empty figure without a display.
+def subplots(rows: int, columns: int, *, width: float = 3.6, height: float = 3.2) -> tuple[Any, np.ndarray]:
+    """A figure with subplots; needs no display.
 
     Args:
-      rows: panels from top to bottom.
-      columns: panels from left to right.
-      width: of a panel, in hundreds of pixels.
-      height: of a panel, in hundreds of pixels.
+      rows: rows of subplots.
+      columns: columns of subplots.
+      width: width of a subplot, in hundreds of pixels.
+      height: height of a subplot, in hundreds of pixels.
 
     Returns:
-      The matplotlib figure, unknown to pyplot, and its axes, `[rows, columns]`.
+      The matplotlib figure, not registered with pyplot, and its axes, `[rows, columns]`.
     """
     try:
         from matplotlib.figure import Figure
@@ -44,54 +44,54 @@ def panels(rows: int, columns: int, *, width: float = 3.6, height: float = 3.2) 
     return figure, axes
 
 
-def place(output: str | None, name: str) -> Path:
-    """The folder that a figure goes to, by default `runs/divergence/NAME`; it need not exist.
+def output_folder(output: str | None, name: str) -> Path:
+    """The folder to write a figure to, by default `runs/divergence/NAME`; it need not exist.
 
-    To be called before the work is done: what it refuses could not be saved.
+    Call it before the computation: it checks that the files can be written.
 
     Raises:
-      ValueError: `NAME.png` is there and is no such figure, or `NAME.csv` without it; they are left alone.
-      OSError: it cannot be written.
+      ValueError: an existing `NAME.png` is not such a figure, or `NAME.csv` exists without it; both are kept.
+      OSError: the files cannot be written.
     """
     folder = Path(output or f"runs/divergence/{name}")
-    picture, numbers = folder / f"{name}.png", folder / f"{name}.csv"
-    check_file(picture, COMMAND)
-    if not picture.exists() or numbers.is_symlink():  # a CSV file has no place to say who wrote it: its figure does
+    image, numbers = folder / f"{name}.png", folder / f"{name}.csv"
+    check_file(image, COMMAND)
+    if not image.exists() or numbers.is_symlink():  # a CSV file has no metadata about its writer, but its figure has
         check_file(numbers, COMMAND)
     return folder
 
 
 def save(folder: Path, name: str, figure: Any, rows: Sequence[Row], *, shown: Sequence[Row] | None = None) -> None:
-    """Writes `NAME.png` and `NAME.csv`, prints the numbers as a table and ends with the names of the files.
+    """Writes `NAME.png` and `NAME.csv`, and prints the numbers as a table, then the names of the files.
 
     Args:
-      folder: where to, from `place`.
-      name: of both files.
+      folder: the folder, from `output_folder`.
+      name: name of both files.
       figure: a matplotlib figure.
-      rows: the numbers, at least one row, all with the keys of the first: the columns of the CSV file, in full digits.
-      shown: the rows to print, by default all.
+      rows: at least one row; all have the keys of the first, which are the columns of the CSV file.
+      shown: the rows to print; by default all.
     """
-    picture, numbers = folder / f"{name}.png", folder / f"{name}.csv"
+    image, numbers = folder / f"{name}.png", folder / f"{name}.csv"
     table_of_all = io.StringIO(newline="")
     writer = csv.DictWriter(table_of_all, rows[0].keys())
     writer.writeheader()
     writer.writerows(rows)
-    write_image(picture, figure, COMMAND)
+    write_image(image, figure, COMMAND)
     files.write(numbers, table_of_all.getvalue())
     print(table(rows if shown is None else shown))
-    print(f"picture: {picture}\nnumbers: {numbers}")
+    print(f"figure:  {image}\nnumbers: {numbers}")
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Rows as lines of text, columns to the right under their names, numbers in 4 digits.
+    """A table as text: right-aligned columns under their names, numbers with 4 digits.
 
-    >>> print(table([{"law": "segments", "distance": 0.25}, {"law": "Gaussians", "distance": 1 / 3}]))
-          law  distance
+    >>> print(table([{"name": "segments", "distance": 0.25}, {"name": "Gaussians", "distance": 1 / 3}]))
+         name  distance
      segments      0.25
     Gaussians    0.3333
 
     Args:
-      rows: at least one, all with the keys of the first.
+      rows: at least one row; all have the keys of the first.
 
     Returns:
       The lines.

@@ -1,11 +1,12 @@
-"""A generator that only has to move: which divergences pull it to the data from afar.
+"""A generator with one parameter, its location: which divergences have a useful gradient far from the data.
 
-The data is N(0, 1), the generator draws from N(location, 1), its discriminator is the best there is: so it descends the
-exact divergence. Where the laws hardly overlap, the bounded divergences (total variation, Hellinger, Jensen-Shannon,
-which the minimax GAN descends) are flat, and the generator stays where it is. Kullback-Leibler and Pearson
-pull harder the farther it is, the latter by e^(location^2). The non-saturating loss, -E[log D(fake)] under the
-best discriminator, keeps its pull too; it is no divergence, and is drawn as the loss it shows. The Wasserstein
-distance pulls the same from everywhere. Steps are plain gradient descent, with gradients above 1 in size cut to 1.
+The data is N(0, 1), the generator's distribution N(location, 1). With the optimal discriminator, the generator descends
+the exact divergence. Where the distributions hardly overlap, the bounded divergences (total variation, Hellinger,
+Jensen-Shannon, which the minimax GAN descends) are flat, and the generator does not move. The gradients of
+Kullback-Leibler and Pearson grow with the distance, the latter as e^(location^2). The non-saturating loss,
+-E[log D(fake)] under the optimal discriminator, keeps its gradient too; it is not a divergence, and the loss itself is
+plotted. The gradient of the Wasserstein distance is constant. The optimizer is plain gradient descent, with gradients
+clipped to [-1, 1].
 
     python -m experiments.divergence.generators
 """
@@ -26,36 +27,37 @@ from jaxgan.divergences import DIVERGENCES
 from jaxgan.runs import cli
 from jaxgan.runs.flags import Flags, LearningRate, PathName, Range
 
-REACH = 20.0  # nothing of the laws lies beyond, and their densities are still numbers there
+REACH = 20.0  # the distributions have no mass beyond, and their densities do not underflow before
 CELLS = (np.arange(4000) + 0.5) / 4000 * 2.0 * REACH - REACH
 WIDTH = 2.0 * REACH / len(CELLS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Flags):
-    start: Annotated[float, Range(1e-3, 10.0)] = 8.0  # location of the generator; further out densities are 0
-    num_steps: Annotated[int, Range(1, 10**6)] = 300  # of gradient descent
-    learning_rate: LearningRate = 0.05  # the longest step, too
-    output: PathName | None = None  # folder, by default runs/divergence/generators
+    start: Annotated[float, Range(1e-3, 10.0)] = 8.0  # initial location of the generator; densities underflow beyond 10
+    num_steps: Annotated[int, Range(1, 10**6)] = 300  # steps of gradient descent
+    learning_rate: LearningRate = 0.05  # learning rate; as gradients are clipped to 1, also the longest step
+    output: PathName | None = None  # folder to write to; by default runs/divergence/generators
 
 
 def f_divergence(name: str) -> Callable[[Array], Array]:
     """`location -> D_f(N(0, 1), N(location, 1))`, by the midpoint rule."""
 
     def value(location: Array) -> Array:
-        ratio = jnp.exp(norm.logpdf(CELLS) - norm.logpdf(CELLS, location))  # the slope of p / q has a q^2, too small
+        # Not p / q, whose gradient divides by q^2, which underflows.
+        ratio = jnp.exp(norm.logpdf(CELLS) - norm.logpdf(CELLS, location))
         return jnp.sum(norm.pdf(CELLS, location) * DIVERGENCES[name].f(ratio)) * WIDTH
 
     return value
 
 
 def non_saturating(location: Array) -> Array:
-    """`-E[log D]` of the generator, under the best discriminator, which stands still while the generator moves."""
+    """`-E[log D]` of the generator under the optimal discriminator, which is held constant in the gradient."""
     score = jax.lax.stop_gradient(norm.logpdf(CELLS) - norm.logpdf(CELLS, location))
     return jnp.sum(norm.pdf(CELLS, location) * softplus(-score)) * WIDTH
 
 
-# Label, colour and line style of what a generator can descend.
+# Label, colour and line style of each objective.
 STYLES = {
     "total_variation": ("total variation", "tab:olive", "-"),
     "squared_hellinger": ("squared Hellinger", "tab:orange", "-"),
@@ -67,11 +69,11 @@ STYLES = {
     "wasserstein": ("Wasserstein", "tab:blue", "-"),
 }
 OBJECTIVES: dict[str, Callable[[Array], Array]] = {name: f_divergence(name) for name in STYLES if name in DIVERGENCES}
-OBJECTIVES |= {"non_saturating": non_saturating, "wasserstein": jnp.abs}  # one law moved: all of it goes the whole way
+OBJECTIVES |= {"non_saturating": non_saturating, "wasserstein": jnp.abs}  # W1 of a distribution and its translation
 
 
 def descend(value_and_gradient: Callable, config: Config) -> list[tuple[float, float, float]]:
-    """Location, loss and gradient before each step, and at the end."""
+    """Location, loss and gradient before each step and after the last."""
     location, path = config.start, []
     for _ in range(config.num_steps + 1):
         loss, gradient = map(float, value_and_gradient(location))
@@ -81,7 +83,7 @@ def descend(value_and_gradient: Callable, config: Config) -> list[tuple[float, f
 
 
 def main(config: Config) -> list[dict[str, str | float]]:
-    folder = figures.place(config.output, "generators")
+    folder = figures.output_folder(config.output, "generators")
     locations = np.linspace(0.0, config.start, 81)[1:]
     rows: list[dict[str, str | float]] = []
     with jax.enable_x64(True):
@@ -99,7 +101,7 @@ def main(config: Config) -> list[dict[str, str | float]]:
 
 
 def draw(rows: list[dict[str, str | float]]):
-    figure, axes = figures.panels(1, 3, width=4.0, height=4.0)
+    figure, axes = figures.subplots(1, 3, width=4.0, height=4.0)
     losses, gradients, paths = axes[0]
     for name, (label, color, style) in STYLES.items():
         options = {"color": color, "ls": style, "label": label}
@@ -112,7 +114,7 @@ def draw(rows: list[dict[str, str | float]]):
         path = [row for row in ours if row["step"] != ""]
         paths.plot([row["step"] for row in path], [row["location"] for row in path], **options)
     losses.set(title="loss", xlabel="location of the generator", ylabel="loss", ylim=(0.0, 8.0))
-    gradients.set(title="pull", xlabel="location of the generator", ylabel="size of the gradient", ylim=(1e-5, 1e3))
+    gradients.set(title="gradient", xlabel="location of the generator", ylabel="absolute gradient", ylim=(1e-5, 1e3))
     paths.set(title="trajectories", xlabel="step of gradient descent", ylabel="location (data: 0)")
     unmoved = "total variation, Hellinger and\n2 JSD hardly move"
     paths.text(1.0, 0.9, unmoved, ha="right", va="top", transform=paths.transAxes)

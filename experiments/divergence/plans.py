@@ -1,7 +1,7 @@
-"""Moving plans: the best one, whose mean way is the Wasserstein distance, and one at random beside it.
+"""Transport plans: the optimal one, whose mean cost is the Wasserstein distance, and a random one.
 
-A plan says how much of each point of P goes to each point of Q. With n points of equal weight each there are n! plans
-that move whole points, and one of them is the best: too many to try all, so a linear programme finds it.
+A transport plan (coupling) says how much mass goes from each point of P to each point of Q. For n points of equal
+weight, some optimal plan is one of the n! permutations. These are too many to try, so a linear program finds it.
 
     python -m experiments.divergence.plans
 """
@@ -21,13 +21,13 @@ from jaxgan.transport import wasserstein_discrete
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Flags):
-    num_points: Annotated[int, Range(2, 170)] = 16  # of each law; the factorial of more is no float
-    seed: Seed = 0  # of the points and of the other plan
-    output: PathName | None = None  # folder, by default runs/divergence/plans
+    num_points: Annotated[int, Range(2, 170)] = 16  # points of each distribution; larger factorials overflow a float
+    seed: Seed = 0  # random seed of the points and of the random plan
+    output: PathName | None = None  # folder to write to; by default runs/divergence/plans
 
 
 def main(config: Config) -> list[dict[str, str | float]]:
-    folder = figures.place(config.output, "plans")
+    folder = figures.output_folder(config.output, "plans")
     count = config.num_points
     random = np.random.default_rng(config.seed)
     p = random.normal((0.0, 0.0), (0.5, 1.5), (count, 2))
@@ -37,41 +37,41 @@ def main(config: Config) -> list[dict[str, str | float]]:
     distance, best = wasserstein_discrete(weights, p, weights, q)
     plans = {"best": best, "random": np.eye(count)[random.permutation(count)] / count}
 
-    ways = cdist(p, q)
+    distances = cdist(p, q)
     rows: list[dict[str, str | float]] = [
-        {"plan": name, "from": i, "to": j, "mass": float(plan[i, j]), "distance": float(ways[i, j])}
+        {"plan": name, "from": i, "to": j, "mass": float(plan[i, j]), "distance": float(distances[i, j])}
         for name, plan in plans.items()
         for i, j in np.argwhere(plan > 1e-9).tolist()
     ]
-    costs = {name: float(np.sum(plan * ways)) for name, plan in plans.items()}
-    print(f"Wasserstein distance {distance:.4f}, {count}! = {math.factorial(count):.4g} plans that move whole points")
+    costs = {name: float(np.sum(plan * distances)) for name, plan in plans.items()}
+    print(f"Wasserstein distance {distance:.4f}, {count}! = {math.factorial(count):.4g} permutations")
     shown = [{"plan": name, "mean_distance": cost} for name, cost in costs.items()]
     figures.save(folder, "plans", draw(p, q, plans, costs), rows, shown=shown)
     return rows
 
 
 def draw(p: np.ndarray, q: np.ndarray, plans: dict[str, np.ndarray], costs: dict[str, float]):
-    figure, axes = figures.panels(2, 2, width=4.4, height=3.5)
+    figure, axes = figures.subplots(2, 2, width=4.4, height=3.5)
     count = len(p)
-    figure.suptitle(f"{count}! = {math.factorial(count):,} plans move {count} points as a whole")
+    figure.suptitle(f"{count}! = {math.factorial(count):,} permutations of {count} points")
     for (name, plan), (arrows, heat) in zip(plans.items(), axes, strict=True):
         start, end = np.argwhere(plan > 1e-9).T
-        way = 0.94 * (q[end] - p[start])  # up to the rim of the dot
+        arrow = 0.94 * (q[end] - p[start])  # to the edge of the dot
         size = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.003, "headwidth": 7, "headlength": 8}
-        arrows.quiver(*p[start].T, *way.T, color="0.4", **size)
+        arrows.quiver(*p[start].T, *arrow.T, color="0.4", **size)
         arrows.scatter(*p.T, s=24, color="tab:blue", label="from P", zorder=3)
         arrows.scatter(*q.T, s=24, color="tab:red", label="to Q", zorder=3)
         arrows.set(
-            title=f"the {name} plan: mean way {costs[name]:.3f}",
+            title=f"{name} plan: mean cost {costs[name]:.3f}",
             xlabel="$x_1$",
             ylabel="$x_2$",
             aspect="equal",
             adjustable="datalim",
         )
         image = heat.imshow(plan * count, cmap="Blues", vmin=0.0, vmax=1.0)
-        heat.set(title=f"the {name} plan", xlabel="to point of Q, by height", ylabel="from point of P, by height")
+        heat.set(title=f"{name} plan", xlabel="to point of Q, by height", ylabel="from point of P, by height")
         heat.set(xticks=range(0, count, 5), yticks=range(0, count, 5))
-        figure.colorbar(image, ax=heat, label="share of the point that goes there")
+        figure.colorbar(image, ax=heat, label="fraction of the point's mass")
     axes[0, 0].legend(loc="upper left", fontsize="small")
     return figure
 

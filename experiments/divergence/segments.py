@@ -1,13 +1,14 @@
-"""Two laws moved apart: which divergences and distances notice how far, and what trained critics make of it.
+"""Two distributions at a distance theta: which divergences and distances depend on it, and how critics estimate them.
 
 Two parallel segments theta apart in the plane (Arjovsky et al. 2017, example 1, arXiv:1701.07875), and two Gaussians of
-standard deviation 1 on the line. Segments have no point in common: the Jensen-Shannon divergence is log 2 at any
-distance, Kullback-Leibler infinite (its critic rises until the training ends), and only the Wasserstein distance is
-theta. Gaussians overlap everywhere, and all three see them move.
+standard deviation 1 in one dimension. The segments are disjoint: their Jensen-Shannon divergence is log 2 at any
+distance, their Kullback-Leibler divergence infinite (the critic's estimate grows until training ends), and only the
+Wasserstein distance is theta. The Gaussians overlap, and all three depend on theta.
 
-Where one law is the other moved by theta, a critic with gradient penalty lambda gains theta for each unit of its slope
-s and pays lambda (s - 1)^2: best is s = 1 + theta / (2 lambda), and lambda = 10 overestimates theta = 4 by a fifth.
-lambda = 100 is within 2%, but finds small distances slowly: at theta = 0.05 its critics have not settled in the end.
+For a translation by theta, a critic with gradient norm s and gradient penalty lambda has the objective
+s theta - lambda (s - 1)^2, with the maximum at s = 1 + theta / (2 lambda). So lambda = 10 overestimates theta = 4 by a
+fifth. lambda = 100 is within 2%, but converges slowly for small distances: at theta = 0.05 its critics have not
+converged at the end.
 
     python -m experiments.divergence.segments
 """
@@ -37,32 +38,32 @@ CRITICS = [
     ("penalty_1", "penalty, λ = 1", "skyblue"),
     ("penalty_10", "penalty, λ = 10", "tab:blue"),
     ("penalty_100", "penalty, λ = 100", "navy"),
-    ("clipping_by_slope", "clipping / slope", "tab:orange"),
+    ("clipping_by_slope", "clipping / gradient norm", "tab:orange"),
     ("spectral_norm", "spectral norm", "tab:green"),
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Flags):
-    num_samples: Annotated[int, Range(2, 10**6)] = 20_000  # of each Gaussian, to train on
+    num_samples: Annotated[int, Range(2, 10**6)] = 20_000  # training samples of each Gaussian
     num_steps: Annotated[int, Range(1, 10**6)] = 1000  # updates of each critic
-    num_seeds: Annotated[int, Range(1, 1000)] = 3  # critics, whose mean and standard deviation are shown
-    seed: Seed = 0  # of the first critic, and of the samples
-    output: PathName | None = None  # folder, by default runs/divergence/segments
+    num_seeds: Annotated[int, Range(1, 1000)] = 3  # critics per estimate, for the mean and the standard deviation
+    seed: Seed = 0  # random seed of the samples and of the first critic
+    output: PathName | None = None  # folder to write to; by default runs/divergence/segments
 
 
 def segment(position: float, count: int = 400) -> np.ndarray:
-    """Points `(position, u)` with u even on [0, 1]."""
+    """Points `(position, u)` with u evenly spaced on [0, 1]."""
     return np.stack([np.full(count, position), (np.arange(count) + 0.5) / count], axis=1)
 
 
 def gaussian_jensen_shannon(distance: float) -> float:
-    law = lambda x: norm.pdf(x, distance)
-    return integrated_divergence("jensen_shannon", norm.pdf, law, -12.0, 12.0 + distance) / 2.0
+    shifted = lambda x: norm.pdf(x, distance)
+    return integrated_divergence("jensen_shannon", norm.pdf, shifted, -12.0, 12.0 + distance) / 2.0
 
 
 def estimates(samples: Samples, fresh: Samples, config: Config) -> dict[str, float]:
-    """What trained critics make of two laws: means, and standard deviations as NAME_std."""
+    """Estimates of trained critics: means, and standard deviations as NAME_std."""
     options: Any = {"fresh": fresh, **{name: getattr(config, name) for name in ("num_steps", "num_seeds", "seed")}}
     wasserstein = lambda *constraint, **weight: estimate_wasserstein(*samples, *constraint, **weight, **options)
     clipped = wasserstein("clipping")
@@ -71,7 +72,7 @@ def estimates(samples: Samples, fresh: Samples, config: Config) -> dict[str, flo
         "kl_estimate": estimate_divergence(*samples, "kl", **options).value,
         **{f"penalty_{weight}": wasserstein(penalty_weight=weight).value for weight in PENALTY_WEIGHTS},
         "clipping": clipped.value,
-        "clipping_by_slope": clipped.value / clipped.slope,
+        "clipping_by_slope": clipped.value / clipped.gradient_norm,
         "spectral_norm": wasserstein("spectral_norm").value,
     }
     means = {name: float(value.mean()) for name, value in values.items()}
@@ -79,9 +80,9 @@ def estimates(samples: Samples, fresh: Samples, config: Config) -> dict[str, flo
 
 
 def main(config: Config) -> list[dict[str, str | float]]:
-    folder = figures.place(config.output, "segments")
+    folder = figures.output_folder(config.output, "segments")
     normal = np.random.default_rng(config.seed).normal(size=(2, config.num_samples, 1))
-    count = 10 * config.num_samples  # quantiles stand for a sample so large that it has no error to speak of
+    count = 10 * config.num_samples  # quantiles replace a fresh sample with negligible error
     quantiles = ndtri((np.arange(count) + 0.5) / count)[:, None]
     rows = []
     for theta in DISTANCES:
@@ -103,7 +104,7 @@ def main(config: Config) -> list[dict[str, str | float]]:
 
 
 def draw(rows: list[dict[str, str | float]]):
-    figure, axes = figures.panels(2, 4)
+    figure, axes = figures.subplots(2, 4)
     theta, line = np.array(DISTANCES), np.linspace(0.01, 4.5, 90)
     exact_js: dict[str, Callable] = {
         "segments": lambda x: np.full_like(x, math.log(2.0)),

@@ -1,1 +1,1 @@
-"""States of a run on the disk."""
+"""Checkpoints: the states of a run on disk."""

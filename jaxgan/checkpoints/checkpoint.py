@@ -1,14 +1,15 @@
 """Checkpoints: save a state in the background, keep the newest and the best, restore it onto any devices.
 
-What jaxgan knows about Orbax is here, in `retention` and in `step_folders`. A checkpoint is a folder named after its
-step, in which each array lies under its path in the state (`generator/params/dense/kernel`, see `leaves`). Containers
-are not stored: they come from the state given to `restore`, so NamedTuples, integer dictionary keys and Nones are what
-they were. Reading executes nothing: arrays are numbers, everything else is JSON. Orbax is loaded with the first folder
-that is opened: a command line that is wrong, or asks for help, does not wait for it.
+All code that depends on Orbax is here, in `retention` and in `step_folders`. A checkpoint is a folder named after its
+step, in which each array is stored under its path in the state (`generator/params/dense/kernel`, see `leaves`).
+Containers are not stored: they come from the state given to `restore`, so NamedTuples, integer dictionary keys and
+Nones are preserved. Reading executes no code from the checkpoint: arrays are numbers, everything else is JSON. Orbax is
+imported when the first folder is opened, so that `--help` and errors in a command line do not wait for it.
 
-Orbax makes a step appear whole or not at all, but it does not notice when a byte of it changes later. So each step
-also holds `digests.json`, its number and the BLAKE2b digest of every file, written in the background before the step
-appears and compared before anything is read. Before they are written, every array is looked up in what Orbax wrote.
+Orbax writes a step atomically, but it does not detect bytes that change later. So each step also holds `digests.json`,
+with its step number and the BLAKE2b digest of every file. The digests are written in the background before the step
+gets its name, and are compared before anything is read. Before they are written, it is checked that Orbax wrote every
+array.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from jaxgan.checkpoints.leaves import differences, leaves
 from jaxgan.checkpoints.retention import Retention
 from jaxgan.messages import printable
 
-METRICS = "metrics/metrics"  # where Orbax keeps them in a step
+METRICS = "metrics/metrics"  # where Orbax stores the metrics of a step
 
 
 class CheckpointError(RuntimeError):
@@ -41,15 +42,15 @@ class CheckpointError(RuntimeError):
 
 
 class DamagedCheckpointError(CheckpointError):
-    """A checkpoint is not what was written, or cannot be read at all."""
+    """A checkpoint was changed since it was written, or cannot be read."""
 
 
 class Checkpoints:
     """The checkpoints of one run, in one local or mounted folder.
 
-    A context manager: leaving it finishes the save under way, also when the body raises. Opening and reading change
-    nothing on the disk. The first `save` makes the folder, removes what a killed run left half-written, and renames
-    steps that turned out to be damaged to `STEP.damaged`. Files and folders that are no steps are left alone.
+    A context manager: on exit it waits for the pending save, also if the body raises. Opening and reading change
+    nothing on disk. The first `save` makes the folder, removes unfinished steps of a killed run, and renames steps that
+    `restore` found damaged to `STEP.damaged`. Other files and folders are not touched.
 
     >>> import tempfile
     >>> with Checkpoints(tempfile.mkdtemp(), best="fid") as checkpoints:
@@ -59,11 +60,11 @@ class Checkpoints:
     [1.0, 1.0, 1.0]
 
     Args:
-      folder: where they are; a relative path is taken from the current folder.
-      keep: how many of the newest to keep, at least 1.
+      folder: the folder of the checkpoints; a relative path refers to the current folder.
+      keep: number of newest steps to keep, at least 1.
       best: name of the metric whose best step is kept as well; None keeps only the newest.
-      best_mode: whether the smallest or the largest value is best. NaN, infinite or missing never is; of equal values
-        the latest is.
+      best_mode: whether the smallest or the largest value is best. NaN, infinite and missing values are never best; of
+        equal values the latest step is.
 
     Raises:
       CheckpointError: if the folder cannot be read.
@@ -90,22 +91,22 @@ class Checkpoints:
         except CheckpointError as failure:
             if not isinstance(error, Exception):
                 raise
-            error.add_note(f"Besides, {failure}")  # the first error stays the one that is reported
+            error.add_note(f"In addition, {failure}")  # the error of the body is the one to report
 
     def save(self, step: int, state: Any, metrics: Mapping[str, Any] | None = None) -> None:
-        """Begins to save `state` in the background once the save before is done; its buffers may be donated at once.
+        """Waits for the previous save, then saves `state` in the background. Its buffers may be donated at once.
 
-        Where the save before failed, as on a full disk, this one makes up for it: it is waited for, and if it succeeds
-        the failure is no more than a warning.
+        If the previous save failed, as on a full disk, this call waits for its own save. If that succeeds, the earlier
+        failure is only a warning.
 
         Args:
-          step: later than every step saved in this folder.
-          state: any pytree of arrays, typed random keys among them.
-          metrics: scalars by name; what `best` is chosen by. Those that are not finite are left out.
+          step: larger than every step saved in this folder.
+          state: any pytree of arrays, including typed random keys.
+          metrics: scalars by name, among them the one that `best` refers to. Values that are not finite are left out.
 
         Raises:
-          CheckpointError: if this save cannot start, or failed as the one before did. The older steps are as they
-            were, and later saves may work again.
+          CheckpointError: if this save cannot start, or if it failed after the previous one failed. Older steps are
+            unchanged, and later saves may succeed.
         """
         import orbax.checkpoint as ocp
 
@@ -119,12 +120,12 @@ class Checkpoints:
             latest = self.latest_step()
             if latest is not None and step <= latest:
                 raise ValueError(
-                    f"it holds step {latest} already. Go on from step {latest}, use another folder, or delete the "
+                    f"it already holds step {latest}. Continue from step {latest}, use another folder, or delete the "
                     f"steps from {step} on."
                 )
             arrays = {path: leaf for path, leaf in leaves(state).items() if leaf.size}  # Orbax refuses empty arrays
             if donated := [path for path, leaf in arrays.items() if leaf.is_deleted()]:
-                raise ValueError(f"{donated[0]} was donated to a step and is gone")
+                raise ValueError(f"{donated[0]} was donated to a training step and is deleted")
             values = _finite(metrics)
         with self._saving(step):
             self._prepare_to_write(step)
@@ -138,17 +139,17 @@ class Checkpoints:
             _warn(f"{failure}; step {step} is saved")
 
     def wait(self) -> None:
-        """Waits until what was saved is on the disk.
+        """Waits for the pending save.
 
         Raises:
-          CheckpointError: if the save under way failed.
+          CheckpointError: if it failed.
         """
         step, self._pending = self._pending, None
         with self._saving(step):
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits for the save under way and ends the background threads; leaving the context does it too."""
+        """Waits for the pending save and stops the background threads; the context manager calls it on exit."""
         with self._resources:
             try:
                 self.wait()
@@ -156,7 +157,7 @@ class Checkpoints:
                 self._manager.close()
 
     def metrics(self, step: int) -> dict[str, float]:
-        """The metrics a step was saved with, those that are finite; none where they cannot be read."""
+        """The finite metrics of a step; empty if they cannot be read."""
         self.wait()
         path = self.folder / str(step) / METRICS
         try:
@@ -165,9 +166,9 @@ class Checkpoints:
             return {}
 
     def replace_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Gives a step that is on the disk other metrics, as where a state is saved first and scored later.
+        """Replaces the metrics of a step on disk, for a state that is evaluated after it was saved.
 
-        A process that is killed meanwhile leaves the step readable, with the old metrics or the new ones.
+        If the process is killed meanwhile, the step stays readable, with the old or the new metrics.
 
         Raises:
           CheckpointError: the metrics cannot be written.
@@ -199,29 +200,29 @@ class Checkpoints:
         sharding: Sharding | None = None,
         parts: Sequence[str] | None = None,
     ) -> Any:
-        """Reads a state back, whatever number of devices it was written on.
+        """Reads a state, onto any number of devices.
 
         Args:
-          step: which one; None is the newest that is not damaged. `latest_step` then tells which that was, and a
-            warning what was wrong with those passed over.
-          like: a state of the same structure, shapes and dtypes: live, or abstract as `jax.eval_shape` gives it. Its
+          step: the step to read; None is the newest that is not damaged. `latest_step` then returns that step, and a
+            warning says what is wrong with the newer ones.
+          like: a state of the same structure, shapes and dtypes, of arrays or of the shapes from `jax.eval_shape`. Its
             values are not used.
-          sharding: where every array goes; by default where that of `like` is, or the default device where it does
-            not say.
-          parts: paths below which the checkpoint must hold what `like` does and no more, such as
-            `["ema_params"]` for `{"ema_params": state.ema_params}`; what it holds elsewhere is left out. None for all.
+          sharding: the sharding of every array; by default that of the array in `like`, or the default device if it has
+            none.
+          parts: paths below which the checkpoint and `like` must hold the same arrays, such as `["ema_params"]` for
+            `{"ema_params": state.ema_params}`; other arrays of the checkpoint are ignored. None for all arrays.
 
         Returns:
           A state with the structure of `like` and the arrays of the checkpoint.
 
         Raises:
-          DamagedCheckpointError: if it is not what was written; the message names the file.
-          CheckpointError: if there is no such step, or it does not fit `like`; then the message lists the arrays that
-            are missing, left over, or of another shape or dtype.
+          DamagedCheckpointError: if it was changed since it was written; the message names the file.
+          CheckpointError: if the step does not exist or does not fit `like`; the message lists the arrays that are
+            missing, left over, or of another shape or dtype.
         """
         if step is not None:
             return self._read(self.resolve(step), like, sharding, parts)
-        self.resolve("last")  # says so where there is none
+        self.resolve("last")  # raises if there is no checkpoint
         errors: dict[int, DamagedCheckpointError] = {}
         for step in reversed(self.steps()):
             try:
@@ -230,7 +231,7 @@ class Checkpoints:
                 errors[step] = error
                 continue
             for error in errors.values():
-                _warn(f"{error}; going back to step {step}")
+                _warn(f"{error}; falling back to step {step}")
             self._damaged |= errors.keys()
             return state
         if len(errors) == 1:
@@ -240,23 +241,23 @@ class Checkpoints:
         )
 
     def steps(self) -> list[int]:
-        """The steps there are, in increasing order, without those that `restore` found damaged."""
+        """The steps on disk in increasing order, without those that `restore` found damaged."""
         self.wait()
         return sorted(set(self._manager.all_steps()) - self._damaged)
 
     def latest_step(self) -> int | None:
-        """The last step saved, None where there is none."""
+        """The newest step, None if there is none."""
         return max(self.steps(), default=None)
 
     def best_step(self) -> int | None:
-        """The step with the best metric, None where no step has a finite one."""
+        """The step with the best metric, None if no step has a finite one."""
         return self._retention.best_among(self.steps())
 
     def resolve(self, which: int | str) -> int:
-        """The step meant by 'best', 'last' or a number (also as text, as a command line gives it).
+        """The step that 'best', 'last' or a number (also as text, from a command line) refers to.
 
         Raises:
-          CheckpointError: if there is none; the message lists the steps there are.
+          CheckpointError: if there is no such step; the message lists the steps on disk.
         """
         steps = self.steps()
         if not steps:
@@ -268,8 +269,8 @@ class Checkpoints:
             best = self.best_step()
             if best is None:
                 metric = self._retention.best
-                reason = f"none holds a finite {metric!r}" if metric else "no metric says which"
-                raise CheckpointError(f"no checkpoint is the best one, since {reason}; {there_are}")
+                reason = f"none has a finite {metric!r}" if metric else "the run has no metric for it"
+                raise CheckpointError(f"there is no best checkpoint: {reason}; {there_are}")
             return best
         step = next((step for step in steps if str(step) == str(which).strip()), None)
         if step is None:
@@ -281,10 +282,10 @@ class Checkpoints:
 
         options = ocp.CheckpointManagerOptions(
             create=False,
-            lightweight_initialize=True,  # else one damaged metrics file would make all steps unreadable
+            lightweight_initialize=True,  # otherwise one damaged metrics file would make all steps unreadable
             best_fn=self._retention.score,  # without it Orbax does not store the metrics
             preservation_policy=self._retention,
-            # In the background a folder that cannot be made leaves threads behind that wait for it for minutes.
+            # If a folder cannot be made in the background, threads that wait for it stay alive for minutes.
             async_options=ocp.AsyncOptions(
                 create_directories_asynchronously=False, post_finalization_callback=self._certify
             ),
@@ -296,10 +297,10 @@ class Checkpoints:
         self._writable = False
 
     def _certify(self) -> None:
-        """Called in the background when all files of a step are written, before the step gets its name."""
+        """Checks and digests a step: called in the background when its files are written, before it gets its name."""
         for folder in step_folders.unfinished(self.folder):
             if lost := self._unwritten - step_folders.stored_arrays(self._shown / folder.name / "state"):
-                raise RuntimeError(f"Orbax wrote no {min(lost)}, nor {len(lost) - 1} more")
+                raise RuntimeError(f"Orbax did not write {min(lost)} and {len(lost) - 1} more arrays")
             found = digests.digests(folder)
             found.pop("_CHECKPOINT_METADATA", None)  # Orbax adds the time to it later
             digests.write(folder, {"step": int(folder.name.partition(".")[0]), "files": found})
@@ -326,10 +327,10 @@ class Checkpoints:
             self._refuse(step, differences(stored, wanted, parts))  # a typed key differs from a legacy one only now
         record = digests.read(self.folder / str(step))
         if record is None:
-            _warn(f"step {step} in {self.folder} has no {digests.NAME}: whether it is what was written cannot be told")
+            _warn(f"step {step} in {self.folder} has no {digests.NAME}: changes since it was written go unnoticed")
         arrays |= stored
         state = jax.tree.unflatten(jax.tree.structure(like), [arrays[path] for path in leaves(like)])
-        # Digests of before they held the step do not tell where a folder was renamed, but a state may.
+        # Older digests hold no step number, so a renamed folder is only noticed by the state's own step.
         told = (record or {}).get("step")
         if told is None and hasattr(state, "step") and (found := int(jnp.max(state.step))) != step:
             raise DamagedCheckpointError(f"step {step} in {self.folder} is damaged: it holds step {found}")
@@ -345,7 +346,7 @@ class Checkpoints:
             yield
         except CheckpointError:
             raise
-        except Exception as error:  # Orbax raises almost any type, for a damaged file as for a full disk
+        except Exception as error:  # Orbax raises many types, for damaged files and for a full disk
             reason = (str(error) or repr(error)).replace(str(self._shown), str(self.folder))
             raise kind(f"{message}: {reason}") from error
 
@@ -355,11 +356,11 @@ class Checkpoints:
             with self._failing_as(f"step {step} could not be saved in {self.folder}"):
                 yield
         except CheckpointError:
-            # The manager's own list now lacks steps that it meant to delete but that are still on the disk.
+            # The manager's list now lacks steps that it meant to delete but that are still on disk.
             with contextlib.suppress(Exception):
                 self._manager.close()
             if jax.process_index() == 0:
-                with contextlib.suppress(OSError):  # what was half-written would keep a full disk full
+                with contextlib.suppress(OSError):  # an unfinished step would keep a full disk full
                     step_folders.remove_leftovers(self.folder)
             self._open()
             raise
@@ -374,7 +375,7 @@ class Checkpoints:
             if not self._writable:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 step_folders.remove_leftovers(self.folder)
-            for name in {step, *self._damaged}:  # what has the new step's name is no step: Orbax would wait for a pipe
+            for name in {step, *self._damaged}:  # another file of the new step's name, such as a pipe, may block Orbax
                 step_folders.set_aside(self.folder, name)
         if self._damaged:
             self._damaged.clear()
@@ -389,7 +390,7 @@ def _warn(message: str) -> None:
 
 
 def _first(lines: Sequence[str]) -> list[str]:
-    """The lines a message shows, and how many more there are."""
+    """The first lines, and the number of further ones."""
     return [*lines[:10], *([f"and {len(lines) - 10} more"] if len(lines) > 10 else [])]
 
 

@@ -1,4 +1,4 @@
-"""Digests of a folder's files and its number: whether it is what was written, and can be read without harm."""
+"""Digests of the files of a step: whether they were changed since they were written, and can be read safely."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from jaxgan import files, records
 NAME = "digests.json"
 
 MOST = 64 * 2**20
-"""So many bytes a file that describes the arrays has at most; theirs, which lie in folders named `d`, may have more."""
+"""Largest size in bytes of a file that describes arrays. The arrays' own files, in folders named `d`, may be larger."""
 
 _DEPTH = 16
 
 
 def digests(folder: Path, only: Container[str] | None = None) -> dict[str, str]:
-    """BLAKE2b of the files of a folder, by their path in it; as the command `b2sum` gives it."""
+    """The BLAKE2b digests of the files of a folder by their paths in it, as the command `b2sum` prints them."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -32,10 +32,10 @@ def digests(folder: Path, only: Container[str] | None = None) -> dict[str, str]:
 
 
 def changes(folder: Path, prefix: str = "") -> list[str]:
-    """What of a folder named after its step is not as it was written; where no digests were, what cannot be read.
+    """The changes to a step's folder since it was written, one line each; without digests only unreadable files.
 
-    Before any file is opened, all that lies in the folder is looked at: a pipe would be waited for, a device never
-    ends, and a link leads elsewhere.
+    Before any file is opened, the types of all files are checked: reading a pipe blocks, reading a device may never
+    end, and a link may point outside the folder.
     """
     if unreadable := sorted(_unreadable(folder)):
         return unreadable
@@ -57,7 +57,7 @@ def changes(folder: Path, prefix: str = "") -> list[str]:
 
 
 def _unreadable(folder: Path) -> Iterator[str]:
-    """What is neither a regular file of bounded size nor a folder of such ones."""
+    """Everything in the folder that is not a folder or a regular file of bounded size."""
     paths = [folder]
     while paths:
         path = paths.pop()
@@ -65,18 +65,18 @@ def _unreadable(folder: Path) -> Iterator[str]:
         if stat.S_ISDIR(status.st_mode) and name.count("/") < _DEPTH:
             paths += path.iterdir()
         elif stat.S_ISDIR(status.st_mode):
-            yield f"{name[:40]}... lies deeper than any file of a step"
+            yield f"{name[:40]}... is nested deeper than any file of a step"
         elif not stat.S_ISREG(status.st_mode):
-            yield f"{path.name if path == folder else name} is no regular file"
+            yield f"{path.name if path == folder else name} is not a regular file"
         elif path.parent.name != "d" and status.st_size > MOST:
-            yield f"{name} has more than {MOST:,} bytes"
+            yield f"{name} is larger than {MOST:,} bytes"
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """What `write` wrote: `files`, the digests by name, and `step`, which older ones lack; None where there is none.
+    """The record of `write`: `files`, digests by name, and `step`, missing in older records. None if there is no file.
 
     Raises:
-      ValueError: it is something else.
+      ValueError: the file is not such a record.
     """
     try:
         record = records.parse(files.read_text(folder / NAME))
@@ -92,7 +92,7 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def replacing(folder: Path, name: str) -> Iterator[None]:
-    """Keeps the digests right while the body writes a file of the folder anew: a kill meanwhile leaves none wrong."""
+    """Updates the digest of a file that the body rewrites; if the process is killed meanwhile, no digest is wrong."""
     if (record := read(folder)) is None:
         yield
         return
@@ -103,5 +103,5 @@ def replacing(folder: Path, name: str) -> Iterator[None]:
 
 
 def write(folder: Path, record: Mapping[str, Any]) -> None:
-    """Writes them into the folder."""
+    """Writes the record into the folder."""
     files.write(folder / NAME, json.dumps(record, indent=1), inside=folder)

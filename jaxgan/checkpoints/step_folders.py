@@ -1,4 +1,4 @@
-"""The folders of a run's steps on the disk: those that Orbax has not finished, those to set aside, and their names."""
+"""The folders of a run's steps on disk: their names, unfinished ones, and damaged ones."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def plainly_named(folder: Path) -> Iterator[Path]:
-    """The folder under a path that Orbax and TensorStore read as a path: itself, or a link to it while this lasts.
+    """A path of the folder that Orbax and TensorStore read correctly: the path itself, or a temporary link to it.
 
-    Orbax takes a path for a pattern of names, TensorStore for a part of a URL. So a path with other characters than
-    those of ordinary names is shown to them as a link of a plain name, in the folder for temporary files.
+    Orbax reads a path as a glob pattern, TensorStore as part of a URL. So a path with special characters is replaced by
+    a link with a plain name in the folder for temporary files, which is removed at the end of the context.
     """
     if re.fullmatch(r"[\w ./=,+@~-]*", str(folder)):
         yield folder
@@ -28,18 +28,18 @@ def plainly_named(folder: Path) -> Iterator[Path]:
 
 
 def unfinished(folder: Path) -> Iterator[Path]:
-    """The steps that Orbax is writing, or was writing when its process was killed."""
+    """The steps that Orbax is still writing, or was writing when its process was killed."""
     yield from folder.glob("*.orbax-checkpoint-tmp*")
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes the steps that are unfinished."""
+    """Removes unfinished steps."""
     for leftover in unfinished(folder):
         _remove(leftover)
 
 
 def set_aside(folder: Path, step: int) -> None:
-    """Renames whatever has a step's name to `STEP.damaged`."""
+    """Renames the file or folder with a step's name to `STEP.damaged`."""
     path, aside = folder / str(step), folder / f"{step}.damaged"
     if os.path.lexists(path):
         _remove(aside)
@@ -47,7 +47,7 @@ def set_aside(folder: Path, step: int) -> None:
 
 
 def stored_arrays(folder: Path) -> set[str]:
-    """The paths of the arrays that can be read in what Orbax wrote into a step's folder `state`."""
+    """The paths of the arrays that Orbax wrote into a step's folder `state`."""
     import tensorstore
 
     base = {"driver": "file", "path": f"{folder}/"}
@@ -56,7 +56,7 @@ def stored_arrays(folder: Path) -> set[str]:
 
 
 def _remove(path: Path) -> None:
-    """Removes a folder with what is in it; of a link only the link."""
+    """Removes a file, a folder with its content, or a link (not its target)."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

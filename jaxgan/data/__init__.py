@@ -1,1 +1,1 @@
-"""Data: the order of examples, named data sets as arrays, and batches for training."""
+"""Data: named data sets as arrays, the order of examples, and batches for training."""

@@ -16,27 +16,27 @@ import numpy as np
 from jaxgan.data.identity import spread
 
 MOST_PIXELS = 89_478_485
-"""Of an image: as many as Pillow takes for an image and no attack."""
+"""Largest number of pixels in an image; the same limit as Pillow's."""
 
 MOST_NPZ = 4 * 2**30
-"""Bytes of an array in an npz file, which is read into memory; an npy file is read row by row, however large."""
+"""Largest size in bytes of an array in an npz file, which is read into memory. npy files are memory-mapped."""
 
 MOST_NAMES = 100_000
 
 MOST_TEXT = 64 * 2**20
-"""Bytes of all names of an npz file."""
+"""Largest size in bytes of all class names of an npz file."""
 
 MOST_HEADER = 10_000
-"""Bytes of an array's header, as NumPy has it."""
+"""Largest size in bytes of an array's header, as in NumPy."""
 
 
 class Arrays(NamedTuple):
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
       pixels: uint8 `[N, H, W]` or `[N, H, W, C]`.
-      labels: int32 `[N]`, if any.
-      names: of the classes, if any.
+      labels: int32 `[N]`, or None.
+      names: names of the classes, or None.
     """
 
     pixels: np.ndarray
@@ -45,29 +45,30 @@ class Arrays(NamedTuple):
 
 
 def read_arrays(path: Path) -> Arrays:
-    """Reads a `.npy` file of images, or an `.npz` file with `image` and, if there are any, `label` and `names`.
+    """Reads a `.npy` file of images, or an `.npz` file with `image` and optionally `label` and `names`.
 
     Raises:
-      ValueError: the file is damaged, or holds what cannot be meant; the message names it and the cure.
+      ValueError: the file is damaged, or its arrays are not images, labels and names; the message names the file and
+        says what to do.
     """
     with contextlib.ExitStack() as stack:
         with _readable(path):
             known = _open(path, stack)
         image, label, names = (known.get(name) for name in ("image", "label", "names"))
         assert image is not None
-        # All headers are looked at before anything is unpacked.
+        # All headers are checked before anything is unpacked.
         _check_images(image, path)
         if label is not None and (label.shape != image.shape[:1] or not np.issubdtype(label.dtype, np.integer)):
             raise ValueError(
-                f"{path} holds labels of type {label.dtype} and shape {list(label.shape)}, where integers "
+                f"{path} holds labels of type {label.dtype} and shape {list(label.shape)}, but integers "
                 f"{list(image.shape[:1])} were expected"
             )
         if names is not None and (
             len(names.shape) != 1 or names.dtype.kind != "U" or names.shape[0] > MOST_NAMES or names.size > MOST_TEXT
         ):
             raise ValueError(
-                f"{path} holds names of type {names.dtype} and shape {list(names.shape)}, where the texts of at most "
-                f"{MOST_NAMES:,} classes were expected, {MOST_TEXT:,} bytes in all"
+                f"{path} holds names of type {names.dtype} and shape {list(names.shape)}, but strings of at most "
+                f"{MOST_NAMES:,} classes were expected, {MOST_TEXT:,} bytes in total"
             )
         with _readable(path):
             found = [None if one is None else one.load() for one in (image, label, names)]
@@ -79,9 +80,9 @@ def read_arrays(path: Path) -> Arrays:
 
 
 def as_labels(labels: np.ndarray, where: str, *, least: int = 0) -> np.ndarray:
-    """Integers as int32, refused where they are below `least` or beyond 32 bits."""
+    """Integers as int32; values below `least` or beyond 32 bits are refused."""
     if wrong := labels[(labels < least) | (labels >= 2**31)].tolist():
-        raise ValueError(f"{where} has the label {wrong[0]}, where integers from {least} to 2**31 - 1 were expected")
+        raise ValueError(f"{where} has the label {wrong[0]}, but integers from {least} to 2**31 - 1 were expected")
     return labels.astype(np.int32)
 
 
@@ -92,34 +93,34 @@ def _check_images(image: _Header, path: Path) -> None:
         raise ValueError(f"{held}: {reason}")
     if dtype != np.uint8 or len(shape) not in (3, 4) or (len(shape) == 4 and not 1 <= shape[3] <= 4):
         with _readable(path):
-            cure = _as_bytes(image.load()) if np.issubdtype(dtype, np.floating) else ""
+            advice = _conversion_advice(image.load()) if np.issubdtype(dtype, np.floating) else ""
         raise ValueError(
-            f"{held}, where images were expected: uint8 [N, H, W] or [N, H, W, C] with 1 to 4 channels{cure}"
+            f"{held}, but images were expected: uint8 [N, H, W] or [N, H, W, C] with 1 to 4 channels{advice}"
         )
     if not all(shape[1:]):
         raise ValueError(f"{held}: images of 0 pixels")
     if len(shape) == 3 and shape[2] <= 4 and shape[1] != shape[2]:
         raise ValueError(
-            f"{held}: one picture, or grey ones of {shape[1]} x {shape[2]} pixels: give images[None] for one picture, "
-            "images[..., None] for grey ones"
+            f"{held}: either one image, or grey images of {shape[1]} x {shape[2]} pixels: save images[None] for one "
+            "image, images[..., None] for grey images"
         )
     if shape[1] * shape[2] > MOST_PIXELS:
-        raise ValueError(f"{path} holds images of {shape[1]} x {shape[2]} pixels, above {MOST_PIXELS:,}")
+        raise ValueError(f"{path} holds images of {shape[1]} x {shape[2]} pixels, more than {MOST_PIXELS:,}")
 
 
 def misread(shape: Sequence[int]) -> str | None:
-    """Why images of this shape are surely held in another order of axes, and the cure; None where nothing says so.
+    """Why images of this shape have the wrong order of axes, and what to do; None if they may be right.
 
     >>> misread((8, 3, 32, 32))
-    'the channels come first, give [N, H, W, C]: images.transpose(0, 2, 3, 1)'
+    'channels are first, but must be last [N, H, W, C]: images.transpose(0, 2, 3, 1)'
     """
     if len(shape) == 4 and shape[1] in (1, 3) and min(shape[2:]) > 4:
-        return "the channels come first, give [N, H, W, C]: images.transpose(0, 2, 3, 1)"
+        return "channels are first, but must be last [N, H, W, C]: images.transpose(0, 2, 3, 1)"
     return None
 
 
-def _as_bytes(pixels: np.ndarray) -> str:
-    """How floats become bytes, where their values say what they are."""
+def _conversion_advice(pixels: np.ndarray) -> str:
+    """How to convert floats to uint8, if their range tells."""
     if not pixels.size:
         return ""
     some = pixels[spread(len(pixels), 256)]
@@ -131,12 +132,12 @@ def _as_bytes(pixels: np.ndarray) -> str:
     elif low >= 0 and high <= 255:
         convert = "images.round().astype('uint8')"
     else:
-        return f"; its values reach from {low:g} to {high:g}"
-    return f"; its values reach from {low:g} to {high:g}: save {convert}"
+        return f"; its values range from {low:g} to {high:g}"
+    return f"; its values range from {low:g} to {high:g}: save {convert}"
 
 
 class _Header(NamedTuple):
-    """An array that is not read yet."""
+    """Shape and type of an array, and a function that reads it."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -151,26 +152,26 @@ class _Header(NamedTuple):
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # a damaged header ends in one of a dozen ways
+    except Exception as error:  # damaged headers raise many types of errors
         raise ValueError(f"{path} cannot be read: {str(error) or type(error).__name__}") from None
 
 
 def _open(path: Path, stack: contextlib.ExitStack) -> dict[str, _Header]:
-    """The arrays of a file by name, as their headers describe them; the file is open until the stack is left."""
+    """The headers of a file's arrays by name; the file stays open until the stack is closed."""
     if not path.is_file():
-        raise ValueError("it is a folder or no regular file" if path.exists() else f"No such file: {path}")
+        raise ValueError("it is a folder or not a regular file" if path.exists() else f"no such file: {path}")
     file = stack.enter_context(path.open("rb"))
     if path.suffix == ".npy":
-        return {"image": _Header(*_read_header(file)[:2], lambda: np.lib.format.open_memmap(path, mode="r"))}  # by rows
+        return {"image": _Header(*_read_header(file)[:2], lambda: np.lib.format.open_memmap(path, mode="r"))}
     members = stack.enter_context(zipfile.ZipFile(file))
     known = [name.removesuffix(".npy") for name in members.namelist()]
     if "image" not in known:
-        raise ValueError(f"it holds no array 'image': there are {', '.join(known[:10]) or 'none'}")
+        raise ValueError(f"it has no array 'image', only {', '.join(known[:10])}" if known else "it has no arrays")
     return {name: _member(members, name) for name in ("image", "label", "names") if name in known}
 
 
 def _member(members: zipfile.ZipFile, name: str) -> _Header:
-    """An array of an npz file, whose header is compared with its size."""
+    """The header of an array of an npz file, checked against the size of the array."""
     info = members.getinfo(f"{name}.npy")
     with members.open(info) as file:
         shape, dtype, start = _read_header(file)
@@ -181,22 +182,24 @@ def _member(members: zipfile.ZipFile, name: str) -> _Header:
 
     found = _Header(shape, dtype, load)
     if dtype.hasobject:
-        raise ValueError(f"Object arrays such as '{name}' are programs, and are not loaded")
+        raise ValueError(f"object arrays such as '{name}' may run code and are not loaded")
     if found.size > MOST_NPZ:
-        raise ValueError(f"'{name}' has {found.size:,} bytes, above {MOST_NPZ:,}: save it as .npy, read row by row")
+        raise ValueError(
+            f"'{name}' has {found.size:,} bytes, more than {MOST_NPZ:,}: save it as .npy, which is memory-mapped"
+        )
     if start + found.size != info.file_size:
-        raise ValueError(f"'{name}' has {info.file_size:,} bytes, where its header says {start + found.size:,}")
+        raise ValueError(f"'{name}' has {info.file_size:,} bytes, but its header says {start + found.size:,}")
     return found
 
 
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape and type of an array, and where its data begin."""
+    """Shape and type of an array, and the offset of its data."""
     magic = file.read(8)
     version = np.lib.format.read_magic(io.BytesIO(magic))
     width = 2 if version == (1, 0) else 4
     size = file.read(width)
     if (length := int.from_bytes(size, "little")) > MOST_HEADER:
-        raise ValueError(f"its header has {length:,} bytes, above {MOST_HEADER:,}")
+        raise ValueError(f"its header has {length:,} bytes, more than {MOST_HEADER:,}")
     header = io.BytesIO(size + file.read(length))
     read = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(header)
@@ -211,5 +214,5 @@ def _names(names: np.ndarray, path: Path) -> tuple[str, ...]:
         strange = (codes > sys.maxunicode) | ((codes >= 0xD800) & (codes < 0xE000))
         if strange.any():
             row = np.flatnonzero(strange.reshape(len(names), -1).any(axis=1))[0]
-            raise ValueError(f"{path} holds a name of class {row} with what is no character: give it another")
+            raise ValueError(f"{path} has a name of class {row} that is not valid Unicode: rename the class")
     return tuple(map(str, names))

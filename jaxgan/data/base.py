@@ -1,4 +1,4 @@
-"""What the modules of data sets share: examples at random access, the rows of a split, what an unknown name meets."""
+"""Types and functions shared by all data sets: random access to examples, rows of a split, errors for unknown names."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Rows = Sequence[int] | np.ndarray
 
 
 class Source(NamedTuple):
-    """Examples at random access.
+    """Random access to decoded examples.
 
     Attributes:
-      size: how many there are.
-      read: rows `[n]` to fields by name, `[n, ...]`; several threads may call it at once.
-      classes: names of the labels 0, 1, 2, ..., None where they have none.
-      labels: of all examples, int32 `[N]`, None where there are none or images would have to be read for them.
-      unlabelled: why there are no labels, in a data set that might have some.
-      identity: what tells these data from others, see `jaxgan.data.identity`; None where nothing is known.
+      size: number of examples.
+      read: a thread-safe function of rows `[n]` to fields by name, `[n, ...]`.
+      classes: names of the labels 0, 1, 2, ..., None if they have no names.
+      labels: labels of all examples, int32 `[N]`; None if there are none or they can only be read with the images.
+      unlabelled: the reason why a data set that could have labels has none.
+      identity: the `jaxgan.data.identity` of the data; None if unknown.
     """
 
     size: int
@@ -40,13 +40,13 @@ class Source(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """Images before they are decoded.
+    """Random access to encoded images.
 
     Attributes:
-      name: what a message calls the data set.
-      size: how many there are.
-      fetch: rows `[n]` to n images (anything `read_image` takes), and labels `[n]` int32 or None.
-      classes, labels, unlabelled, identity: as of a `Source`.
+      name: name of the data set in messages.
+      size: number of images.
+      fetch: rows `[n]` to n images (anything `read_image` accepts), and labels `[n]` int32 or None.
+      classes, labels, unlabelled, identity: as in `Source`.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Stored(NamedTuple):
 
 
 def read_all(source: Source) -> dict[str, np.ndarray]:
-    """All examples of a source, read by as many threads as there are cores."""
+    """All examples of a source, read with one thread per core."""
     chunks = np.array_split(np.arange(source.size), -(-source.size // 128))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         parts = list(pool.map(source.read, chunks))
@@ -67,25 +67,25 @@ def read_all(source: Source) -> dict[str, np.ndarray]:
 
 
 def folder_of(name: str) -> Path:
-    """The folder that `folder:PATH` names."""
+    """The path in `folder:PATH`."""
     path = name.removeprefix("folder:")
     if not path.strip():
-        raise ValueError(f"{name!r} names no folder: give folder:PATH, folder:. for the current one")
+        raise ValueError(f"{name!r} has no path: give folder:PATH, or folder:. for the current folder")
     return expanded(path)
 
 
 def split_rows(name: str, split: str, sizes: Mapping[str, int]) -> np.ndarray:
-    """The examples of a split, a slice or a sum, where the splits of these sizes lie one after another."""
+    """The rows of a split, slice or sum of splits, given the sizes of all splits in the order of their rows."""
     starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
     if split in sizes:
         rows = starts[split] + np.arange(sizes[split])
     else:
-        import tensorflow_datasets as tfds  # so that the words mean what they mean for its data sets
+        import tensorflow_datasets as tfds  # for its syntax of slices and sums
 
         try:
             infos = {key: tfds.core.SplitInfo(key, [size], 0) for key, size in sizes.items()}
             parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
-        except (ValueError, NotImplementedError):  # TFDS raises either, by what is wrong with the words
+        except (ValueError, NotImplementedError):  # TFDS raises either for invalid syntax
             raise unknown_split(name, split, sizes) from None
         rows = np.concatenate(
             [starts[part.splitname] + np.arange(sizes[part.splitname])[part.from_ : part.to] for part in parts]
@@ -107,6 +107,6 @@ def unknown_name(name: str) -> ValueError:
         near = difflib.get_close_matches(name, NAMES, n=1)
         meant = f"; did you mean {near[0]}?" if near else ""
     return ValueError(
-        f"unknown data set {name!r}: there are {', '.join(NAMES)}, what TFDS has prepared, stacked:NAME, folder:PATH, "
-        f"PATH.npy and PATH.npz{meant}"
+        f"unknown data set {name!r}: there are {', '.join(NAMES)}, data sets prepared by TFDS, stacked:NAME, "
+        f"folder:PATH, PATH.npy and PATH.npz{meant}"
     )

@@ -1,4 +1,4 @@
-"""Images with captions: named data sets in memory, and batches of images with a caption each."""
+"""Images with captions: named data sets in memory, and batches of image-caption pairs."""
 
 from __future__ import annotations
 
@@ -55,30 +55,29 @@ def captioned_images(
     """Reads one split of a data set with captions into memory.
 
     By name:
-      - `shapes`, `emoji` and any other of TFDS with a feature `caption` or `captions`, texts all.
-      - `fashion_mnist`: its images, each in a colour, and what they are: "a green ankle boot". The image in row r of a
-        split of Fashion-MNIST has colour r mod 6 of `TINTS`, on black. Ten pairs of class and colour, those with class
-        mod 6 = colour, are in `heldout` alone: that has the images of Fashion-MNIST's test split of these pairs,
-        `train` and `test` have the others.
-      - `folder:PATH`: the image files in a folder as `images` finds them, and their captions, in UTF-8: lines such as
-        `{"file": "a.png", "captions": ["a red bird", "a bird"]}`, or `"caption"` for one, in a `captions.jsonl` in the
-        folder or in its sub-folders, files named from where it lies, several lines to one if need be; if there is none,
-        a .txt beside each image, every line of it a caption. A caption given twice counts once, and an image has
-        1,000 at most. Empty lines are passed over, and so are images of other splits.
+      - `shapes`, `emoji` and any other data set of TFDS with a text feature `caption` or `captions`.
+      - `fashion_mnist`: tinted images with captions such as "a green ankle boot". The image in row r of a split of
+        Fashion-MNIST has colour r mod 6 of `TINTS`, on black. Ten pairs of class and colour, those with class mod 6 =
+        colour, occur only in the split `heldout`, which has the images of these pairs from Fashion-MNIST's test split.
+        `train` and `test` have all other pairs.
+      - `folder:PATH`: the image files of a folder, as for `images`, with captions in UTF-8. Either a `captions.jsonl`
+        in the folder or in its sub-folders, with lines `{"file": "a.png", "captions": ["a red bird", "a bird"]}` (or
+        `"caption"` for a single one; paths relative to the file; several lines per image are allowed), or a .txt beside
+        each image with one caption per line. Duplicate captions count once, an image has at most 1,000. Empty lines
+        and captions of images in other splits are ignored.
 
     Args:
       name: one of the above.
       split, data_dir, image_size, channels: as for `jaxgan.data.sources.images`.
 
     Returns:
-      `image`: uint8 `[N, H, W, C]`; `captions`: N lists of str, in Unicode's composed form; `meaning`: int32 `[N]`, the
-      data set's own, else as `meanings` finds it. A caption of an image is wrong for another of another meaning.
-      `identity`: a function, as of a `Source`; `notice`: what a user should know of them, None if nothing.
+      `image`: uint8 `[N, H, W, C]`; `captions`: N lists of str in Unicode NFC; `meaning`: int32 `[N]`, from the data
+      set or from `meanings`. A caption is mismatched to every image with another meaning. `identity`: a function, as
+      in `Source`; `notice`: a message for the user, or None.
 
     Raises:
-      ValueError: as `images`; or no captions, a caption without a word, captions of a file that is not there, a .txt
-        of two images, an image without a caption, a file that is not UTF-8, not JSON or too large;
-        says which file and line.
+      ValueError: as `images`; no captions, a caption without a word, captions of a missing image, a .txt of two images,
+        an image without a caption, or a file that is not UTF-8, not JSON or too large; the message names file and line.
     """
     options: dict[str, Any] = {"data_dir": data_dir, "image_size": image_size, "channels": channels}
     meaning, notice = None, None
@@ -111,16 +110,16 @@ def _identity(source: Source, captions: Sequence[Sequence[str]], meaning: np.nda
 
 
 def meanings(captions: Sequence[Sequence[str]]) -> np.ndarray:
-    """Numbers the meanings of images by their captions, so that no caption of another meaning is right for an image.
+    """Groups images that share captions: images of different groups have no caption in common.
 
-    Two images with a caption in common, which either of them may be shown with, have one meaning; and so have the first
-    and the last of a chain of such images. Captions with the same words (`jaxgan.data.vocabulary.tokenize`) are one.
+    Two images with a common caption have one meaning, and so do all images connected by a chain of common captions.
+    Captions with the same words (`jaxgan.data.vocabulary.tokenize`) are the same.
 
     Args:
-      captions: of each image.
+      captions: the captions of each image.
 
     Returns:
-      int32 `[N]`, counted from 0.
+      Group indices, int32 `[N]`, from 0.
 
     >>> meanings([["a red bird", "a bird"], ["A bird!"], ["a dog"]]).tolist()
     [0, 0, 1]
@@ -135,15 +134,15 @@ def meanings(captions: Sequence[Sequence[str]]) -> np.ndarray:
 
 
 class CaptionedBatches:
-    """`Batches` of images with one of their captions each, another one each time; all of it lives on the device.
+    """`Batches` of images with a random one of their captions; the data set is kept on the device.
 
-    Which caption, as which images, depends on the seed, the update and the row of the batch alone. Images are not
-    mirrored, since captions say left and right.
+    The choice of images and captions depends only on the seed, the update and the row of the batch. Images are not
+    flipped, because captions say left and right.
 
     Attributes:
       size: number of examples.
       batch_size: number of examples in a batch.
-      notice: what a user should know before training, None if nothing.
+      notice: a message for the user before training, or None.
     """
 
     def __init__(
@@ -155,24 +154,25 @@ class CaptionedBatches:
         seed: int = 0,
         d_steps: int = 1,
     ):
-        """Encodes each text once.
+        """Encodes each distinct text once.
 
         Args:
-          examples: as `captioned_images` returns them.
-          encode: texts to what the text encoder takes: `[n, ...]`, integers (tokens) or floats (embeddings).
+          examples: from `captioned_images`.
+          encode: texts to the inputs of the text encoder: `[n, ...]`, integers (token ids) or floats (embeddings).
           batch_size, seed, d_steps: as for `DeviceBatches`.
 
         Raises:
-          ValueError: as `DeviceBatches`, an image without a caption, or an encode that does not give a row a text.
+          ValueError: as `DeviceBatches`, an image without a caption, or an `encode` that does not return one row per
+            text.
         """
         captions = examples["captions"]
         if bare := [row for row, some in enumerate(captions) if not some]:
-            raise ValueError(f"{len(bare)} images have no caption, the first is number {bare[0]}")
+            raise ValueError(f"{len(bare)} images have no caption, the first in row {bare[0]}")
         texts = list(dict.fromkeys(text for some in captions for text in some))
         numbers = {text: number for number, text in enumerate(texts)}
         table = np.asarray(encode(texts))
         if table.shape[:1] != (len(texts),):
-            raise ValueError(f"encode gave {list(table.shape)} for {len(texts)} texts, not [{len(texts)}, ...]")
+            raise ValueError(f"encode returned {list(table.shape)} for {len(texts)} texts, not [{len(texts)}, ...]")
         self._table = jnp.array(table, jnp.float32 if np.issubdtype(table.dtype, np.floating) else jnp.int32)
         most = max(len(some) for some in captions)
         fields = {
@@ -191,8 +191,8 @@ class CaptionedBatches:
         """The `d_steps` batches of a step.
 
         Returns:
-          Of each batch `image`, float32 in [-1, 1] `[B, H, W, C]`; `text`, a row of what `encode` gave for each, `[B,
-          ...]`; `meaning`, int32 `[B]`.
+          Batches of the fields `image`, float32 in [-1, 1] `[B, H, W, C]`; `text`, rows of the output of `encode`,
+          `[B, ...]`; `meaning`, int32 `[B]`.
         """
         batches = self._examples(step)
         updates = range(step * self._d_steps, (step + 1) * self._d_steps)
@@ -201,14 +201,14 @@ class CaptionedBatches:
 
     @property
     def identity(self) -> Identity:
-        """What tells these data from others, see `jaxgan.data.identity`."""
+        """The identity of the data, see `jaxgan.data.identity`."""
         return self._examples.identity
 
 
 @jax.jit
 def _with_text(table: jax.Array, batches: tuple[dict, ...], draws: jax.Array) -> tuple[dict, ...]:
     def chosen(batch: dict, draws: jax.Array) -> dict:
-        # A draw rounded up to 1.0 would be one too far.
+        # A random number may be rounded up to 1.0.
         choice = jnp.minimum((draws * batch["count"]).astype(jnp.int32), batch["count"] - 1)
         number = jnp.take_along_axis(batch["texts"], choice[:, None], axis=1)[:, 0]
         return {"image": batch["image"], "text": jnp.take(table, number, axis=0), "meaning": batch["meaning"]}
@@ -220,7 +220,7 @@ def _tinted_clothes(split: str, *, channels: int | None, image_size: int | None,
     from jaxgan.data.prepared import read_features
 
     if channels not in (None, 3):
-        raise ValueError(f"channels={channels}, but fashion_mnist with captions is in colour: 3")
+        raise ValueError(f"channels={channels}, but fashion_mnist with captions has 3 channels")
     name, options = "fashion_mnist", {"data_dir": data_dir, "image_size": image_size, "channels": 1}
     num_train = open_images(name, "train", **options).size
     label = read_features(name, "train+test", names=("label",), data_dir=data_dir)["label"]
@@ -248,11 +248,11 @@ def _tinted_clothes(split: str, *, channels: int | None, image_size: int | None,
 
 
 def tinted(grey: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """Images in one of `TINTS` each, white becoming the tint and black staying black.
+    """Tints grey images: white becomes the tint, black stays black.
 
     Args:
       grey: uint8 `[N, H, W, 1]`.
-      colour: integers `[N]`, places in `TINTS`.
+      colour: indices into `TINTS`, integers `[N]`.
 
     Returns:
       uint8 `[N, H, W, 3]`, rounded to nearest.

@@ -1,4 +1,4 @@
-"""Classes: which a folder has, whether a data set's are those a run is made for, and which name has which label."""
+"""Class labels: classes of a folder, checks against a run's number of classes, and class names."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ LIKE_SPLITS = ("train", "training", "test", "testing", "val", "valid", "validati
 
 
 def why_unlabelled(classes: Sequence[str], files: Sequence[str], inside: Sequence[tuple[str, ...]]) -> str:
-    """Why the sub-folders of a folder are no classes; nothing where they are.
+    """Why the sub-folders of a folder are not classes; empty if they are.
 
     Args:
       classes: names of the sub-folders.
       files: the image files.
-      inside: of each, its path from the folder that holds the classes.
+      inside: the path of each file, relative to the folder of the classes.
     """
     beside = [file for file, parts in zip(files, inside, strict=True) if len(parts) == 1]
     if beside and len(classes) < 2:
-        return "its images lie in no sub-folders, which would be the classes"
+        return "its images are not in sub-folders, which would be the classes"
     if beside:
-        more = f" and {len(beside) - 1} more images lie" if len(beside) > 1 else " lies"
-        return f"{beside[0]}{more} in no class's folder"
+        more = f" and {len(beside) - 1} more images are" if len(beside) > 1 else " is"
+        return f"{beside[0]}{more} not in the folder of a class"
     if len({parts[0] for parts in inside}) == 1:
         one = Path(files[0]).parents[len(inside[0]) - 2]
         deeper = sorted({parts[1] for parts in inside if len(parts) > 2})
         meant = f"; give folder:{one} for the classes {_listed(deeper)}" if deeper else ""
-        return f"all its images lie in one sub-folder, {one}, and one class says nothing of them{meant}"
+        return f"all its images are in one sub-folder, {one}, but labels need at least two classes{meant}"
     if all(one.lower() in LIKE_SPLITS for one in classes):
-        return f"its folders {', '.join(classes)} look like splits, not classes: call the training images' folder train"
+        return f"its folders {', '.join(classes)} look like splits, not classes: rename the training folder to train"
     return ""
 
 
 def check_classes(name: str, source: Any, num_classes: int) -> None:
-    """Refuses what would train classes that have no example, or leave labels without a class.
+    """Refuses a data set in which a class has no example, or a label has no class.
 
     Args:
-      name: of the data set.
-      source: with its `classes` and `labels`, as far as they are known.
-      num_classes: of the run.
+      name: name of the data set.
+      source: a `Source`, with its `classes` and `labels` if known.
+      num_classes: number of classes of the run.
     """
     classes = source.classes
     if classes is not None and len(classes) != num_classes:
         raise ValueError(
-            f"data set {name} has {len(classes)} classes ({_listed(classes)}) and num_classes={num_classes}: "
+            f"data set {name} has {len(classes)} classes ({_listed(classes)}), but num_classes={num_classes}: "
             f"give --num-classes {len(classes)}"
         )
     if source.labels is None or not len(source.labels):
@@ -63,30 +63,30 @@ def check_classes(name: str, source: Any, num_classes: int) -> None:
         named = f"{first} ({displayed(classes[first])})" if classes else str(first)
         if classes is None and first == len(found):
             raise ValueError(
-                f"data set {name} has the labels 0 to {first - 1}, {first} classes, and num_classes={num_classes}: "
+                f"data set {name} has {first} classes, labels 0 to {first - 1}, but num_classes={num_classes}: "
                 f"give --num-classes {first}"
             )
         raise ValueError(
             f"{missing} of {num_classes} classes have no image in this split of data set {name}, the first is {named}: "
-            "add images, or number the classes without it"
+            "add images, or renumber the labels without it"
         )
 
 
 def check_labels(name: str, labels: np.ndarray, num_classes: int, *, cure: str = "") -> None:
-    """Refuses labels that are of no class.
+    """Refuses labels outside 0..num_classes-1.
 
     Args:
-      name: of the data set.
+      name: name of the data set.
       labels: integers.
-      num_classes: of the run.
-      cure: what the message ends with.
+      num_classes: number of classes of the run.
+      cure: advice at the end of the message.
     """
     if wrong := labels[(labels < 0) | (labels >= num_classes)].tolist():
         raise ValueError(f"data set {name} has label {wrong[0]}, outside 0..num_classes-1={num_classes - 1}{cure}")
 
 
 def label_names(labels: Iterable[int], classes: Sequence[str] | None) -> list[str]:
-    """What stands beside images of these labels: the names of their classes where they have any, else their numbers.
+    """Captions for images with these labels: class names if there are any, else the numbers.
 
     >>> label_names([2, 0], ("ant", "bee", "cow")), label_names([2, 0], None)
     (['cow', 'ant'], ['2', '0'])
@@ -95,10 +95,10 @@ def label_names(labels: Iterable[int], classes: Sequence[str] | None) -> list[st
 
 
 def find_label(name: str, classes: Sequence[str] | None, num_classes: int) -> int:
-    """The label that a class's name or a number means; where a name is a number too, the name goes first.
+    """The label for a class name or a number. If a class name is itself a number, it is read as the name.
 
     Raises:
-      ValueError: neither a class nor a label.
+      ValueError: neither a class name nor a label.
 
     >>> find_label("bee", ("ant", "bee"), 2), find_label("1", ("ant", "bee"), 2), find_label("1", ("1", "0"), 2)
     (1, 1, 0)
@@ -110,7 +110,7 @@ def find_label(name: str, classes: Sequence[str] | None, num_classes: int) -> in
         label = int(name)
     except ValueError:
         if not classes:
-            raise ValueError(f"label {name!r} is no number, and the classes of this run have no names") from None
+            raise ValueError(f"label {name!r} is not a number, and the classes of this run have no names") from None
         near = difflib.get_close_matches(name, classes, n=1)
         meant = f"; did you mean {displayed(near[0])}?" if near else ""
         raise ValueError(f"no class is called {name!r}: there are {_listed(classes)}{meant}") from None

@@ -1,4 +1,4 @@
-"""Batches of two domains for translation between them: unpaired, or paired where the data set is."""
+"""Batches of two domains for image-to-image translation, unpaired or paired."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ ImageBatches = DeviceBatches | StreamedBatches
 
 
 class TwoDomains:
-    """`Batches` of the fields `a` and `b`, the images of two data sets of any two sizes.
+    """`Batches` of the fields `a` and `b`: images of two data sets, which may have different sizes.
 
-    An epoch is one pass through the larger set. The smaller one is gone through as often as that takes, each time in
-    another order, and begins anew with each epoch: its images come equally often, or once more than others.
+    An epoch is one pass through the larger set. The smaller set is repeated, each time in a new order, and restarts
+    with each epoch, so the numbers of times its images occur in an epoch differ by at most one.
 
     Attributes:
       size: number of examples of the larger set.
       batch_size: number of examples of each domain in a batch.
-      notice: how long an epoch is, and what each domain's batches have to say.
+      notice: the length of an epoch, and the notices of both domains' batches.
 
     >>> a, b = (image_batches("noise", split, batch_size=4, image_size=8, channels=3) for split in ("train", "test"))
     >>> (batch,) = TwoDomains(a, b)(0)
@@ -31,19 +31,19 @@ class TwoDomains:
         """Combines the batches of two domains.
 
         Args:
-          a: batches of the field `image`, one a step.
-          b: the same, of the other domain. Its seed must be another than a's, or else, in two sets of one size, an
-            image of a meets the same image of b in every epoch.
-          paired: whether that is wanted, because row i of a and row i of b belong together: with one seed for both they
-            are read, cropped and flipped alike.
+          a: batches of the field `image`, one per step.
+          b: the same for the other domain. For unpaired domains its seed must differ from a's; otherwise, in two sets
+            of equal size, an image of a meets the same image of b in every epoch.
+          paired: whether row i of a and row i of b are a pair. With the same seed both are read, cropped and flipped
+            alike.
 
         Raises:
-          ValueError: unequal batches, or unequal sets that are said to be paired.
+          ValueError: unequal batch sizes, or paired domains of unequal sizes.
         """
         if a.batch_size != b.batch_size:
-            raise ValueError(f"a batch takes as many of a as of b, not {a.batch_size} and {b.batch_size}")
+            raise ValueError(f"a and b need equal batch sizes, not {a.batch_size} and {b.batch_size}")
         if paired and a.size != b.size:
-            raise ValueError(f"paired domains have as many images each, not {a.size} of a and {b.size} of b")
+            raise ValueError(f"paired domains need equal numbers of images, not {a.size} of a and {b.size} of b")
         self.size = max(a.size, b.size)
         self.batch_size = a.batch_size
         self._domains = {"a": a, "b": b}
@@ -55,7 +55,7 @@ class TwoDomains:
         self.notice = "; ".join(notices)
 
     def __call__(self, step: int, /) -> tuple[Batch, ...]:
-        """The batch of a step, counted from 0; the same bits however the step is reached."""
+        """The batch of a step, counted from 0: a deterministic function of the step."""
         batch = {}
         for name, domain in self._domains.items():
             (one,) = domain(self._step_of(domain, step))
@@ -64,12 +64,12 @@ class TwoDomains:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What tells these data from others, of both domains."""
+        """The identity of the data of both domains, see `jaxgan.data.identity`."""
         known = {name: domain.identity or {} for name, domain in self._domains.items()}
         return {f"{part} of domain {name}": value for name, found in known.items() for part, value in found.items()}
 
     def _step_of(self, domain: ImageBatches, step: int) -> int:
-        """The domain's own step: at the start of an epoch it begins a new pass, however far it was in the last."""
+        """The step of one domain's batches: every epoch starts a new pass, even if the last pass is incomplete."""
         epoch, row = divmod(step, self.size // self.batch_size)
         own = domain.size // self.batch_size
         passes = -(-(self.size // self.batch_size) // own)
@@ -77,12 +77,12 @@ class TwoDomains:
 
 
 def configured_domains(config: Any) -> TwoDomains:
-    """The `TwoDomains` that an experiment's flags ask for.
+    """The `TwoDomains` of an experiment's configuration.
 
-    Domain a is read in the order of `seed`, domain b in another; paired domains in one.
+    The order of domain a depends on `seed`, that of domain b on another seed; paired domains have the same order.
 
     Args:
-      config: a `DomainsConfig`, or anything with its fields.
+      config: a `DomainsConfig`, or an object with its fields.
 
     Raises:
       ValueError: as `image_batches` and `TwoDomains`.
@@ -90,7 +90,7 @@ def configured_domains(config: Any) -> TwoDomains:
     fields = ("batch_size", "data_dir", "image_size", "load_size", "flip", "resident_mib")
     flags = {name: getattr(config, name) for name in fields}
     usual = ("trainA", "trainB") if config.dataset_b is None else ("train", "train")
-    other = config.seed if config.paired else config.seed ^ 2**31  # far from the seed of any run beside this one
+    other = config.seed if config.paired else config.seed ^ 2**31  # unlike the seeds of other runs, which are small
     domains = (
         (config.dataset, config.split_a or usual[0], config.channels_a, config.seed),
         (config.dataset_b or config.dataset, config.split_b or usual[1], config.channels_b, other),

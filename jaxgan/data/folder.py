@@ -1,16 +1,16 @@
-"""Image files: which a folder holds, and what is in them.
+"""Finding and decoding image files.
 
 Every image becomes grey or RGB by the same rules, whatever its format:
-  - it is turned upright as its EXIF orientation says; of several frames the first is taken;
-  - transparency (an alpha channel, a transparent palette entry or colour) is laid over white;
-  - a palette is looked up, 1 bit becomes 0 and 255, CMYK and other colour spaces become RGB; colour profiles are
+  - it is EXIF-rotated; of several frames the first is read;
+  - transparency (an alpha channel, a transparent palette entry or colour) is composited over white;
+  - palettes are expanded, 1-bit images become 0 and 255, CMYK and other colour spaces become RGB; colour profiles are
     ignored;
-  - grey is repeated for three channels, colour becomes grey by its luma (0.299 R + 0.587 G + 0.114 B) for one;
+  - grey is repeated to three channels; colour becomes grey by its luma (0.299 R + 0.587 G + 0.114 B);
   - 16-bit grey keeps its depth, as floats in [-1, 1] (0 to 65535); of 16-bit colour the upper 8 bits are read;
-  - 32-bit grey is refused, because nothing says which values are black and white.
+  - 32-bit grey is refused, because its range is unknown.
 
-Files are not trusted. What a file is, its content says, whatever its ending; only the formats of `FORMATS` are read,
-none of which starts another program; and none of more than `PIL.Image.MAX_IMAGE_PIXELS` (89 million) pixels.
+Files are not trusted. The content decides the format, not the ending. Only the formats in `FORMATS` are read, none of
+which runs another program, and only images of at most `PIL.Image.MAX_IMAGE_PIXELS` (89 million) pixels.
 """
 
 from __future__ import annotations
@@ -32,23 +32,24 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
 MOST_LINKS = 10_000
-"""So many links to folders, at most, are followed: among folders that hold links to each other the ways are endless."""
+"""Largest number of links to folders that are followed: folders that link to each other have very many paths."""
 
 
 def image_files(folder: str | os.PathLike[str]) -> list[str]:
     """The image files in a folder and its sub-folders.
 
-    An image is what ends in one of `SUFFIXES`, in capitals or not. Other files, hidden ones and `__MACOSX` are passed
-    over. Links are followed, except back to a folder that they lie in, and at most `MOST_LINKS` of them to folders.
+    Images are files that end in one of `SUFFIXES`, in upper or lower case. Other files, hidden ones and `__MACOSX` are
+    ignored. Links are followed, except to a parent folder; at most `MOST_LINKS` links to folders.
 
     Args:
       folder: the folder.
 
     Returns:
-      Their paths, sorted by their names in Unicode's composed form, each once: the same list at every call.
+      Their paths without duplicates, sorted by their names in Unicode NFC: the same list at every call.
 
     Raises:
-      ValueError: no such folder, no image in it, what has an image's name and is no file, or too many links.
+      ValueError: no such folder, no image in it, something with the name of an image that is not a file, or too many
+        links.
     """
     files = files_in(folder, SUFFIXES)
     if not files:
@@ -57,7 +58,7 @@ def image_files(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def files_in(folder: str | os.PathLike[str], suffixes: tuple[str, ...]) -> list[str]:
-    """The files in a folder and its sub-folders that end in one of these, as `image_files` finds them."""
+    """The files in a folder and its sub-folders with one of these endings, found as by `image_files`."""
     found = content(folder, suffixes)
     for path in sorted(found.broken):
         raise ValueError(f"{path} is {found.broken[path]}")
@@ -65,13 +66,13 @@ def files_in(folder: str | os.PathLike[str], suffixes: tuple[str, ...]) -> list[
 
 
 class Content(NamedTuple):
-    """What a folder and its sub-folders hold.
+    """The content of a folder and its sub-folders.
 
     Attributes:
-      files: what ends as asked for, sorted by its name in Unicode's composed form; what is broken of it, too.
-      broken: what of these is no file, and sub-folders that cannot be read: what they are instead.
-      others: files that end otherwise.
-      links: links to folders that were followed, and where they lead.
+      files: files with the wanted endings, sorted by their names in Unicode NFC, including broken ones.
+      broken: those of them that are not files, and unreadable sub-folders, each with the reason.
+      others: files with other endings.
+      links: links to folders that were followed, and their targets.
     """
 
     files: list[str]
@@ -81,28 +82,28 @@ class Content(NamedTuple):
 
 
 def content(folder: str | os.PathLike[str], suffixes: tuple[str, ...] = SUFFIXES) -> Content:
-    """What is in a folder; what is broken there stops nothing.
+    """Lists a folder and its sub-folders without failing at broken files.
 
     Args:
       folder: the folder.
-      suffixes: endings, in lower case, of the files that are looked for.
+      suffixes: endings of the wanted files, in lower case.
 
     Returns:
-      The `Content`. Hidden files are passed over, and links followed, as by `image_files`.
+      The `Content`. Hidden files are ignored and links followed as by `image_files`.
 
     Raises:
       ValueError: no such folder, or too many links.
     """
     folder = expanded(folder)
     if not folder.is_dir():
-        raise ValueError(f"{folder} is {'a file' if folder.exists() else 'not there'}, where a folder was expected")
+        raise ValueError(f"{folder} {'is a file' if folder.exists() else 'does not exist'}, but a folder was expected")
     found = Content([], {}, [], {})
     _walk(str(folder), suffixes, found)
     return found._replace(files=sorted(sorted(found.files), key=composed))
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is passed over."""
+    """Whether a file or folder is ignored."""
     return name.startswith(".") or name == "__MACOSX"
 
 
@@ -123,7 +124,7 @@ def _walk(folder: str, suffixes: tuple[str, ...], found: Content) -> None:
                 continue
             try:
                 is_folder, is_file = entry.is_dir(), entry.is_file()
-            except OSError:  # as of a link to itself
+            except OSError:  # such as a link to itself
                 is_folder = is_file = False
             if is_folder:
                 leads = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)
@@ -133,16 +134,19 @@ def _walk(folder: str, suffixes: tuple[str, ...], found: Content) -> None:
                     found.links[entry.path] = leads
                     if len(found.links) > MOST_LINKS:
                         raise ValueError(
-                            f"{folder} leads through more than {MOST_LINKS:,} links to folders, one of them "
-                            f"{entry.path}: do they lead to each other?"
+                            f"{folder} contains more than {MOST_LINKS:,} links to folders, one of them {entry.path}: "
+                            "do they point to each other?"
                         )
                 waiting.append((entry.path, leads, above))
             elif entry.name.lower().endswith(suffixes):
                 found.files.append(entry.path)
                 if not is_file:
-                    link = "a link to " if entry.is_symlink() else ""
-                    what = "no regular file" if os.path.exists(entry.path) else "a file that is not there"
-                    found.broken[entry.path] = f"{link}{what}"
+                    if not entry.is_symlink():
+                        found.broken[entry.path] = "not a regular file"
+                    elif os.path.exists(entry.path):
+                        found.broken[entry.path] = "a link whose target is not a regular file"
+                    else:
+                        found.broken[entry.path] = "a link whose target does not exist"
             elif is_file:
                 found.others.append(entry.path)
 
@@ -150,20 +154,20 @@ def _walk(folder: str, suffixes: tuple[str, ...], found: Content) -> None:
 def read_image(
     file: str | os.PathLike[str] | BinaryIO | np.ndarray, *, image_size: int | None = None, channels: int | None = None
 ) -> np.ndarray:
-    """Decodes one image, by the rules at the top of this module.
+    """Decodes one image by the rules at the top of this module.
 
     Args:
-      file: a path, an open binary file, or pixels: uint8 `[height, width]` or `[height, width, 1 to 4]`, where 2 and 4
-        channels end in alpha.
-      image_size: side of the result: the largest centred square is cut out and resized with Pillow's bicubic filter,
-        which widens with the reduction (antialiasing). As stored by default.
-      channels: 1 or 3. By default 1 for a grey image and 3 for another.
+      file: a path, an open binary file, or pixels: uint8 `[height, width]` or `[height, width, C]` with 1 to 4
+        channels; the last of 2 or 4 channels is alpha.
+      image_size: side of the result: the image is center-cropped to a square and resized with Pillow's antialiased
+        bicubic filter. By default it keeps its size.
+      channels: 1 or 3; by default 1 for grey images and 3 for others.
 
     Returns:
-      `[height, width, channels]` uint8, or float32 in [-1, 1] of a 16-bit grey image.
+      `[height, width, channels]` uint8, or float32 in [-1, 1] for a 16-bit grey image.
 
     Raises:
-      ValueError: the file is damaged, too large or no image, or of a kind that has no rule; says which file.
+      ValueError: the file is damaged, too large, not an image, or of an unsupported kind; the message names it.
 
     >>> read_image(np.zeros((6, 8), np.uint8), image_size=4, channels=3).shape
     (4, 4, 3)
@@ -175,18 +179,18 @@ def read_image(
             ImageOps.exif_transpose(image, in_place=True)
             return _pixels(image, image_size, channels)
     except UnidentifiedImageError:
-        reason = f"not an image that is read here ({', '.join(FORMATS)})"
-    except Exception as error:  # each decoder has its own ways to say that a file is damaged
+        reason = f"not an image in a supported format ({', '.join(FORMATS)})"
+    except Exception as error:  # decoders raise many types of errors for damaged files
         reason = str(error) or type(error).__name__
     raise ValueError(f"{os.fspath(file)}: {reason}" if isinstance(file, str | os.PathLike) else reason)
 
 
 def has_frames(file: str | os.PathLike[str]) -> bool:
-    """Whether an image has several frames, of which `read_image` takes the first; one that is damaged has not."""
+    """Whether an image has several frames, of which `read_image` reads the first; False for a damaged image."""
     try:
         with _open(file) as image:
             return getattr(image, "is_animated", False)
-    except Exception:  # each decoder has its own ways to say that a file is damaged
+    except Exception:  # decoders raise many types of errors for damaged files
         return False
 
 
@@ -194,7 +198,7 @@ def _open(file) -> Image.Image:
     if not isinstance(file, np.ndarray):
         return Image.open(file, formats=FORMATS)
     if file.dtype != np.uint8:
-        raise ValueError(f"pixels of type {file.dtype}, where uint8 was expected")
+        raise ValueError(f"pixels of type {file.dtype}, but uint8 was expected")
     return Image.fromarray(file[..., 0] if file.shape[2:] == (1,) else file)
 
 
@@ -204,7 +208,7 @@ def _pixels(image: Image.Image, image_size: int | None, channels: int | None) ->
     if image.mode.startswith("I;16"):
         image = _deep(image)
     elif image.mode in ("I", "F"):
-        raise ValueError(f"an image of mode {image.mode} (32 bits), where 8 or 16 bits a channel were expected")
+        raise ValueError(f"an image of mode {image.mode} (32 bits), but 8 or 16 bits per channel were expected")
     else:
         if image.has_transparency_data:
             image = image.convert("RGBA")
@@ -219,7 +223,7 @@ def _pixels(image: Image.Image, image_size: int | None, channels: int | None) ->
 
 
 def _deep(image: Image.Image) -> Image.Image:
-    """16 bits as floats in [-1, 1], which is what Pillow resizes without loss."""
+    """16 bits as floats in [-1, 1], which Pillow resizes without loss."""
     values = np.array(image, np.float32)
     if (transparent := image.info.get("transparency")) is not None:
         values[values == transparent] = 65535.0

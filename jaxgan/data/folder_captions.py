@@ -1,4 +1,4 @@
-"""Captions of image files: in a `captions.jsonl`, or in a .txt beside each image."""
+"""Captions of image files, from a `captions.jsonl` or from a .txt beside each image."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from jaxgan.data.identity import composed
 from jaxgan.data.sources import stored_folder
 
 MOST_BYTES = 256 * 2**20
-"""So large a file of captions may be."""
+"""Largest size of a file of captions, in bytes."""
 
 MOST_LINE = 2**20
-"""Bytes of a line of it."""
+"""Largest size of one of its lines, in bytes."""
 
 MOST_CAPTIONS = 1000
-"""Of an image, in so many lines."""
+"""Largest number of captions of an image."""
 
 MOST_LETTERS = 10_000
-"""Of a caption."""
+"""Largest number of characters of a caption."""
 
-_MOST_STRANGE = 1000  # lines of images that are not there, before no more are read
+_MOST_STRANGE = 1000  # reading stops after so many lines for missing images
 
 
 def folder_captions(name: str, split: str) -> tuple[list[list[str]], str | None]:
-    """The captions of each image of `folder:PATH`, and what a user should know of them, None if nothing.
+    """The captions of each image of `folder:PATH`, and a notice for the user, or None.
 
     Raises:
       ValueError: as `jaxgan.data.captions.captioned_images`.
@@ -51,7 +51,7 @@ def folder_captions(name: str, split: str) -> tuple[list[list[str]], str | None]
     for file in map(inside, image_files(root)):
         if (other := known.setdefault(_key(file), file)) != file:
             raise ValueError(
-                f"two images of {name} have one name in two Unicode forms, {str(file)!r} and {str(other)!r}"
+                f"two images of {name} have the same name in two Unicode forms, {str(file)!r} and {str(other)!r}"
             )
     if lists := [*root.glob("captions.jsonl"), *sorted(root.glob("*/captions.jsonl"))]:
         found, notice, expected = _from_lists(lists, root, known), None, f"a line in {lists[0]}"
@@ -66,14 +66,14 @@ def folder_captions(name: str, split: str) -> tuple[list[list[str]], str | None]
 
 
 def _from_lists(lists: Sequence[Path], root: Path, known: Container[str]) -> dict[str, list[str]]:
-    """Captions by the names of images, as the lines of several captions.jsonl give them."""
+    """Captions by image name from the lines of all captions.jsonl files."""
     found: dict[str, list[str]] = {}
     counts: Counter[str] = Counter()
     strange = []
     for where, file, captions in (line for path in lists for line in _json_lines(path)):
         key = _key(where.path.parent.relative_to(root) / file)
         if key not in known:
-            strange.append(f"{where} has captions of {file[:200]!r}, and there is no such image in {root}")
+            strange.append(f"{where} has captions of {file[:200]!r}, but there is no such image in {root}")
             if len(strange) > _MOST_STRANGE:
                 break
         counts[key] += max(1, len(captions))
@@ -81,18 +81,18 @@ def _from_lists(lists: Sequence[Path], root: Path, known: Container[str]) -> dic
         found.setdefault(key, []).extend(captions)
     if strange:
         least = "at least " if len(strange) > _MOST_STRANGE else ""
-        more = f"; {least}{len(strange) - 1:,} more lines are so" if len(strange) > 1 else ""
+        more = f"; so have {least}{len(strange) - 1:,} more lines" if len(strange) > 1 else ""
         raise ValueError(strange[0] + more)
     return found
 
 
 def _check_count(count: int, where: _Place, file: object) -> None:
     if count > MOST_CAPTIONS:
-        raise ValueError(f"{where} has one more caption of {str(file)[:200]!r} than the {MOST_CAPTIONS:,} it may have")
+        raise ValueError(f"{where}: {str(file)[:200]!r} has more than {MOST_CAPTIONS:,} captions, the limit")
 
 
 def _from_texts(root: Path, images: Iterable[Path]) -> tuple[dict[str, list[str]], str | None]:
-    """Captions by the names of images without their endings, as .txt files of the same names give them; a notice."""
+    """Captions by image name without ending, from .txt files of the same names; and a notice."""
     from jaxgan.data.folder import files_in
 
     named: dict[str, Path] = {}
@@ -107,7 +107,7 @@ def _from_texts(root: Path, images: Iterable[Path]) -> tuple[dict[str, list[str]
         if key in named and (other := found.setdefault(key, text)) != text:
             raise ValueError(f"{other} and {text} both have captions of {named[key]}: remove one of them")
     of_none = [text for text, key in texts.items() if key not in named]
-    notice = f"{len(of_none)} .txt files are of no image, the first is {of_none[0]}" if of_none else None
+    notice = f"{len(of_none)} .txt files belong to no image, the first is {of_none[0]}" if of_none else None
     captions: dict[str, list[str]] = {key: [] for key in found}
     for key, text in found.items():
         for where, line in _lines(text):
@@ -125,16 +125,16 @@ class _Place(NamedTuple):
 
 
 def _json_lines(path: Path) -> Iterator[tuple[_Place, str, list[str]]]:
-    """Where it stands, the file and its captions, of each line of a captions.jsonl."""
+    """Location, image file and captions of each line of a captions.jsonl."""
     for where, line in _lines(path):
         try:
             entry = json.loads(line, object_pairs_hook=records.unique)
-        except (ValueError, RecursionError) as error:  # the latter from thousands of brackets
+        except (ValueError, RecursionError) as error:  # the latter for thousands of nested brackets
             raise ValueError(f"{where} is not JSON: {error}") from None
         captions = None
         if isinstance(entry, dict):
             if {"caption", "captions"} <= entry.keys():
-                raise ValueError(f"{where} has a caption beside captions: give all of them in captions")
+                raise ValueError(f"{where} has both caption and captions: put all of them in captions")
             captions = entry.get("captions", [entry["caption"]] if "caption" in entry else None)
         strings = isinstance(captions, list) and all(isinstance(text, str) for text in captions)
         if not (isinstance(entry, dict) and isinstance(entry.get("file"), str) and strings):
@@ -144,16 +144,16 @@ def _json_lines(path: Path) -> Iterator[tuple[_Place, str, list[str]]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[_Place, str]]:
-    """Where it stands, and the text, of each line that is not empty."""
+    """Location and text of each non-empty line."""
     data = files.read(path, most=MOST_BYTES).removeprefix(codecs.BOM_UTF8)
     number, end = 1, 0
-    # Not splitlines, which also splits at characters that JSON allows inside a text; and not all lines at once.
+    # Not splitlines: it also splits at characters that JSON strings may contain, and holds all lines in memory.
     for found in re.finditer(rb"[^\r\n]+", data):
         between = data[end : found.start()]
         number += between.count(b"\n") + between.count(b"\r") - between.count(b"\r\n")
         end, where = found.end(), _Place(path, number)
         if (size := end - found.start()) > MOST_LINE:
-            raise ValueError(f"{where} has {size:,} bytes, above {MOST_LINE:,}")
+            raise ValueError(f"{where} has {size:,} bytes, more than {MOST_LINE:,}")
         try:
             line = found[0].decode()
         except UnicodeDecodeError as error:
@@ -164,16 +164,16 @@ def _lines(path: Path) -> Iterator[tuple[_Place, str]]:
 
 
 def checked(caption: str, where: object) -> str:
-    """A caption in Unicode's composed form; refused where it has no word or is no text, or too much of it."""
+    """A caption in Unicode NFC; refused if it has no word, contains lone surrogates, or is too long."""
     if len(caption) > MOST_LETTERS:
-        raise ValueError(f"{where} has a caption of {len(caption):,} letters, above {MOST_LETTERS:,}")
+        raise ValueError(f"{where} has a caption of {len(caption):,} characters, more than {MOST_LETTERS:,}")
     if not any(letter.isalnum() for letter in caption):
         raise ValueError(f"{where} has the caption {caption[:80]!r}, which has no word")
     if any(unicodedata.category(letter) == "Cs" for letter in caption):
-        raise ValueError(f"{where} has the caption {caption[:80]!r}, which holds half a character")
+        raise ValueError(f"{where} has the caption {caption[:80]!r}, which contains a lone surrogate")
     return unicodedata.normalize("NFC", caption).strip()
 
 
 def _key(file: Path) -> str:
-    """A file's name from the folder, the same however its accents are encoded."""
+    """A file's path in the folder, in Unicode NFC."""
     return composed(posixpath.normpath(file.as_posix()))

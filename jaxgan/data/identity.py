@@ -1,8 +1,8 @@
-"""Which data a run is trained on: short digests, so that a resumed run knows its data again wherever it lies.
+"""Short digests of the data of a run, so that a resumed run recognizes its data, even in another place.
 
-An `Identity` says what is compared and its digest, such as `{"file names": "6b1f...", "file sizes": "90ca..."}`. Of
-image files the names, sizes and labels are compared, which takes one look at each file; an edit that changes neither
-name nor size goes unnoticed. Of arrays and prepared data sets the content is compared, of large ones in part.
+An `Identity` holds a digest for each property that is compared, such as `{"file names": "6b1f...", "file sizes":
+"90ca..."}`. For image files these are names, sizes and labels, which needs no reading of files; an edit that changes
+neither name nor size goes unnoticed. For arrays and prepared data sets it is the content, for large ones a part of it.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ import numpy as np
 Identity = dict[str, str]
 
 MOST_BYTES = 2**24
-"""So many bytes of an array, at most, go into a digest."""
+"""Largest number of bytes of an array in a digest."""
 
 MOST_EXAMPLES = 64
-"""So many examples of a prepared data set do."""
+"""Largest number of examples of a prepared data set in a digest."""
 
 
 def digest(parts: Iterable[str | bytes | np.ndarray]) -> str:
-    """BLAKE2b of texts and arrays, in which their lengths count too.
+    """The BLAKE2b digest of a sequence of texts and arrays, including their lengths.
 
     >>> digest(["ab", "c"]) == digest(["a", "bc"])
     False
     """
     found = hashlib.blake2b(digest_size=16)
     for part in parts:
-        # Names of files may hold bytes that are no UTF-8.
+        # File names may contain bytes that are not UTF-8.
         part = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
         data = np.ascontiguousarray(part).tobytes() if isinstance(part, np.ndarray) else part
         found.update(len(data).to_bytes(8, "big"))
@@ -40,20 +40,20 @@ def digest(parts: Iterable[str | bytes | np.ndarray]) -> str:
 
 
 def composed(name: str) -> str:
-    """A name in Unicode's composed form (NFC): macOS gives the names of files decomposed."""
+    """A name in Unicode's composed form (NFC); macOS decomposes file names."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def of_files(names: Sequence[str], files: Sequence[str]) -> Identity:
-    """Of files: their names from the data set's folder, and how large they are."""
+    """The identity of files: their paths in the data set's folder, and their sizes."""
     sizes = np.array([os.stat(file).st_size for file in files], np.int64)
     return {"file names": digest(map(composed, names)), "file sizes": digest([sizes])}
 
 
 def of_arrays(fields: dict[str, np.ndarray]) -> Identity:
-    """Of arrays with a row an example: the shape and type of one, and what integers they hold.
+    """The identity of arrays with one row per example: shape and type of a row, and the values of integer arrays.
 
-    Floats are left out: computed on another machine they may differ in the last bit.
+    Values of floating-point arrays are left out, because their last bits may depend on the machine.
     """
     found = {}
     for name, values in fields.items():
@@ -65,7 +65,7 @@ def of_arrays(fields: dict[str, np.ndarray]) -> Identity:
 
 
 def spread(size: int, most: int) -> np.ndarray:
-    """All rows, or as many as are allowed, evenly spread from the first to the last.
+    """All rows, or `most` rows evenly spaced from the first to the last.
 
     >>> spread(10, 4).tolist()
     [0, 3, 6, 9]

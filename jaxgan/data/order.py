@@ -1,4 +1,4 @@
-"""The order in which every source of data is read: a function of seed and update, so nothing of it needs saving."""
+"""The order of examples: a function of seed and update, so that a resumed run needs no saved data state."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 
 def batch_indices(seed: int, update: int, size: int, batch_size: int) -> np.ndarray:
-    """Which examples make up one batch.
+    """The indices of the examples of one batch.
 
-    Each epoch is a new permutation of the data set, cut into `size // batch_size` batches. The incomplete last batch
-    is dropped, so an epoch leaves `size % batch_size` examples out, others each time.
+    Each epoch is a new permutation of the data set, cut into `size // batch_size` batches. The incomplete last batch is
+    dropped, so each epoch leaves out `size % batch_size` random examples.
 
     Args:
       seed: 0 to 2**32 - 1.
-      update: counts batches from 0 over all epochs; with several batches a step it is `step * d_steps + i`.
+      update: number of the batch, from 0 over all epochs; `step * d_steps + i` for several batches per step.
       size: number of examples.
       batch_size: number of examples in a batch.
 
@@ -37,30 +37,30 @@ def batch_indices(seed: int, update: int, size: int, batch_size: int) -> np.ndar
 
 
 def batch_draws(seed: int, update: int, batch_size: int) -> np.ndarray:
-    """Random numbers that say how each example of a batch is cropped and flipped.
+    """The random numbers for cropping and flipping each example of a batch.
 
     Args:
-      seed: of the order, 0 to 2**32 - 1.
+      seed: seed of the order, 0 to 2**32 - 1.
       update: as in `batch_indices`.
-      batch_size: number of examples in the whole batch, over all devices.
+      batch_size: number of examples in the global batch, over all devices.
 
     Returns:
-      `[batch_size, 3]` float32, uniform in [0, 1]. A row depends on the seed, the update and its number alone, so a
-      part of a batch is drawn as the whole is. The same on every machine and NumPy version.
+      `[batch_size, 3]` float32, uniform in [0, 1]. A row depends only on the seed, the update and its index in the
+      batch. The same on every machine and NumPy version.
 
     >>> batch_draws(0, update=0, batch_size=2).shape
     (2, 3)
     """
-    # Three numbers of seed where the order has two, so the two streams have nothing in common.
+    # Three seed numbers, where the order has two, so the two streams are independent.
     _own.random.seed([seed, update, 1])
     return _own.random.random_sample((batch_size, 3)).astype(np.float32)
 
 
 def check_order(seed: int, size: int, batch_size: int) -> None:
-    """Refuses a seed, a data set or a batch from which no order can be made, before the first step asks for one.
+    """Checks seed, data set size and batch size before the first step.
 
     Raises:
-      ValueError: saying which, and the numbers.
+      ValueError: one of them is invalid.
     """
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed={seed} is not in 0 .. 2**32 - 1")
@@ -71,7 +71,7 @@ def check_order(seed: int, size: int, batch_size: int) -> None:
 
 
 class _Own(threading.local):
-    """Of each thread one generator to seed anew, a tenth of the time of a new one."""
+    """One random generator per thread: seeding it again takes a tenth of the time of making a new one."""
 
     def __init__(self) -> None:
         self.random = np.random.RandomState()
@@ -80,10 +80,10 @@ class _Own(threading.local):
 _own = _Own()
 
 
-# More than one, because two sources may be read in turn; a few, because a large one takes 8 bytes an example.
+# More than one, because two sources may be read in turn; only a few, because each takes 8 bytes per example.
 @functools.lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
-    # The legacy generator: its stream is frozen, so a run resumed under another NumPy version keeps its order.
+    # The legacy generator: its stream never changes, so a run resumed under another NumPy version keeps its order.
     order = np.random.RandomState([seed, epoch]).permutation(size)
     order.setflags(write=False)
     return order

@@ -45,38 +45,38 @@ def image_batches(
 ) -> DeviceBatches | StreamedBatches:
     """Batches of any data set that `jaxgan.data.sources.images` knows.
 
-    A set that takes at most `resident_mib` is decoded now and kept on the device, where a batch costs next to nothing;
-    a larger one is read and decoded while the run goes on. The batches are the same, bit for bit.
+    A data set of at most `resident_mib` is decoded in advance and kept on the device, which makes batches almost free.
+    A larger one is read and decoded during training. The batches are bit-identical.
 
     Args:
       name: the data set, as for `images`.
       split: its split, as for `images`.
       batch_size: number of examples in a batch.
-      seed: of the order, and of what is cut out and flipped.
+      seed: seed of the order, the crops and the flips.
       d_steps: number of batches in a step.
-      image_size: side of the images.
+      image_size: side of the images in pixels.
       channels: 1 (grey) or 3 (RGB).
-      load_size: side that the images are resized to first; then image_size is cut out of them, elsewhere each time. By
-        default nothing is cut off but what makes an image square.
-      flip: whether half of the images, others each time, are mirrored left to right.
-      labels: name of the field for the labels (`"label"`, `"condition"`); by default they are left out.
-      num_classes: how many classes there are. Another number in the data set is refused, and so is a class without an
-        example, as far as both are known before images are read; a label outside 0..num_classes-1 always is.
-      data_dir: where TFDS keeps its data sets.
-      resident_mib: the largest set that is kept on the device, in MiB: 1,024 hold 87,000 RGB images of 64x64.
+      load_size: center-crop the images to squares and resize them to this many pixels, then take a random crop of
+        image_size. By default there is no random crop.
+      flip: whether each image is flipped left to right with probability 1/2.
+      labels: name of the field for the labels (`"label"`, `"condition"`); by default there is none.
+      num_classes: number of classes. A data set with another number of classes, or with a class without an example, is
+        refused if that is known without reading the images. Labels outside 0..num_classes-1 are always refused.
+      data_dir: the folder of TFDS's data sets.
+      resident_mib: size limit for data sets kept on the device, in MiB: 1,024 hold 87,000 RGB images of 64x64.
 
     Returns:
       `Batches` of the field `image`, `[B, image_size, image_size, channels]` float32 in [-1, 1], and the labels.
 
     Raises:
-      ValueError: as `images`, or load_size below image_size, or labels asked for where there are none.
+      ValueError: as `images`; load_size below image_size; or a data set without labels if `labels` is given.
 
     >>> (batch,) = image_batches("noise", batch_size=4, image_size=8, channels=1, labels="condition")(0)
     >>> {field: values.shape for field, values in batch.items()}
     {'condition': (4,), 'image': (4, 8, 8, 1)}
     """
     if load_size is not None and load_size < image_size:
-        raise ValueError(f"load_size={load_size} is smaller than image_size={image_size}, which is cut out of it")
+        raise ValueError(f"load_size={load_size} is smaller than image_size={image_size}, the size of the crop")
     options = {"batch_size": batch_size, "seed": seed, "d_steps": d_steps, "flip": flip}
     options["crop_size"] = image_size if load_size else None
 
@@ -112,13 +112,13 @@ def image_batches(
 def configured_batches(
     config: Any, *, d_steps: int = 1, labels: str | None = None, num_classes: int | None = None
 ) -> DeviceBatches | StreamedBatches:
-    """The `image_batches` that an experiment's flags ask for.
+    """The `image_batches` of an experiment's configuration.
 
     Args:
-      config: an `ImageConfig`, or anything with its fields.
+      config: an `ImageConfig`, or an object with its fields.
       d_steps: number of batches in a step.
-      labels: name of the field for the labels; by default they are left out.
-      num_classes: how many classes there may be, if that is known.
+      labels: name of the field for the labels; by default there is none.
+      num_classes: number of classes to check the labels against, or None.
     """
     fields = ("batch_size", "seed", "data_dir", "image_size", "channels", "load_size", "flip", "resident_mib")
     flags = {name: getattr(config, name) for name in fields}
@@ -126,22 +126,22 @@ def configured_batches(
 
 
 class DeviceBatches:
-    """`Batches` of a data set that lives on the device: the fastest source wherever the set fits.
+    """`Batches` of a data set that is kept on the device: the fastest source if the data set fits.
 
-    Pictures stay bytes there and become floats batch by batch. The order is that of
-    `jaxgan.data.order.batch_indices`: a new permutation each epoch, the incomplete last batch dropped.
+    Images are stored as uint8 and converted to floats batch by batch. The order is that of
+    `jaxgan.data.order.batch_indices`: a new permutation each epoch, without the incomplete last batch.
 
-    By type, the fields become
-      - uint8 `[N, H, W, C]`: pictures, float32 in [-1, 1]; uint8 of fewer than 3 axes are integers like any other;
-      - floats: float32, unchanged. Points, embeddings, or pictures that are already in [-1, 1];
-      - integers: int32. Labels, tokens.
+    Fields are converted by their type:
+      - uint8 `[N, H, W, C]`: images, to float32 in [-1, 1]; uint8 with fewer than 3 axes are other integers;
+      - floats: points, embeddings, or images that are already in [-1, 1], to float32 without scaling;
+      - integers: labels or token ids, to int32.
 
     Attributes:
       size: number of examples.
       batch_size: number of examples in a batch.
-      notice: what a user should know before training, None if nothing.
-      classes: names of the labels 0, 1, 2, ..., None where they have none.
-      identity: what tells these data from others, see `jaxgan.data.identity`.
+      notice: a message for the user before training, or None.
+      classes: names of the labels 0, 1, 2, ..., None if they have no names.
+      identity: the identity of the data, see `jaxgan.data.identity`.
 
     >>> batches = DeviceBatches({"image": np.zeros((10, 8, 8, 1), np.uint8), "label": np.arange(10)}, batch_size=4)
     >>> (batch,) = batches(0)
@@ -164,21 +164,21 @@ class DeviceBatches:
         """Copies the arrays to the device.
 
         Args:
-          arrays: fields by name, each with one row an example; an array alone is the field `image`.
+          arrays: fields by name, each with one row per example; a single array is the field `image`.
           batch_size: number of examples in a batch.
-          seed: of the order, and of what is cut out and flipped.
+          seed: seed of the order, the crops and the flips.
           d_steps: number of batches in a step.
-          crop_size: side of the square that is cut out of each picture, elsewhere each time, at one place in all the
-            pictures of an example. None leaves them whole.
-          flip: whether the pictures of half of the examples, others each time, are mirrored left to right.
+          crop_size: side of a random square crop in pixels, at the same position in all image fields of an example.
+            None for no crop.
+          flip: whether the images of each example are flipped left to right with probability 1/2.
           classes: names of the labels 0, 1, 2, ...
-          identity: of a data set whose arrays these are; by default that of the arrays.
+          identity: identity of the data set; by default that of the arrays.
 
         Raises:
-          ValueError: fields of unequal length, fewer examples than a batch, pictures smaller than crop_size, or values
-            that cannot be meant: pictures without their channel axis or with it first, bytes held as floats, NaN,
-            integers beyond 32 bits. Floats in [0, 1] or beyond [-1, 1] may be meant, and `notice` says so.
-          TypeError: a field of another type (booleans, strings, objects, integers as pictures).
+          ValueError: fields of unequal length, fewer examples than a batch, images smaller than crop_size, or invalid
+            values: images without a channel axis or with channels first, floats in 0..255, NaN, integers beyond 32
+            bits. Floats in [0, 1] or beyond [-1, 1] are accepted with a `notice`.
+          TypeError: a field of another type (booleans, strings, objects, images of other integers than uint8).
         """
         fields = arrays if isinstance(arrays, Mapping) else {"image": arrays}
         values = {name: as_field(name, np.asarray(field)) for name, field in fields.items()}
@@ -189,15 +189,15 @@ class DeviceBatches:
         self.size = next(iter(sizes.values()))
         self.batch_size = batch_size
         self._plan = _Plan(self.size, batch_size, seed, d_steps, crop_size, flip)
-        self._plan.check_pictures(values)
+        self._plan.check_images(values)
         self.notice = _joined(self._plan.notice, None if identity else doubtful(values))
         self.classes = None if classes is None else tuple(classes)
         self._identity = identity
-        # A copy: on the CPU a device array may otherwise share the caller's memory, who may change it.
+        # A copy: on the CPU a device array may otherwise share the caller's memory, which may change.
         self._fields = {name: jnp.array(value) for name, value in values.items()}
 
     def __call__(self, step: int, /) -> tuple[Batch, ...]:
-        """The `d_steps` batches of a step, counted from 0; the same bits however the step is reached."""
+        """The `d_steps` batches of a step, counted from 0: a deterministic function of the step."""
         updates = self._plan.updates(step)
         rows = np.stack([self._plan.rows(update) for update in updates]).astype(np.int32)
         return _gather(self._fields, rows, self._plan.draws(updates), self._plan.crop_size)
@@ -210,17 +210,17 @@ class DeviceBatches:
 
 
 class StreamedBatches:
-    """`Batches` of a data set that is read while the run goes on: the batches `DeviceBatches` gives, bit for bit.
+    """`Batches` of a data set that is read during training: bit-identical to the batches of `DeviceBatches`.
 
-    A few batches are read ahead by as many threads as there are cores. A step that does not follow on the last begins
-    to read anew from there. Of several processes each reads its own part of a batch, rows that lie together.
+    One thread per core reads a few batches ahead. A step that does not follow the last one restarts the reader. Each
+    process of a multi-process run reads its own contiguous rows of a batch.
 
     Attributes:
       size: number of examples.
       batch_size: number of examples in a batch.
-      notice: what a user should know before training.
-      classes: names of the labels 0, 1, 2, ..., None where they have none.
-      identity: what tells these data from others, None where that is unknown.
+      notice: a message for the user before training.
+      classes: names of the labels 0, 1, 2, ..., None if they have no names.
+      identity: the identity of the data, None if unknown.
 
     >>> batches = StreamedBatches(open_images("noise", image_size=8), batch_size=4)
     >>> batches(1000)[0]["image"].shape
@@ -237,29 +237,29 @@ class StreamedBatches:
         crop_size: int | None = None,
         flip: bool = False,
     ):
-        """Reads one example, for its shapes.
+        """Reads the first example to get the shapes.
 
         Args:
-          source: the examples; fields as for `DeviceBatches`, of the same shape and type in every example.
+          source: the examples, with fields as for `DeviceBatches`, of the same shape and type in every example.
           batch_size, seed, d_steps, crop_size, flip: as for `DeviceBatches`.
 
         Raises:
           ValueError, TypeError: as `DeviceBatches`; or a batch that does not divide among the processes.
-          ModuleNotFoundError: Grain is missing.
+          ModuleNotFoundError: Grain is not installed.
         """
         try:
             import grain
         except ModuleNotFoundError:
             raise ModuleNotFoundError(
-                "reading images while a run goes on needs Grain: pip install -e '.[experiments]'"
+                "reading images during training needs Grain: pip install -e '.[experiments]'"
             ) from None
         self.size = source.size
         self.batch_size = batch_size
         self._plan = plan = _Plan(self.size, batch_size, seed, d_steps, crop_size, flip)
         first = _read(source, np.array([0]))
-        plan.check_pictures(first)
+        plan.check_images(first)
         doubt = None if source.identity else doubtful(first)
-        self.notice = _joined("images are read and decoded while the run goes on", plan.notice, doubt)
+        self.notice = _joined("images are read and decoded during training", plan.notice, doubt)
         self.classes, self._identity = source.classes, source.identity
 
         count, number = jax.process_count(), jax.process_index()
@@ -273,18 +273,18 @@ class StreamedBatches:
             updates = grain.MapDataset.range(update, sys.maxsize)
             return iter(updates.map(lambda update: _read(source, plan.rows(update)[part])).to_iter_dataset(options))
 
-        self._open_at = open_at  # a closure without self, so that the threads do not keep alive what ends them
+        self._open_at = open_at  # a closure without self, so that the threads do not keep self alive
         self._close = lambda: None
-        self._next: int | None = None  # the update that the reader gives next
+        self._next: int | None = None  # the next update of the reader
 
     def __call__(self, step: int, /) -> tuple[Batch, ...]:
-        """The `d_steps` batches of a step, counted from 0; the same bits however the step is reached."""
+        """The `d_steps` batches of a step, counted from 0: a deterministic function of the step."""
         updates = self._plan.updates(step)
         if updates.start != self._next:
             self._close()
             self._reader = self._open_at(updates.start)
             self._close = weakref.finalize(self, self._reader.close)
-        self._next = None  # until all has gone well
+        self._next = None  # set again after all reads succeeded
         read = tuple(next(self._reader) for _ in updates)
         self._next = updates.stop
         draws = self._plan.draws(updates)
@@ -297,7 +297,7 @@ class StreamedBatches:
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """What each step reads, and what becomes of it."""
+    """Which examples each step reads, and how they are cropped and flipped."""
 
     size: int
     batch_size: int
@@ -311,19 +311,19 @@ class _Plan:
         if self.d_steps < 1:
             raise ValueError(f"d_steps={self.d_steps}, but a step needs at least 1 batch")
 
-    def check_pictures(self, fields: Mapping[str, np.ndarray]) -> None:
+    def check_images(self, fields: Mapping[str, np.ndarray]) -> None:
         for name, field in fields.items():
             if self.crop_size is not None and field.ndim == 4 and not 1 <= self.crop_size <= min(field.shape[1:3]):
                 height, width = field.shape[1:3]
-                raise ValueError(f"crop_size={self.crop_size} cannot be cut out of field {name!r}, {height} x {width}")
+                raise ValueError(f"crop_size={self.crop_size} does not fit into field {name!r}, {height} x {width}")
 
     @property
     def notice(self) -> str | None:
         if (dropped := self.size % self.batch_size) <= self.size / 10:
             return None
         return (
-            f"batch_size={self.batch_size} leaves {dropped} of {self.size} examples out of each epoch, others each "
-            "time (the incomplete last batch is dropped)"
+            f"batch_size={self.batch_size} leaves {dropped} of {self.size} examples out of each epoch, a random choice "
+            "(the incomplete last batch is dropped)"
         )
 
     def updates(self, step: int) -> range:
@@ -335,7 +335,7 @@ class _Plan:
         return batch_indices(self.seed, update, self.size, self.batch_size)
 
     def draws(self, updates: range) -> np.ndarray | None:
-        """`[d_steps, batch_size, 3]`: down, across, and whether mirrored (below 1/2)."""
+        """`[d_steps, batch_size, 3]`: vertical and horizontal position of the crop, and whether to flip (below 1/2)."""
         if self.crop_size is None and not self.flip:
             return None
         draws = np.stack([batch_draws(self.seed, update, self.batch_size) for update in updates])
@@ -344,7 +344,7 @@ class _Plan:
         return draws
 
 
-# One program a step. The data set is an argument: closed over, it would be a constant in the compiled program.
+# One program per step. The data set is an argument: a closure would make it a constant in the compiled program.
 @functools.partial(jax.jit, static_argnums=3)
 def _gather(fields, rows, draws, crop_size):
     take = lambda indices: {name: jnp.take(field, indices, axis=0, mode="clip") for name, field in fields.items()}
@@ -353,11 +353,11 @@ def _gather(fields, rows, draws, crop_size):
 
 @functools.partial(jax.jit, static_argnums=2)
 def _finish(batches, draws, crop_size):
-    """Crops, mirrors and converts the pictures."""
+    """Crops, flips and converts images."""
 
     def finished(field: Array, draws: Array | None) -> Array:
         if draws is not None and field.ndim == 4:
-            field = _mirrored(_cropped(field, draws[:, :2], crop_size), draws[:, 2])
+            field = _flipped(_cropped(field, draws[:, :2], crop_size), draws[:, 2])
         return from_uint8(field) if field.dtype == jnp.uint8 else field
 
     return tuple(
@@ -366,17 +366,17 @@ def _finish(batches, draws, crop_size):
     )
 
 
-def _cropped(pictures: Array, draws: Array, crop_size: int | None) -> Array:
+def _cropped(images: Array, draws: Array, crop_size: int | None) -> Array:
     if crop_size is None:
-        return pictures
-    room = jnp.array([[side - crop_size + 1 for side in pictures.shape[1:3]]])
-    corners = (draws * room).astype(jnp.int32)  # a draw of 1.0 would be one too far: dynamic_slice takes it back
-    cut = lambda picture, corner: jax.lax.dynamic_slice(picture, (*corner, 0), (crop_size, crop_size, picture.shape[2]))
-    return jax.vmap(cut)(pictures, corners)
+        return images
+    room = jnp.array([[side - crop_size + 1 for side in images.shape[1:3]]])
+    corners = (draws * room).astype(jnp.int32)  # a random number may be 1.0: dynamic_slice clamps the corner
+    crop = lambda image, corner: jax.lax.dynamic_slice(image, (*corner, 0), (crop_size, crop_size, image.shape[2]))
+    return jax.vmap(crop)(images, corners)
 
 
-def _mirrored(pictures: Array, draws: Array) -> Array:
-    return jnp.where(draws[:, None, None, None] < 0.5, pictures[:, :, ::-1], pictures)
+def _flipped(images: Array, draws: Array) -> Array:
+    return jnp.where(draws[:, None, None, None] < 0.5, images[:, :, ::-1], images)
 
 
 def _read(source: Source, rows: np.ndarray) -> dict[str, np.ndarray]:

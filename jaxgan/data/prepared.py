@@ -1,4 +1,4 @@
-"""TFDS data sets that lie prepared on disk, read without TensorFlow; some are prepared here on first use."""
+"""Prepared TFDS data sets, read without TensorFlow; some are prepared on first use."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ _FORMAT = "array_record"
 READABLE = (_FORMAT, "parquet")
 
 MADE_HERE = ("mnist_5k", "shapes", "shapes_styles", "emoji", *published.BUILDERS)
-"""Data sets that are prepared by this package, from the same source everywhere."""
+"""Data sets that this package prepares, from the same sources on every machine."""
 
 
 def open_split(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> Stored:
-    """A split of a TFDS data set, each image as it is stored.
+    """Opens a split of a TFDS data set, without decoding its images.
 
     Args:
-      name: as TFDS writes it: `name`, `name/config`, `name:1.0.0`.
-      split: a split, or a slice or sum of them.
-      data_dir: where TFDS keeps its data sets.
+      name: in TFDS's syntax: `name`, `name/config`, `name:1.0.0`.
+      split: a split, or a slice or sum of splits.
+      data_dir: the folder of TFDS's data sets.
 
     Returns:
-      Its `Stored` images, with the feature `label` where that is an integer.
+      Its `Stored` images, with the feature `label` if that is an integer.
 
     Raises:
-      ValueError: no such data set or split, nothing prepared and nothing to prepare it from, a data set without the
-        feature `image`, damaged, with features of other classes than TFDS's own, or in a format that only TensorFlow
-        reads.
+      ValueError: no such data set or split; a data set that is not prepared and cannot be prepared here; a data set
+        without the feature `image`, damaged, with feature classes other than TFDS's own, or in a format that only
+        TensorFlow reads.
     """
     folder = _folder(name, data_dir)
     if "image" not in folder.features:
@@ -67,18 +67,18 @@ def open_split(name: str, split: str, data_dir: str | os.PathLike[str] | None) -
     def fetch(rows):
         with damaged(folder.path):
             examples = source.__getitems__([int(row) for row in rows])
-        pictures = [io.BytesIO(one["image"]) if encoded else one["image"] for one in examples]
+        stored = [io.BytesIO(one["image"]) if encoded else one["image"] for one in examples]
         labels = np.array([one["label"] for one in examples], np.int64) if labelled else None
-        return pictures, None if labels is None else as_labels(labels, f"{name} {split}", least=-1)
+        return stored, None if labels is None else as_labels(labels, f"{name} {split}", least=-1)
 
     def identity() -> Identity:
         rows = spread(len(source), MOST_EXAMPLES)
-        pictures, labels = fetch(rows)
+        stored, labels = fetch(rows)
         if encoded and folder.info.name in MADE_HERE:
-            # On another machine these are other files of the same pixels.
-            pixels = [read_image(one) for one in pictures]
+            # On another machine the files differ, but their pixels do not.
+            pixels = [read_image(one) for one in stored]
         else:
-            pixels = [one.getvalue() if isinstance(one, io.BytesIO) else one for one in pictures]
+            pixels = [one.getvalue() if isinstance(one, io.BytesIO) else one for one in stored]
             pixels.append(np.array([path.stat().st_size for path in shard_files(builder, split)], np.int64))
         found = {"data set": folder.full_name, "images": digest(pixels)}
         return found if labels is None else found | {"labels": digest([labels])}
@@ -98,15 +98,15 @@ def _is_integer(feature: Any) -> bool:
 def read_features(
     name: str, split: str = "train", *, names: Sequence[str], data_dir: str | os.PathLike[str] | None = None
 ) -> dict[str, Any]:
-    """What a TFDS data set holds besides its images: captions, masks, the truth about a scene.
+    """Reads features of a TFDS data set other than its images, such as captions, masks or attributes.
 
     Args:
       name, split, data_dir: as for `open_split`.
-      names: the features wanted, `image` not among them.
+      names: the features to read, without `image`.
 
     Returns:
-      By name, those of them that there are, in the order of `images`: an array with a row an example, or a list where
-      examples differ in shape or are texts (str, or lists of str).
+      The existing ones of these features by name, in the order of `images`: an array with one row per example, or a
+      list if examples differ in shape or are texts (str, or lists of str).
 
     Raises:
       ValueError: as `open_split`.
@@ -145,29 +145,29 @@ def _stacked(column: list) -> Any:
 def _folder(name: str, data_dir: str | os.PathLike[str] | None) -> Folder:
     if not PREPARED.fullmatch(name):
         raise unknown_name(name)
-    # TFDS finds a default config by a builder's code, which is not loaded here.
+    # TFDS takes a default config from the builder's code, which is not loaded here.
     name = re.sub(r"^(shapes|shapes_styles)(?=:|$)", r"\1/32", name)
     try:
         place = expanded(data_dir or constants.DATA_DIR)
     except ValueError as error:
-        raise ValueError(f"no place for the data set {name}: {error}. Give --data-dir") from None
+        raise ValueError(f"no folder for the data set {name}: {error}. Give --data-dir") from None
     return read_folder(find_folder(name, place) or _prepare(name, place))
 
 
 def _open(folder: Folder, name: str, split: str, wanted: tuple[str, ...]) -> tuple[Any, Any]:
-    """A builder of these features, and the examples of a split, each image of them as it is stored."""
+    """A builder with these features, and the examples of a split with encoded images."""
     if hidden := [key for key in wanted if not is_image(folder.features[key]) and not is_plain(folder.features[key])]:
-        raise ValueError(f"feature {hidden[0]!r} of data set {name} holds images or compressed arrays inside of it")
+        raise ValueError(f"feature {hidden[0]!r} of data set {name} contains nested images or compressed arrays")
     builder = folder.builder(wanted)
     splits = builder.info.splits
     if not splits:
-        raise ValueError(f"{folder.path} is not a whole data set: remove it, and it will be prepared again")
+        raise ValueError(f"{folder.path} is an incomplete data set: remove it, and it will be prepared again")
     try:
         size = splits[split].num_examples
     except (AttributeError, KeyError, ValueError):
         raise unknown_split(name, split, {key: info.num_examples for key, info in splits.items()}) from None
     if size < 1:
-        raise ValueError(f"split {split!r} of {name} is empty, by dataset_info.json in {folder.path}")
+        raise ValueError(f"split {split!r} of {name} is empty according to dataset_info.json in {folder.path}")
 
     if (written := builder.info.file_format.value) not in READABLE:
         raise ValueError(
@@ -175,16 +175,16 @@ def _open(folder: Folder, name: str, split: str, wanted: tuple[str, ...]) -> tup
             f"then {_how_to_prepare(name, builder.data_path.parents[1])}"
         )
     shard_files(builder, split)
-    # Images are decoded by us: TFDS converts neither their mode nor their size, and takes every format of Pillow's.
+    # Images are decoded by `read_image`: TFDS converts neither mode nor size, and accepts all formats of Pillow.
     decoders: Any = {key: tfds.decode.SkipDecoding() for key in wanted if is_image(folder.features[key])}
     with damaged(folder.path):
         source = builder.as_data_source(split=split, decoders=decoders or None)
-        source.__getitems__([size - 1])  # there are as many as it says
+        source.__getitems__([size - 1])  # checks the number of examples
     return builder, source
 
 
 def _prepare(name: str, data_dir: Path) -> Path:
-    """Prepares a data set in `data_dir` if it can be prepared here."""
+    """Prepares a data set in `data_dir`, if this package can."""
     if name == "mnist_5k":
         from jaxgan.data.builders.mnist_5k import Mnist5k
 
@@ -216,12 +216,12 @@ def _prepared(builder_class: Callable[..., Any], data_dir: Path) -> Path:
         try:
             builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
         except OSError:
-            # TFDS prepares in a temporary folder and renames it at the end: that fails where another process, doing
-            # the same, was first. Its data set is as good as ours.
+            # TFDS prepares in a temporary folder and renames it at the end. That fails if another process has prepared
+            # the same data set meanwhile, which can be used instead.
             if not builder.data_path.exists():
                 raise
     if not (builder.data_path / "features.json").exists():
-        raise ValueError(f"{builder.data_path} is not a whole data set: remove it, and it will be prepared again")
+        raise ValueError(f"{builder.data_path} is an incomplete data set: remove it, and it will be prepared again")
     return Path(builder.data_path)
 
 
@@ -230,7 +230,7 @@ def _not_prepared(name: str, data_dir: Path) -> ValueError:
     versions = [one for one in (place.iterdir() if place.is_dir() else ()) if (one / "dataset_info.json").exists()]
     if halves := [one for one in versions if not (one / "features.json").exists()]:
         return ValueError(
-            f"{halves[0]} holds no features.json, so it is no whole data set: remove it and prepare it again"
+            f"{halves[0]} has no features.json, so the data set is incomplete: remove it and prepare it again"
         )
     try:
         tfds.builder_cls(re.split("[/:]", name)[0])
@@ -247,7 +247,7 @@ def _how_to_prepare(name: str, data_dir: Path) -> str:
         "PATH.npz"
     )
     if name not in published.BUILDERS:
-        return f"{command}; nor, from their files, for {', '.join((*published.BUILDERS, 'emoji'))}"
+        return f"{command}; nor for {', '.join((*published.BUILDERS, 'emoji'))}, if their files are in the folder"
     files = ", ".join(f"{file}.gz" for file in published.BUILDERS[name].FILES)
     places = " or ".join(str(folder) for folder in published.folders(name, data_dir))
     debian = "apt-get install dataset-fashion-mnist; or " if name == "fashion_mnist" else ""

@@ -1,4 +1,4 @@
-"""Named data sets: all of one in memory, or its examples as they are asked for."""
+"""Named image data sets: read into memory, or opened for random access."""
 
 from __future__ import annotations
 
@@ -31,49 +31,49 @@ def images(
     """Reads one split of a data set into memory.
 
     By name:
-      - `mnist_5k`: 5,000 MNIST digits, 28x28 grey; train (4,500) and test (500). Prepared on first use.
-      - `noise`: random bytes and random labels of 10 classes, always the same, 32x32 RGB unless asked otherwise; train
+      - `mnist_5k`: 5,000 MNIST digits, 28x28 grey; splits train (4,500) and test (500). Prepared on first use.
+      - `noise`: random bytes and random labels of 10 classes from a fixed seed, by default 32x32 RGB; splits train
         (1,024) and test (256). For benchmarks and dry runs.
-      - `fashion_mnist`, `mnist`, `cifar10`, `cifar100`: those of TFDS. Prepared on first use, without TensorFlow, from
-        their authors' files where these lie in data_dir, in data_dir/NAME, in TFDS's folder of downloads or, for
-        fashion_mnist, where Debian's package dataset-fashion-mnist puts them.
-      - `emoji`: 3,786 emoji of two vendors, 64x64 RGB, and their category; train and test of both, or trainA and testA
-        of Google's (Noto), trainB and testB of Twitter's (Twemoji), which are paired in test alone. Prepared on first
-        use from the npm packages emoji-datasource-google and emoji-datasource-twitter, which `npm pack` gets.
-      - `shapes`: 30,000 drawn scenes of two objects, with captions (`jaxgan.data.captions`); train, test, heldout.
-        `shapes_styles`: such scenes in two styles; trainA and trainB (4,000 each), testA and testB (500, in pairs).
-        32x32 RGB; `shapes/64`, `shapes_styles/64` 64x64. Drawn on first use.
-      - `stacked:NAME`: three grey images of a data set with ten labels as the red, green and blue of one, 1,000 modes,
-        see `jaxgan.data.stacked`; train (50,000) and test (25,600).
-      - any other of TFDS, `name/config:version`, that is prepared as array_record or parquet: its feature `image`, and
-        `label` where that is an integer.
-      - `folder:PATH`: the image files in a folder and below it, see `jaxgan.data.folder`. If every file lies in a
-        sub-folder and there are two of these or more, they are the classes, in alphabetical order; one without an image
-        keeps its number. A folder with a sub-folder `train`, `trainA` or `trainB` has its sub-folders for splits; any
-        other is all `train`.
-      - `PATH.npy`, `PATH.npz`: uint8 `[N, H, W]` or `[N, H, W, C]`, 2 and 4 channels ending in alpha; in an npz under
-        `image`, with integers `[N]` from 0 under `label` where there are any, and the classes' names, texts, under
-        `names`. What might be one picture, `[H, W, 3]`, is refused. All `train`.
+      - `fashion_mnist`, `mnist`, `cifar10`, `cifar100`: as in TFDS. Prepared on first use, without TensorFlow, from
+        their authors' files in data_dir, data_dir/NAME, TFDS's folder of downloads or, for fashion_mnist, the Debian
+        package dataset-fashion-mnist.
+      - `emoji`: 3,786 emoji of two vendors, 64x64 RGB, with their category as label. Splits train and test hold both
+        vendors; trainA and testA are Google's (Noto), trainB and testB Twitter's (Twemoji), paired only in test.
+        Prepared on first use from the npm packages emoji-datasource-google and emoji-datasource-twitter, which `npm
+        pack` downloads.
+      - `shapes`: 30,000 rendered scenes of two objects, with captions (`jaxgan.data.captions`); splits train, test,
+        heldout. `shapes_styles`: such scenes in two styles; splits trainA and trainB (4,000 each, unpaired), testA and
+        testB (500, paired). 32x32 RGB, or 64x64 as `shapes/64` and `shapes_styles/64`. Rendered on first use.
+      - `stacked:NAME`: three grey images of a data set with ten classes as the RGB channels of one, 1,000 modes, see
+        `jaxgan.data.stacked`; splits train (50,000) and test (25,600).
+      - any other data set of TFDS, `name/config:version`, prepared as array_record or parquet: its feature `image`, and
+        `label` if that is an integer.
+      - `folder:PATH`: the image files in a folder and its sub-folders, see `jaxgan.data.folder`. If every file is in
+        one of two or more sub-folders, these are the classes, in alphabetical order, including empty ones. If there is
+        a sub-folder `train`, `trainA` or `trainB`, the sub-folders are splits; otherwise all images are `train`.
+      - `PATH.npy`, `PATH.npz`: uint8 `[N, H, W]` or `[N, H, W, C]`, where the last of 2 or 4 channels is alpha. An npz
+        has images under `image`, optionally labels from 0, integers `[N]`, under `label`, and class names under
+        `names`. An array that may be a single image, `[H, W, 3]`, is refused. All images are `train`.
 
-    Images become grey or RGB by the rules in `jaxgan.data.folder`. What is left open here the first image of a split
-    decides for all of it: their size, their channels, and whether they have 8 bits or 16.
+    Images become grey or RGB by the rules in `jaxgan.data.folder`. Size and channels, if not given, and the depth of 8
+    or 16 bits are those of the first image of the split, for all images.
 
     Args:
       name: one of the above.
-      split: name of a split, or a slice or a sum as TFDS writes it: `"train[:90%]"`, `"train+test"`.
-      data_dir: where TFDS keeps its data sets, by default `TFDS_DATA_DIR` or `~/tensorflow_datasets`.
-      image_size: side of the images. Others are cropped to the largest centred square and resized with an antialiased
-        bicubic filter. As stored by default.
-      channels: 1 (grey) or 3 (RGB). As stored by default.
+      split: name of a split, or a slice or sum in TFDS's syntax: `"train[:90%]"`, `"train+test"`.
+      data_dir: the folder of TFDS's data sets, by default `TFDS_DATA_DIR` or `~/tensorflow_datasets`.
+      image_size: side of the images in pixels: they are center-cropped to squares and resized with an antialiased
+        bicubic filter. By default they keep their size.
+      channels: 1 (grey) or 3 (RGB). By default those of the first image.
 
     Returns:
-      `{"image": [N, H, W, C] uint8, "label": [N] int32}`, in the order of the data set; `label` where there are any. Of
-      16-bit images, `image` is float32 in [-1, 1].
+      `{"image": [N, H, W, C] uint8, "label": [N] int32}`, in the order of the data set; `label` only if there are any.
+      For 16-bit images, `image` is float32 in [-1, 1].
 
     Raises:
-      ValueError: unknown name or split, empty split, a data set that is not prepared, or a file that cannot be read;
-        the message names it.
-      ModuleNotFoundError: a package that the data set needs is missing; the message says how to install it.
+      ValueError: unknown name or split, empty split, a data set that is not prepared, or an unreadable file; the
+        message names it.
+      ModuleNotFoundError: a package that the data set needs is not installed; the message says how to install it.
 
     >>> images("noise", "test", image_size=64)["image"].shape
     (256, 64, 64, 3)
@@ -89,9 +89,9 @@ def open_images(
     image_size: int | None = None,
     channels: int | None = None,
 ) -> Source:
-    """The examples of `images`, each read and decoded when it is asked for: for data sets larger than the memory.
+    """The data set of `images` with random access: examples are read and decoded on demand, for large data sets.
 
-    Args, Raises: as `images`; but a file that cannot be read is met when it is asked for.
+    Args, Raises: as `images`, except that an unreadable file raises only when it is read.
 
     Returns:
       A `Source` of the fields that `images` returns.
@@ -101,12 +101,12 @@ def open_images(
     (1024, (2, 8, 8, 3))
     """
     if image_size is not None and image_size < 1:
-        raise ValueError(f"image_size={image_size}, but an image needs at least 1 pixel")
+        raise ValueError(f"image_size={image_size}, but an image has at least 1 pixel")
     if channels not in (None, 1, 3):
-        raise ValueError(f"channels={channels}, but images have 1 (grey) or 3 (RGB)")
+        raise ValueError(f"channels={channels}, but images have 1 (grey) or 3 (RGB) channels")
     if name.startswith("stacked:"):
         if channels not in (None, 3):
-            raise ValueError(f"channels={channels}, but images of {name} have 3: red, green and blue")
+            raise ValueError(f"channels={channels}, but images of {name} have 3 channels")
         return open_stacked(name, split, partial(open_images, data_dir=data_dir, image_size=image_size, channels=1))
     if name == "noise":
         stored = _noise(split, image_size or 32, channels or 3)
@@ -125,7 +125,7 @@ def _decoded(stored: Stored, image_size: int | None, channels: int | None) -> So
     def decode(image: Any, row: int, channels: int | None) -> np.ndarray:
         if isinstance(image, np.ndarray) and _is_decoded(image, image_size, channels):
             return image
-        from jaxgan.data.folder import read_image  # here, since it needs Pillow
+        from jaxgan.data.folder import read_image  # imported here, because it needs Pillow
 
         try:
             return read_image(image, image_size=image_size, channels=channels)
@@ -144,7 +144,7 @@ def _decoded(stored: Stored, image_size: int | None, channels: int | None) -> So
         if pixels.shape != first.shape:
             found, expected = (f"{height} x {width}" for height, width, _ in (pixels.shape, first.shape))
             raise ValueError(
-                f"{described(image, row)} has {found} pixels, the first image {expected}: give an image_size for all"
+                f"{described(image, row)} has {found} pixels, but the first image {expected}: give an image_size"
             )
         return pixels
 
@@ -178,7 +178,7 @@ def _file(name: str, split: str) -> Stored:
     pixels, labels, classes = read_arrays(expanded(name))
     rows = split_rows(name, split, {"train": len(pixels)})
     if classes is not None and labels is not None and labels.max() >= len(classes):
-        raise ValueError(f"{name} has the label {labels.max()} and names for {len(classes)} classes")
+        raise ValueError(f"{name} has the label {labels.max()}, but names for {len(classes)} classes")
 
     def identity() -> Identity:
         return of_arrays({"images": pixels} | ({} if labels is None else {"labels": labels[rows]}))
@@ -195,17 +195,17 @@ def _in_memory(name: str, pixels: np.ndarray, labels: np.ndarray | None, rows: n
 
 
 def stored_folder(name: str, split: str) -> Stored:
-    """The image files of `folder:PATH`; what `fetch` gives are their paths.
+    """The image files of `folder:PATH`; `fetch` returns their paths.
 
-    The classes are the sub-folders of the data set's folder, or of its splits, as torchvision has them: all that lies
-    in one, however deep, is of its class. One class alone is none: it says nothing of an image.
+    The classes are the sub-folders of the data set's folder, or of its splits, as in torchvision's ImageFolder; nested
+    files belong to the class too. There are no labels if there is only one class.
     """
     from jaxgan.data.folder import image_files
 
     root = folder_of(name)
     files = image_files(root)
     start = len(os.path.join(root, ""))
-    inside = [tuple(file[start:].split(os.sep)) for file in files]  # Path.relative_to takes 30 times as long
+    inside = [tuple(file[start:].split(os.sep)) for file in files]  # Path.relative_to is 30 times slower
     sizes, places = {"train": len(files)}, [root]
     if any((root / train).is_dir() for train in ("train", "trainA", "trainB")):
         places = _folders(root)
@@ -213,14 +213,14 @@ def stored_folder(name: str, split: str) -> Stored:
         files = [file for file, parts in zip(files, inside, strict=True) if len(parts) > 1]
         inside = [parts[1:] for parts in inside if len(parts) > 1]
     rows = split_rows(name, split, sizes)
-    # Over all splits, so that a class has one number in each of them.
+    # Over all splits, so that a class has the same label in all of them.
     classes = {composed(folder.name): None for place in places for folder in _folders(place)}
     classes = {name: number for number, name in enumerate(sorted(classes))}
     unlabelled = why_unlabelled(list(classes), files, inside)
     labels = None
     if not unlabelled:
         if broken := [name for name in classes if not is_text(name)]:
-            raise ValueError(f"{root} has a class folder {broken[0]!r} whose name is not UTF-8: rename it")
+            raise ValueError(f"{root} has a class folder {broken[0]!r} whose name is not valid UTF-8: rename it")
         labels = np.array([classes[composed(parts[0])] for parts in inside], np.int32)[rows]
 
     def fetch(wanted: Rows):

@@ -1,7 +1,7 @@
-"""Stacked data: three grey images of a labelled data set as the red, green and blue of one, with 1,000 modes.
+"""Stacked data sets: three grey images of a labelled data set as the RGB channels of one image, with 1,000 modes.
 
-Metz et al. 2016, Unrolled GAN (arXiv:1611.02163), did so with MNIST, and Srivastava et al. 2017, VEEGAN
-(arXiv:1705.07761), compared how many of the modes generators reach.
+Metz et al. 2016, Unrolled GAN (arXiv:1611.02163), introduced stacked MNIST, and Srivastava et al. 2017, VEEGAN
+(arXiv:1705.07761), compared generators by the number of modes they cover.
 """
 
 from __future__ import annotations
@@ -17,23 +17,22 @@ from jaxgan.pixels import to_uint8
 PREFIX = "stacked:"
 
 SPLITS = {"train": 50_000, "test": 25_600}
-"""How many there are, each split of images of the same split: 50 and 26 a mode."""
+"""Sizes of the splits, about 50 and 26 images per mode. Each is stacked from images of the same split."""
 
 
 def open_stacked(name: str, split: str, open_part: Callable[[str, str], Source]) -> Source:
-    """The examples of `stacked:NAME`: triples of images drawn at random, the same at every call.
+    """The examples of `stacked:NAME`: random triples of images from a fixed seed.
 
     Args:
-      name: `stacked:` and a data set with labels in 0..9, which is read into memory in grey.
+      name: `stacked:` and a data set with labels in 0..9, which is read into memory.
       split: as for `jaxgan.data.sources.images`.
-      open_part: opens a split of that data set, grey, at the size of the images.
+      open_part: a function of data set and split that opens grey images of the final size.
 
     Returns:
       A `Source` of `image` `[n, H, W, 3]` uint8 and `label` `[n]` int32: `100 r + 10 g + b`, 0 to 999.
 
     Raises:
       ValueError: as `images`; or a data set without labels in 0..9.
-
     """
     base = name.removeprefix(PREFIX)
     rows = split_rows(name, split, SPLITS)
@@ -50,10 +49,10 @@ def open_stacked(name: str, split: str, open_part: Callable[[str, str], Source])
         parts.append((part, source))
         if "label" not in data:
             why = source.unlabelled and f" ({source.unlabelled})"
-            raise ValueError(f"data set {base} has no labels{why}, so that images stacked of it have no modes to count")
+            raise ValueError(f"data set {base} has no labels{why}, which define the modes of stacked images")
         low, high = data["label"].min(), data["label"].max()
         if low < 0 or high > 9:
-            raise ValueError(f"data set {base} has labels {low} to {high}, where 0 to 9 make the 1,000 modes")
+            raise ValueError(f"data set {base} has labels {low} to {high}, but stacked images need 0 to 9")
         size = len(data["label"])
         triples[here] = count + np.random.default_rng(seed).integers(size, size=triples[here].shape)
         pixels.append(data["image"] if data["image"].dtype == np.uint8 else to_uint8(data["image"]))

@@ -1,8 +1,8 @@
-"""The folder of a prepared TFDS data set: what it says of itself is checked before TFDS opens it.
+"""The folder of a prepared TFDS data set: its metadata are checked before TFDS opens it.
 
-TFDS imports whatever class `features.json` and `dataset_info.json` name, and so would run code of whoever made the
-folder. Here a feature's class is one of `CLASSES` or the data set is refused; TFDS is given the features that are asked
-for, and none of its own decoders sees an image.
+TFDS imports any class named in `features.json` and `dataset_info.json`, and so could run code from an untrusted folder.
+Here a data set is refused unless the classes of its features are in `CLASSES`. TFDS gets only the requested features,
+and does not decode images.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ CLASSES = {
     "sequence_feature.Sequence": "sequence",
     "bounding_boxes.BBoxFeature": "bounding_box",
 }
-"""The features that are read, by their class in `tensorflow_datasets.core.features`, and where each keeps its own."""
+"""The supported feature classes in `tensorflow_datasets.core.features`, and the message field of their content."""
 
 MOST_CLASSES = 100_000
 
 MOST_SHARDS = 20_000
-"""Of all splits: TFDS makes objects of them before it looks for the files."""
+"""Largest number of shards of all splits: TFDS creates an object for each before it looks for the files."""
 
-_INFO, _FEATURE = cast("Any", dataset_info_pb2), cast("Any", feature_pb2)  # whose names are made when they are loaded
+_INFO, _FEATURE = cast("Any", dataset_info_pb2), cast("Any", feature_pb2)  # their names are defined at import time
 _MODULE = "tensorflow_datasets.core.features."
 _MOST = 16 * 2**20  # bytes of each of these files
 _PLAIN = re.compile(r"\w[\w.+-]{,199}")
@@ -47,12 +47,12 @@ _DTYPE = re.compile(r"(u?int(8|16|32|64)|float(16|32|64)|bfloat16|bool|string|by
 
 
 class Folder(NamedTuple):
-    """A data set as its files describe it.
+    """The metadata of a prepared data set.
 
     Attributes:
-      path: the folder, with its version.
-      info: `dataset_info.json`, without the features that stand there too.
-      features: `features.json` by name, every class of them one of `CLASSES`.
+      path: the folder, including the version.
+      info: `dataset_info.json`, without its features.
+      features: the features in `features.json` by name, all of classes in `CLASSES`.
     """
 
     path: Path
@@ -65,7 +65,7 @@ class Folder(NamedTuple):
         return "/".join(filter(None, (self.info.name, self.info.config_name, self.info.version)))
 
     def builder(self, names: Collection[str]) -> Any:
-        """A TFDS builder that reads these of the features and no other."""
+        """A TFDS builder that reads only these features."""
         info = _INFO.DatasetInfo()
         info.CopyFrom(self.info)
         info.features.python_class_name = f"{_MODULE}features_dict.FeaturesDict"
@@ -78,7 +78,7 @@ class Folder(NamedTuple):
 
 
 def find_folder(name: str, data_dir: Path) -> Path | None:
-    """Where a data set lies prepared: the highest version of `name`, `name/config` or `name:1.*.*`, None if nowhere."""
+    """The folder of the highest prepared version of `name`, `name/config` or `name:1.*.*`, None if there is none."""
     base, _, version = name.partition(":")
     places = [data_dir / base]
     if "/" not in base and (config := _default_config(data_dir / base)):
@@ -108,26 +108,26 @@ def read_folder(path: Path) -> Folder:
     """Reads and checks `dataset_info.json` and `features.json`.
 
     Raises:
-      ValueError: they are damaged, or name a class that is not one of `CLASSES`.
+      ValueError: they are damaged, or name a class that is not in `CLASSES`.
     """
     with damaged(path):
         info = json_format.Parse(files.read_text(path / "dataset_info.json", most=_MOST), _INFO.DatasetInfo())
         features = json_format.Parse(files.read_text(path / "features.json", most=_MOST), _FEATURE.Feature())
         _check_info(info, path)
         for file in path.glob("*.labels.txt"):
-            files.read_text(file, most=_MOST)  # TFDS reads them without a bound
+            files.read_text(file, most=_MOST)  # TFDS reads them without a size limit
     _check(features, path)
     if not features.HasField("features_dict"):
-        raise ValueError(f"{path / 'features.json'} describes no features by name")
+        raise ValueError(f"{path / 'features.json'} has no named features")
     for name in ("features", "module_name"):
         info.ClearField(name)
     return Folder(path, info, dict(features.features_dict.features))
 
 
 def _check_info(info: Any, path: Path) -> None:
-    """Refuses what would lead TFDS to files outside of the folder, or for minutes to files that are not there."""
+    """Refuses metadata that would make TFDS read files outside the folder, or search missing files for minutes."""
     if info.version != path.name:
-        raise ValueError(f"dataset_info.json is of version {info.version!r}")
+        raise ValueError(f"dataset_info.json has version {info.version!r}")
     names = [("data set", info.name), *(("split", split.name) for split in info.splits)]
     if info.config_name:
         names.append(("config", info.config_name))
@@ -135,15 +135,15 @@ def _check_info(info: Any, path: Path) -> None:
         if not _PLAIN.fullmatch(name):
             raise ValueError(f"dataset_info.json names the {kind} {name[:80]!r}, expected letters and digits")
     for split in info.splits:
-        if not _TEMPLATE.fullmatch(split.filepath_template):  # TFDS gives it to str.format
+        if not _TEMPLATE.fullmatch(split.filepath_template):  # TFDS passes it to str.format
             raise ValueError(
-                f"dataset_info.json has the filepathTemplate {split.filepath_template[:80]!r}, where TFDS writes "
+                f"dataset_info.json has the filepathTemplate {split.filepath_template[:80]!r}, but TFDS writes "
                 f"{DEFAULT_FILENAME_TEMPLATE}"
             )
         if any(length < 0 for length in split.shard_lengths):
             raise ValueError(f"split {split.name} has a shard of {min(split.shard_lengths)} examples")
     if (shards := sum(len(split.shard_lengths) for split in info.splits)) + len(info.splits) > MOST_SHARDS:
-        raise ValueError(f"{len(info.splits):,} splits of {shards:,} shards are above {MOST_SHARDS:,}")
+        raise ValueError(f"{len(info.splits):,} splits of {shards:,} shards are more than {MOST_SHARDS:,}")
 
 
 def _check(feature: Any, path: Path) -> None:
@@ -152,7 +152,7 @@ def _check(feature: Any, path: Path) -> None:
     if kind is None:
         known = ", ".join(one.rpartition(".")[2] for one in CLASSES)
         raise ValueError(
-            f"{path / 'features.json'} names the class {name[:200]!r}, which is not loaded: the features read here are "
+            f"{path / 'features.json'} names the class {name[:200]!r}, which is not loaded: supported are "
             f"TFDS's {known}"
         )
     if feature.WhichOneof("content") != kind:
@@ -162,7 +162,7 @@ def _check(feature: Any, path: Path) -> None:
 
 
 def inside(feature: Any) -> Iterator[Any]:
-    """The features that one is made of."""
+    """The features inside a feature."""
     if feature.HasField("features_dict"):
         yield from feature.features_dict.features.values()
     if feature.HasField("sequence"):
@@ -181,14 +181,14 @@ def is_image(feature: Any) -> bool:
 
 
 def is_plain(feature: Any) -> bool:
-    """Whether TFDS gets no image and no compressed array to decode in it."""
+    """Whether a feature contains no images or compressed arrays, which TFDS would decode."""
     if is_image(feature) or (feature.HasField("tensor") and feature.tensor.encoding == "zlib"):
         return False
     return all(map(is_plain, inside(feature)))
 
 
 def classes_of(folder: Folder, name: str) -> tuple[str, ...] | None:
-    """The names of a feature's classes: those in a file beside it, else their numbers; None where it has no classes."""
+    """The class names of a feature from `NAME.labels.txt`, else their numbers; None if it has no classes."""
     feature = folder.features[name]
     if not feature.HasField("class_label") or not 0 < feature.class_label.num_classes <= MOST_CLASSES:
         return None
@@ -197,7 +197,7 @@ def classes_of(folder: Folder, name: str) -> tuple[str, ...] | None:
     if path.is_file():
         names = tuple(line.strip() for line in files.read_text(path, most=_MOST).split("\n") if line.strip())
         if len(names) != count:
-            raise ValueError(f"{path} holds {len(names)} names, features.json {count} classes: {again(folder.path)}")
+            raise ValueError(f"{path} has {len(names)} names, but features.json {count} classes: {again(folder.path)}")
         return names
     return tuple(map(str, range(count)))
 
@@ -208,28 +208,28 @@ def again(path: Path) -> str:
 
 @contextmanager
 def damaged(path: Path) -> Iterator[None]:
-    """What goes wrong inside is a damaged data set, and one sentence."""
+    """Turns any error inside into a ValueError of one sentence about a damaged data set."""
     try:
         yield
-    except Exception as error:  # TFDS and the readers below it have a dozen ways to say so
+    except Exception as error:  # TFDS and its readers raise many types of errors
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ValueError(f"{path} cannot be read ({reason}): {again(path)}") from None
 
 
 def shard_files(builder: Any, split: str) -> Sequence[Path]:
-    """The files of a split, or of a slice or sum of some.
+    """The files of a split, slice or sum of splits.
 
     Raises:
-      ValueError: one is not there, or holds another number of examples than `dataset_info.json` says.
+      ValueError: a file is missing, or its number of examples differs from `dataset_info.json`.
     """
     parts = builder.info.splits[split].file_instructions
     expected = {Path(part.filename): part.examples_in_shard for part in parts}
     for path, number in expected.items():
         if not path.is_file():
-            raise ValueError(f"{path} is not there or no file: {again(builder.data_path)}")
+            raise ValueError(f"{path} does not exist or is not a file: {again(builder.data_path)}")
         with damaged(builder.data_path):
             if (found := _size(path, builder.info.file_format.value)) != number:
-                raise ValueError(f"{path.name} holds {found:,} examples, where dataset_info.json says {number:,}")
+                raise ValueError(f"{path.name} has {found:,} examples, but dataset_info.json says {number:,}")
     return list(expected)
 
 

@@ -1,4 +1,4 @@
-"""Which of a run's recorded paths are followed."""
+"""Which of the data paths recorded in a run folder are trusted."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _DATA_DIR = "~/tensorflow_datasets"  # of TFDS, where neither a run nor TFDS_DAT
 
 
 def check_trusted_paths(config: Any, folder: str | os.PathLike[str], *, given: Collection[str] = ()) -> None:
-    """Refuses a run whose configuration takes its data from within the run folder.
+    """Refuses a run whose configuration reads data from inside the run folder.
 
-    A run folder may come from others, and what it names is then read: a path elsewhere leads to the user's own files,
-    one inside of it to files of whoever made the folder. So does a folder of images that the run folder lies in, since
-    all that lies below is read, and a data set's name that leads from `data_dir` into the run folder. Both the path as
-    it is written and what it leads to count.
+    A run folder may come from others. A data path outside it refers to the user's own files, but a path inside it to
+    files of the folder's author. The same holds for a folder of images that contains the run folder, because all its
+    sub-folders are read, and for the name of a data set that leads from `data_dir` into the run folder. Both the path
+    as written and the resolved path are checked.
 
     Args:
-      config: of the run; of its fields `FIELDS` are looked at, where it has them.
+      config: the configuration of the run; its fields `FIELDS` are checked, if it has them.
       folder: the run folder.
-      given: fields whose values are the user's own, not the run's: a path that they alone make up is not looked at.
+      given: fields that the user has given: a path made up of these alone is not checked.
 
     Raises:
-      ValueError: with the field and the path.
+      ValueError: such a path; the message names the field and the path.
     """
     roots = {_written(Path(folder)), Path(folder).resolve()}
 
@@ -44,7 +44,7 @@ def check_trusted_paths(config: Any, folder: str | os.PathLike[str], *, given: C
 
     values = {name: value for name in FIELDS if (value := getattr(config, name, None)) and "\0" not in value}
     data_dir = values.get("data_dir")
-    own = bool(data_dir) and "data_dir" in given and leads_in(expanded(data_dir))  # the user says to read in there
+    own = bool(data_dir) and "data_dir" in given and leads_in(expanded(data_dir))  # the user asked to read in there
     for name, value in values.items():
         joined = name != "data_dir" and not _is_path(value)
         parts = {name, "data_dir"} & values.keys() if joined else {name}
@@ -53,13 +53,13 @@ def check_trusted_paths(config: Any, folder: str | os.PathLike[str], *, given: C
         if any(leads_in(path, whole) for path, whole in _places(name, value, data_dir)):
             said = f"{name}={value!r}" + (f", data_dir={data_dir!r}" if joined and data_dir else "")
             raise ValueError(
-                f"{os.fspath(folder)} takes its data from within itself ({said}), which is not followed, since a run "
-                "folder may come from others: move the data out of it"
+                f"{os.fspath(folder)} reads its data from inside itself ({said}), which is refused, since a run folder "
+                "may come from others: move the data out of it"
             )
 
 
 def _places(field: str, value: str, data_dir: str | None) -> Iterator[tuple[Path, bool]]:
-    """The paths that a field leads to, and of each whether all that lies below is read."""
+    """The paths that a field refers to, and for each whether its sub-folders are read too."""
     if field == "data_dir":
         yield expanded(value), False
     elif _is_path(value):
@@ -71,15 +71,15 @@ def _places(field: str, value: str, data_dir: str | None) -> Iterator[tuple[Path
         for folder in (place, place / base, place / "downloads" / base):
             if folder != place:
                 yield folder, False
-            yield from ((package, False) for package in folder.glob(f"*{base}-datasource-*"))  # as npm unpacks one
-        # Versions and configurations may be links, or the run folder may lie in the place of one.
+            yield from ((package, False) for package in folder.glob(f"*{base}-datasource-*"))  # unpacked npm packages
+        # Versions and configurations may be links, and the run folder may take the place of one.
         for depth in ("*", "*/*"):
             for file in sorted(place.joinpath(base).glob(f"{depth}/features.json")):
                 yield file.parent, False
 
 
 def _is_path(value: str) -> bool:
-    """Whether a data set is named by its path."""
+    """Whether the name of a data set contains a path."""
     name = _unstacked(value)
     return name.startswith("folder:") or name.endswith((".npy", ".npz"))
 

@@ -1,11 +1,11 @@
-"""Words of a text, and a vocabulary that gives each a token id.
+"""Splitting of texts into words, and a vocabulary of token ids.
 
-A word is a run of letters, marks and digits of any script; punctuation, symbols and emoji only separate words. Words
-are compared without case and however their accents are encoded (Unicode NFC of the case-folded text), but with their
-accents: "CAFÉ" and "café" are one word, "cafe" is another. Scripts that write no spaces give one word a run.
+A word is a run of letters, marks and digits of any script; punctuation, symbols and emoji separate words. Case and the
+encoding of accents do not matter (Unicode NFC of the case-folded text), accents do: "CAFÉ" and "café" are the same
+word, "cafe" is another. In scripts without spaces, a whole run is one word.
 
-Hugging Face's `tokenizers` would do most of this; it counts neither unknown words nor cuts, and brings a client for
-their servers along.
+Hugging Face's `tokenizers` could do most of this, but it reports neither unknown words nor truncated texts, and depends
+on a client for their servers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PADDING = 0
 UNKNOWN = 1
 
 MOST_BYTES = 16 * 2**20
-"""So large a file of words may be."""
+"""Largest size of a vocabulary file, in bytes."""
 
 
 def tokenize(text: str) -> list[str]:
@@ -37,16 +37,16 @@ def tokenize(text: str) -> list[str]:
     """
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
     spaced = "".join(letter if unicodedata.category(letter)[0] in "LMN" else " " for letter in folded)
-    # A mark alone is what an emoji leaves behind.
+    # An emoji may leave a single mark behind, which is not a word.
     return [word for word in spaced.split() if any(unicodedata.category(letter)[0] in "LN" for letter in word)]
 
 
 class Reading(NamedTuple):
-    """What is lost when texts become tokens.
+    """What is lost when texts are encoded.
 
     Attributes:
-      unknown: words that the vocabulary does not hold, with how often they occur.
-      truncated: how many texts are longer than they may be.
+      unknown: words that are not in the vocabulary, with their counts.
+      truncated: number of truncated texts.
     """
 
     unknown: dict[str, int]
@@ -57,21 +57,21 @@ class Reading(NamedTuple):
         """Both in one line for the user, None if nothing is lost.
 
         >>> Reading({"teal": 2, "ovoid": 1}, 3).notice
-        'unknown words: teal (2 times), ovoid; texts cut: 3'
+        'unknown words: teal (2 times), ovoid; truncated texts: 3'
         """
         counted = [word + (f" ({count} times)" if count > 1 else "") for word, count in self.unknown.items()]
         named = ", ".join(counted[:10]) + (f" and {len(counted) - 10} more" if len(counted) > 10 else "")
         parts = [f"unknown words: {named}"] if counted else []
-        parts += [f"texts cut: {self.truncated}"] if self.truncated else []
+        parts += [f"truncated texts: {self.truncated}"] if self.truncated else []
         return "; ".join(parts) or None
 
 
 class Vocabulary:
-    """Numbers for words: 0 is padding, 1 any word it does not hold, its words follow.
+    """Token ids of words: 0 is padding, 1 is any unknown word, 2 and above are the words of the vocabulary.
 
     Attributes:
-      words: its words; the first has the number 2.
-      size: how many numbers there are: the rows of an embedding table.
+      words: the words; the first has token id 2.
+      size: number of token ids: the rows of an embedding table.
 
     >>> vocabulary = Vocabulary.of(["a red circle", "a blue circle"])
     >>> vocabulary.words
@@ -83,15 +83,15 @@ class Vocabulary:
     """
 
     def __init__(self, words: Iterable[str]):
-        """Takes words as `tokenize` gives them, each once.
+        """Takes distinct words, split by `tokenize`.
 
         Raises:
-          ValueError: none, one twice, or something that is not one word.
+          ValueError: no words, a duplicate, or a string that is not one word.
         """
         self.words = tuple(words)
-        self._numbers = {word: number for number, word in enumerate(self.words, UNKNOWN + 1)}
-        if not self.words or len(self._numbers) != len(self.words):
-            raise ValueError(f"a vocabulary needs at least one word, and each once: given {len(self.words)}")
+        self._ids = {word: token_id for token_id, word in enumerate(self.words, UNKNOWN + 1)}
+        if not self.words or len(self._ids) != len(self.words):
+            raise ValueError(f"a vocabulary needs at least one word and no duplicates: given {len(self.words)}")
         if strange := [word for word in self.words if not isinstance(word, str) or tokenize(word) != [word]]:
             raise ValueError(f"{strange[0]!r} is not one word in lower case")
         self.size = len(self.words) + UNKNOWN + 1
@@ -105,14 +105,14 @@ class Vocabulary:
         )
 
     def encode(self, texts: Sequence[str], *, max_len: int) -> np.ndarray:
-        """The first `max_len` words of each text as numbers, then padding.
+        """The token ids of the first `max_len` words of each text, then padding.
 
         Args:
           texts: N texts.
-          max_len: words that are kept.
+          max_len: largest number of words; longer texts are truncated.
 
         Returns:
-          int32 `[N, max_len]`.
+          Token ids, int32 `[N, max_len]`.
 
         Raises:
           ValueError: a text without a word, or `max_len` below 1.
@@ -121,20 +121,20 @@ class Vocabulary:
             raise ValueError(f"max_len={max_len} must be at least 1")
         tokens = np.full((len(texts), max_len), PADDING, np.int32)
         for row, text in enumerate(texts):
-            numbers = [self._numbers.get(word, UNKNOWN) for word in tokenize(text)[:max_len]]
-            if not numbers:
+            ids = [self._ids.get(word, UNKNOWN) for word in tokenize(text)[:max_len]]
+            if not ids:
                 raise ValueError(f"text {row}, {text!r}, has no words: letters or digits")
-            tokens[row, : len(numbers)] = numbers
+            tokens[row, : len(ids)] = ids
         return tokens
 
     def read(self, texts: Sequence[str], *, max_len: int) -> Reading:
-        """What `encode` loses of these texts; words that are cut off are not counted as unknown."""
+        """What `encode` loses of these texts; truncated words are not counted as unknown."""
         split = [tokenize(text) for text in texts]
-        unknown = Counter(word for one in split for word in one[:max_len] if word not in self._numbers)
+        unknown = Counter(word for one in split for word in one[:max_len] if word not in self._ids)
         return Reading(dict(unknown.most_common()), sum(len(one) > max_len for one in split))
 
     def decode(self, tokens: ArrayLike) -> list[str]:
-        """Texts of tokens `[N, L]`, words it does not hold as "?".
+        """The texts of token ids `[N, L]`, with "?" for unknown words.
 
         >>> Vocabulary(["a", "circle"]).decode([[2, 1, 3, 0]])
         ['a ? circle']
@@ -143,20 +143,20 @@ class Vocabulary:
         return [" ".join(names[token] for token in row if token != PADDING) for row in self.check(tokens)]
 
     def check(self, tokens: ArrayLike) -> np.ndarray:
-        """The tokens as int32, for arrays that come from elsewhere: an index outside a table goes unnoticed inside jax.
+        """Checks token ids and returns them as int32. Use it on external arrays: jax does not check indices.
 
         Raises:
-          ValueError: tokens that are not integers in 0..size-1.
+          ValueError: token ids that are not integers in 0..size-1.
         """
         tokens = np.asarray(tokens)
         if not np.issubdtype(tokens.dtype, np.integer):
-            raise ValueError(f"tokens are integers, not {tokens.dtype}")
+            raise ValueError(f"token ids are integers, not {tokens.dtype}")
         if (wrong := tokens[(tokens < 0) | (tokens >= self.size)]).size:
-            raise ValueError(f"token {wrong[0]} is outside the vocabulary: 0..{self.size - 1}")
+            raise ValueError(f"token id {wrong[0]} is outside the vocabulary: 0..{self.size - 1}")
         return tokens.astype(np.int32)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the words as JSON, whole or not at all."""
+        """Writes the words as JSON, atomically."""
         files.write(path, json.dumps({"words": self.words}, ensure_ascii=False, indent=0) + "\n")
 
     @classmethod
@@ -164,7 +164,7 @@ class Vocabulary:
         """Reads what `save` wrote.
 
         Raises:
-          ValueError: no such file, a larger one than any vocabulary, or another content; the message names it.
+          ValueError: the file does not exist, is too large, or is not a vocabulary; the message names it.
         """
         try:
             record = records.parse(files.read_text(path, most=MOST_BYTES))

@@ -1,4 +1,4 @@
-"""What is kept in the user's cache folder: networks that were trained or downloaded, and compiled programs."""
+"""The user's cache folder, for trained and downloaded networks and for compiled programs."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import jax
 
 
 def cache_folder() -> Path | None:
-    """`JAXGAN_CACHE`, or `~/.cache/jaxgan`; it need not exist. None where the user has no home folder."""
+    """`JAXGAN_CACHE`, or `~/.cache/jaxgan`; it need not exist. None if the user has no home folder."""
     try:
         return Path(os.environ.get("JAXGAN_CACHE") or "~/.cache/jaxgan").expanduser()
-    except RuntimeError:  # no HOME, and a user that the system does not know, as in a container
+    except RuntimeError:  # no HOME and no entry in the user database, as in a container
         return None
 
 
 def keep_compiled_programs() -> Path | None:
-    """Has JAX keep what it compiles in `compiled` in the cache folder, where the next process finds it.
+    """Turns on JAX's persistent compilation cache, in the subfolder `compiled` of the cache folder.
 
-    The programs are the same, so the results are, bit for bit. A folder that cannot be written to is said in a warning,
-    and a file of it that is damaged is compiled anew. It may be deleted at any time, and nothing else does.
+    Results are bit-identical with and without it. JAX warns if the folder is not writable, and compiles again what it
+    finds damaged. Nothing ever removes old files; the folder may be deleted at any time.
 
     Returns:
-      The folder; None where the user has said where, by `JAX_COMPILATION_CACHE_DIR` or `jax.config`, or has no home
+      The folder; None if the user has set another by `JAX_COMPILATION_CACHE_DIR` or `jax.config`, or has no home
       folder.
     """
-    config: Any = jax.config  # which type checkers do not know the settings of
+    config: Any = jax.config  # its settings are unknown to type checkers
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or config.jax_compilation_cache_dir is not None:
         return None
     if (cache := cache_folder()) is None:

@@ -1,4 +1,4 @@
-"""Several processes as one run: each on its own host, with its own devices and its own part of every batch."""
+"""Multi-process runs: each process has its own host and devices, and reads its own part of every batch."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 T = TypeVar("T")
 
 
-def join(coordinator: str | None, num_processes: int | None = None, process_id: int | None = None) -> None:
-    """Joins this process to the others of its run; to be called before anything touches a device.
+def initialize(coordinator: str | None, num_processes: int | None = None, process_id: int | None = None) -> None:
+    """Calls `jax.distributed.initialize` for a multi-process run. Call it before anything uses a device.
 
     Args:
-      coordinator: `HOST:PORT` of the first process, the same for all; `auto` asks the cluster for this and the rest
-        (Slurm, Open MPI, Kubernetes, Cloud TPU); None for a process on its own.
-      num_processes: how many there are.
-      process_id: which of them this is, from 0.
+      coordinator: `HOST:PORT` of the first process, the same for all processes. `auto` takes all three values from the
+        cluster (Slurm, Open MPI, Kubernetes, Cloud TPU). None for a single process.
+      num_processes: number of processes.
+      process_id: index of this process, from 0.
 
     Raises:
-      ValueError: numbers that do not fit together, or `auto` where there is no cluster.
+      ValueError: inconsistent values, or `auto` outside a cluster.
     """
     numbers = (num_processes, process_id)
     if coordinator in (None, "auto"):
@@ -39,14 +39,14 @@ def join(coordinator: str | None, num_processes: int | None = None, process_id: 
         raise ValueError(f"coordinator={coordinator!r} is neither 'auto' nor HOST:PORT")
     if num_processes is None or process_id is None or not 0 <= process_id < num_processes:
         raise ValueError(
-            f"num_processes={num_processes} and process_id={process_id}, but coordinator={coordinator} takes the "
-            "number of processes and which of them this is, from 0"
+            f"num_processes={num_processes} and process_id={process_id}, but coordinator={coordinator} needs the "
+            "number of processes and the index of this one, from 0"
         )
     jax.distributed.initialize(coordinator, num_processes, process_id)
 
 
-def agree(number: int) -> int:
-    """The largest number that any process gives; all of them must call this at the same step."""
+def sync_max(number: int) -> int:
+    """The maximum of a number over all processes. Every process must call it at the same step."""
     if jax.process_count() == 1:
         return number
     from jax.experimental import multihost_utils
@@ -55,10 +55,13 @@ def agree(number: int) -> int:
 
 
 def led(function: Callable[[], T]) -> T | None:
-    """What the first process gets of a function that it alone calls, None in the others; where it fails, all fail.
+    """Calls a function in the first process only. If it fails there, all processes fail.
+
+    Returns:
+      The result in the first process, None in the others.
 
     Raises:
-      ValueError: in the others; the first raises what the function did.
+      ValueError: in the other processes; the first raises the function's own exception.
     """
     result, failure = None, None
     if jax.process_index() == 0:
@@ -66,13 +69,13 @@ def led(function: Callable[[], T]) -> T | None:
             result = function()
         except Exception as error:
             failure = error
-    if agree(failure is not None):
-        raise failure or ValueError("the first process of this run ended, and says why")
+    if sync_max(failure is not None):
+        raise failure or ValueError("the first process of this run failed; see its message")
     return result
 
 
-def own_copy(state: Any) -> Any:
-    """A state that is whole on every device as this process alone holds it, to compute with without the others."""
+def local_copy(state: Any) -> Any:
+    """The local copy of a replicated state, on one device of this process: to compute without the other processes."""
     if jax.process_count() == 1:
         return state
     return jax.tree.map(lambda array: array.addressable_data(0), state)

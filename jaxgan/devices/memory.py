@@ -1,4 +1,4 @@
-"""What a training process asks of the C library's memory allocator."""
+"""Settings of glibc's memory allocator that make training on a CPU faster."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from jax import monitoring
 
 _ARENA_MAX, _MMAP_MAX, _TRIM_THRESHOLD = -8, -4, -1  # of malloc.h
 _VARIABLES = ("MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")
-_LARGE, _SMALL = 2**20, 2**10  # bytes; glibc finds a gap below 1 KiB at once, but keeps lists of larger ones
+_LARGE, _SMALL = 2**20, 2**10  # bytes; glibc finds a gap below 1 KiB at once, but searches lists of larger ones
 
 
 class _Kept:
-    """Whether this process keeps what it frees, and whether it compiled anything since its gaps were filled."""
+    """Whether this process keeps freed memory, and whether it compiled anything since the last `fill_gaps`."""
 
     libc: Any = None
     compiled = False
 
 
 def keep_freed_memory() -> bool:
-    """Has glibc keep what is freed, for the next step to use.
+    """Makes glibc keep freed memory for the next step instead of returning it to the system.
 
-    XLA takes and frees the temporaries of every step on a CPU. By default glibc hands large blocks back to the system
-    each time, which has to clear them anew, page by page: a fifth to a third of a step's time. Kept, they count as the
-    process's memory until it ends, or until `give_back`. `fill_gaps` belongs to it.
+    On a CPU, XLA allocates and frees the temporaries of every step. By default glibc returns large blocks to the system
+    each time, and the system clears their pages again: a fifth to a third of the time of a step. Kept memory counts as
+    memory of the process until it ends or calls `give_back`. Call `fill_gaps` after compilations.
 
     Returns:
-      Whether it was done: not without glibc, nor where the user has set one of its variables.
+      Whether the setting was made: not without glibc, and not if the user has set one of glibc's own variables.
     """
     if any(name in os.environ for name in _VARIABLES):
         return False
@@ -42,7 +42,7 @@ def keep_freed_memory() -> bool:
         )
     except (AttributeError, OSError, TypeError):  # musl, macOS; Windows
         return False
-    # One arena, since what a thread frees in its own another cannot use.
+    # One arena, because memory that a thread frees in its own arena is not available to other threads.
     done = all([mallopt(_ARENA_MAX, 1), mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, -1)])
     if done and _Kept.libc is None:
         _Kept.libc, _Kept.compiled = libc, True
@@ -55,26 +55,26 @@ def _note_compilation(event: str, duration_secs: float, **_: Any) -> None:
 
 
 def fill_gaps() -> int:
-    """Takes the gaps between blocks in use out of circulation, if anything was compiled since the last time.
+    """Allocates the small gaps in the heap for good, if anything was compiled since the last call.
 
-    A compilation leaves tens of thousands of free pieces of a few kilobytes behind. All threads search the one heap of
-    `keep_freed_memory` for room, a thousand times a step, and would walk past these: up to two thirds of a step's time.
-    They are taken here and never given back, their pages returned to the system first, so that they cost addresses
-    rather than memory. Pieces of a megabyte and more stay.
+    A compilation leaves tens of thousands of free chunks of a few kilobytes. With `keep_freed_memory`, all threads
+    search one heap, a thousand times a step, and would walk past these chunks: up to two thirds of the time of a step.
+    This function allocates them and never frees them. Their pages are returned to the system first, so they cost
+    addresses and not memory. Free chunks of a megabyte and more stay free.
 
     Returns:
-      How many pieces were taken: 0 without `keep_freed_memory`.
+      The number of chunks allocated: 0 without `keep_freed_memory`.
     """
     if not _Kept.compiled or _Kept.libc is None:
         return 0
     _Kept.compiled = False
     libc = _Kept.libc
-    libc.malloc_trim(0)  # all free pages go back, and the heap ends with its last block
+    libc.malloc_trim(0)  # returns all free pages; the heap now ends with its last block in use
     end = libc.sbrk(0)
     taken: dict[bool, list[int]] = {True: [], False: []}
     size = 2**27
     while size >= _SMALL:
-        # Until none of this size is left, which one at the end of the heap tells.
+        # Until no chunk of this size is left: then malloc extends the heap beyond its old end.
         while (block := libc.malloc(size)) and block + size <= end:
             taken[size >= _LARGE].append(block)
         libc.free(block)
@@ -86,14 +86,14 @@ def fill_gaps() -> int:
 
 
 def give_back() -> bool:
-    """Returns what is free at the moment to the system, after work that is none of a training step's.
+    """Returns free memory to the system. Call it after work other than training steps.
 
-    A picture, an evaluation or a checkpoint takes memory once in hundreds of steps. Kept, it would add up: each leaves
-    its pieces elsewhere among those of the steps, which take new memory in place of them, 40 MiB in the first half
-    hour. The next step has to take its own again, which costs it some tens of milliseconds.
+    Sample images, evaluations and checkpoints allocate memory once in hundreds of steps. If glibc kept all of it, the
+    heap would fragment and grow, by 40 MiB in the first half hour. The next step has to allocate its memory again,
+    which takes some tens of milliseconds.
 
     Returns:
-      Whether it was done: not without `keep_freed_memory`, as without it glibc does so by itself.
+      Whether memory was returned: not without `keep_freed_memory`, when glibc does so by itself.
     """
     if _Kept.libc is None:
         return False

@@ -1,4 +1,4 @@
-"""One program on every device: the state on each of them, the batch split among them."""
+"""Data parallelism: the state is replicated on all devices, the batch is split among them."""
 
 from __future__ import annotations
 
@@ -13,58 +13,58 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
 def data_mesh(num_devices: int | None = None, *, batch_size: int | None = None) -> Mesh:
-    """A one-dimensional mesh, axis `data`, over the first devices.
+    """A one-dimensional device mesh with axis `data`.
 
     Args:
-      num_devices: how many, all by default.
-      batch_size: checked to divide among them.
+      num_devices: use the first so many devices; all by default.
+      batch_size: checked to be a multiple of the number of devices.
 
     Returns:
       The mesh.
 
     Raises:
-      ValueError: more devices than there are, or a batch they cannot share evenly.
+      ValueError: too many devices, or a batch size that does not divide among them.
     """
     available = jax.devices()
     number = len(available) if num_devices is None else num_devices
     if not 1 <= number <= len(available):
         raise ValueError(f"num_devices={number}, but there are {len(available)} ({available[0].platform})")
     if jax.process_count() > 1 and number < len(available):
-        raise ValueError(f"num_devices={number}, but several processes share a batch among all their {len(available)}")
+        raise ValueError(f"num_devices={number}, but a run of several processes uses all their {len(available)}")
     if batch_size is not None and batch_size % number:
         below = batch_size // number * number
         near = " or ".join(str(size) for size in (below, below + number) if size)
         raise ValueError(f"batch_size={batch_size} does not divide among {number} devices; {near} would")
-    # In the order of the processes, so that the rows of each lie together. Auto: under explicit axis types ordinary
-    # indexing and concatenation of a sharded batch are refused.
+    # In the order of the processes, so that the rows of each process are contiguous. Auto: explicit axis types refuse
+    # ordinary indexing and concatenation of a sharded batch.
     return Mesh(np.array(available[:number]), ("data",), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Where the state lives: whole on every device."""
+    """The sharding of the state: a full copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def by_batch(mesh: Mesh) -> NamedSharding:
-    """Where a batch lives: each device holds its rows."""
+    """The sharding of a batch: split along its first axis."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def place(arrays: Any, sharding: NamedSharding, shapes: Any = None) -> Any:
-    """Puts arrays onto the devices of all processes; each process puts what belongs onto its own.
+def device_put(arrays: Any, sharding: NamedSharding, shapes: Any = None) -> Any:
+    """`jax.device_put` for one or several processes; each process puts the shards of its own devices.
 
     Args:
       arrays: any pytree of arrays, the same in every process.
       sharding: `replicated` or `by_batch`.
-      shapes: the same tree of shapes, `jax.ShapeDtypeStruct`. An array with fewer rows than its shape says holds those
-        of this process alone, as a source of data that reads its own part of a batch gives them.
+      shapes: the same tree of global shapes, `jax.ShapeDtypeStruct`. An array with fewer rows than its global shape
+        holds the rows of this process only, as from a data source that reads its own part of a batch.
 
     Returns:
-      The arrays, which have the given shapes.
+      Arrays of the global shapes.
     """
     if jax.process_count() == 1:
         is_there = lambda array: isinstance(array, jax.Array) and array.devices() == sharding.device_set
-        # To put them where they are takes a tenth of a millisecond away from a step that runs at the same time.
+        # A device_put of arrays that are already there would cost 0.1 ms of a step that runs at the same time.
         there = len(sharding.device_set) == 1 and all(map(is_there, jax.tree.leaves(arrays)))
         return arrays if there else jax.device_put(arrays, sharding)
 
@@ -81,20 +81,21 @@ def place(arrays: Any, sharding: NamedSharding, shapes: Any = None) -> Any:
     return jax.tree.map(placed, arrays, arrays if shapes is None else shapes)
 
 
-def in_parts(
+def batched(
     function: Callable[[Mapping[str, Any]], Mapping[str, Any]], *, at_once: int = 250
 ) -> Callable[[Mapping[str, Any]], Mapping[str, np.ndarray]]:
-    """A function of a batch, such as `GAN.sample` of a state, as one of any number of rows.
+    """Wraps a function of a batch, such as `GAN.sample` of a state, so that it takes any number of rows in batches.
 
-    All parts have one shape, so it is compiled once: the last is filled up with its first row, and what comes of that
-    is dropped. Each row counts once, whatever the number of rows at once.
+    All batches have one shape, so the function compiles once. The last batch is padded with its first row, and the
+    outputs of the padding are dropped.
 
     Args:
-      function: from arrays by name, one row an example, to arrays by name; each row by itself.
-      at_once: rows computed together.
+      function: from arrays by name `[B, ...]` to arrays by name `[B, ...]`; each row of the output depends on the same
+        row of the input only.
+      at_once: rows in a batch.
 
     Returns:
-      The function; its outputs are on the host.
+      The wrapped function; its outputs are on the host.
     """
 
     def whole(inputs: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
@@ -113,16 +114,16 @@ def in_parts(
     return whole
 
 
-# On a CPU, XLA gives convolutions, products and sums to the library YNNPACK. Of these only the sums gain by it: Eigen's
-# convolutions, which it had before, take two thirds of the time.
+# On a CPU, XLA uses the library YNNPACK for convolutions, matrix products and sums. Only sums are faster with it:
+# Eigen's convolutions take two thirds of the time.
 CPU_OPTIONS: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
 
 
 def compile_step(step: Callable[[Any, Any], tuple[Any, Any]], mesh: Mesh, state: Any, batches: Any) -> Any:
-    """Compiles `(state, batches) -> (state, output)` ahead of its first call, the state donated.
+    """Compiles `(state, batches) -> (state, output)` ahead of time, with the state donated.
 
-    Batch norm sees the statistics of the global batch: the program is written for it, and the compiler splits it. On a
-    CPU it is compiled with `CPU_OPTIONS`.
+    The function computes on the global batch, and the compiler partitions it, so batch norm uses the statistics of the
+    global batch. On a CPU the function is compiled with `CPU_OPTIONS`.
 
     Args:
       step: the function.
@@ -131,8 +132,8 @@ def compile_step(step: Callable[[Any, Any], tuple[Any, Any]], mesh: Mesh, state:
       batches: batches, or their shapes.
 
     Returns:
-      The compiled function, with `cost_analysis()` and `memory_analysis()`. It refuses other shapes instead of
-      compiling again.
+      The compiled function, with `cost_analysis()` and `memory_analysis()`. It refuses inputs of other shapes instead
+      of compiling again.
     """
     state_sharding, batch_sharding = replicated(mesh), by_batch(mesh)
     jitted = jax.jit(
@@ -143,6 +144,6 @@ def compile_step(step: Callable[[Any, Any], tuple[Any, Any]], mesh: Mesh, state:
     )
     lowered = jitted.lower(state, batches)
     if mesh.devices.flat[0].platform == "cpu":
-        with contextlib.suppress(JaxRuntimeError):  # of a version of XLA that does not know the option
+        with contextlib.suppress(JaxRuntimeError):  # raised by XLA versions without the option
             return lowered.compile(compiler_options=CPU_OPTIONS)
     return lowered.compile()

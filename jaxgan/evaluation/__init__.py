@@ -1,1 +1,1 @@
-"""Scores of a generator: what it draws, against its data."""
+"""Evaluation of generators: scores of their samples against the data."""

@@ -1,4 +1,4 @@
-"""Scores of images drawn of captions."""
+"""Scores of images generated from captions."""
 
 from __future__ import annotations
 
@@ -19,35 +19,36 @@ from jaxgan.metrics.attributes import (
     caption_diversity,
     likeliest,
     r_precision,
-    scene_reader,
+    scene_classifier,
 )
-from jaxgan.metrics.features import Reader, train_reader
+from jaxgan.metrics.features import TrainedClassifier, train_attribute_classifier
 from jaxgan.pixels import to_uint8
 
 
 def caption_evaluation(
     config: Any, encode: Callable[[list[str]], np.ndarray], *, num_samples: int = 1000, seed: int = 0
 ) -> Evaluation:
-    """Scores images drawn of captions by a network that reads in them what the captions say.
+    """Scores generated images by a classifier of the attributes that their captions describe.
 
     Args:
-      config: of the run: `dataset` one of `shapes` or `fashion_mnist`, `latent_dim`, `image_size`.
-      encode: captions to what the generator takes.
-      num_samples: captions of each split, one image each: of a random subset of its images, always the same.
-      seed: of the latents.
+      config: configuration of the run, with `dataset` (`shapes` or `fashion_mnist`), `latent_dim` and `image_size`.
+      encode: captions to inputs of the generator.
+      num_samples: number of captions of each split, one image each; a fixed random subset.
+      seed: seed of the latents.
 
     Returns:
-      The `Evaluation`; its scores: of scenes those of `attribute_accuracy`, of clothes the shares `clothes` and
-      `colour` that are as asked for, `attributes`, the mean of these, and `exact`, where both are; `r_precision` (among
-      100 captions); the same named `heldout_...` for combinations that never were in training; `real_attributes` and
-      `real_exact` of real images; and `diversity`: that of images of one caption, over that of real ones.
+      The `Evaluation`. Its scores for scenes are those of `attribute_accuracy`; for clothes the accuracies `clothes`
+      and `colour`, their mean `attributes`, and `exact`, the fraction with both right. Also `r_precision` (among 100
+      captions); the same scores with the prefix `heldout_` for combinations that do not occur in training;
+      `real_attributes` and `real_exact` of real images; and `diversity`, the `caption_diversity` relative to that of
+      real images.
 
     Raises:
-      ValueError: a data set of which nothing tells whether an image shows what a caption says.
+      ValueError: a data set without a classifier of the captions' attributes.
     """
     name = config.dataset.split(":")[0].split("/")[0]
     if name not in _SUBJECTS:
-        raise ValueError(f"captions are scored on the data sets {' and '.join(_SUBJECTS)}, not on {config.dataset}")
+        raise ValueError(f"caption scores exist for the data sets {' and '.join(_SUBJECTS)}, not for {config.dataset}")
     subject = _SUBJECTS[name](config)
     inputs, meanings, real, digests = {}, {}, {}, []
     key = jax.random.key(seed)
@@ -58,12 +59,12 @@ def caption_evaluation(
         digests.append(digest)
         rows = some(np.arange(len(examples["image"])), num_samples, "real")
         wordings = [examples["captions"][row] for row in rows]
-        texts = [captions[place % len(captions)] for place, captions in enumerate(wordings)]  # another one for each
+        texts = [captions[row % len(captions)] for row, captions in enumerate(wordings)]
         key, draw = jax.random.split(key)
         latents = np.asarray(jax.random.normal(draw, (len(texts), config.latent_dim)))
         inputs[prefix] = {"latents": latents, "text": encode(texts)}
         meanings[prefix] = examples["meaning"][rows]
-        read = subject.reader.probabilities(examples["image"][rows])
+        read = subject.classifier.probabilities(examples["image"][rows])
         real[prefix] = subject.accuracy(read, meanings[prefix])
     few, each = 64, 8
     few_captions = {
@@ -77,30 +78,30 @@ def caption_evaluation(
     def scores(sample: Sampler) -> Scores:
         result: Scores = {}
         for prefix, given in inputs.items():
-            seen = subject.reader.probabilities(to_uint8(sample(given)["samples"]))
+            seen = subject.classifier.probabilities(to_uint8(sample(given)["samples"]))
             found = subject.accuracy(seen, meanings[prefix])
             found["r_precision"] = r_precision(seen, subject.attributes(meanings[prefix]))
             result |= {f"{prefix}{name}": value for name, value in found.items()}
         result["diversity"] = caption_diversity(unit(to_uint8(sample(few_captions)["samples"])), caption) / spread
         return result | {"real_attributes": real[""]["attributes"], "real_exact": real[""]["exact"]}
 
-    made = ("test, heldout", len(meanings[""]), len(meanings[""]), subject.name, subject.reader.weights)
+    made = ("test, heldout", len(meanings[""]), len(meanings[""]), subject.name, subject.classifier.weights)
     return Evaluation(scores, protocol(config, *made, digest=" ".join(digests), subset_size=num_samples))
 
 
 class _Subject(NamedTuple):
-    """What captions are about.
+    """The subject of a data set's captions.
 
     Attributes:
-      name: of the features, in a stamp.
-      reader: of the attributes.
-      attributes: of meanings `[N]`, integers `[N, A]`.
-      accuracy: of what was read, against meanings.
-      real: real images of meanings, others each time.
+      name: name of the features in a stamp.
+      classifier: classifier of the attributes.
+      attributes: meanings `[N]` to attributes, integers `[N, A]`.
+      accuracy: scores of predicted probabilities against meanings.
+      real: random real images for meanings.
     """
 
     name: str
-    reader: Reader
+    classifier: TrainedClassifier
     attributes: Callable[[np.ndarray], np.ndarray]
     accuracy: Callable[[Probabilities, np.ndarray], Scores]
     real: Callable[[np.ndarray, np.random.RandomState], np.ndarray]
@@ -109,7 +110,7 @@ class _Subject(NamedTuple):
 def _scenes(config: Any) -> _Subject:
     return _Subject(
         "scenes",
-        scene_reader(image_size=config.image_size),
+        scene_classifier(image_size=config.image_size),
         attributes_of,
         lambda read, meaning: attribute_accuracy(likeliest(read), attributes_of(meaning)),
         lambda meaning, random: draw_scenes(place(attributes_of(meaning), random), config.image_size),
@@ -122,7 +123,7 @@ def _clothes(config: Any) -> _Subject:
         for split in ("train", "test")
     )
     test, _ = ordered(test)
-    # Every class in every colour, so that those held out of a run's captions can be read too.
+    # Every class in every colour, so that the classifier also knows the held-out combinations.
     colour = np.random.RandomState(0).randint(len(TINTS), size=len(train["label"]))
     attributes = np.stack([train["label"], colour], axis=1)
 
@@ -144,8 +145,8 @@ def _clothes(config: Any) -> _Subject:
         rows = [random.choice(np.flatnonzero(test["label"] == one)) for one in label]
         return tinted(test["image"][rows], tint)
 
-    reader = train_reader(tinted(train["image"], colour), attributes, epochs=6, shift=2)
-    return _Subject("clothes", reader, of, accuracy, real)
+    classifier = train_attribute_classifier(tinted(train["image"], colour), attributes, epochs=6, shift=2)
+    return _Subject("clothes", classifier, of, accuracy, real)
 
 
 _SUBJECTS: dict[str, Callable[[Any], _Subject]] = {"shapes": _scenes, "fashion_mnist": _clothes}

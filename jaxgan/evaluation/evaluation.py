@@ -1,7 +1,7 @@
-"""What every evaluation has in common: the same scores while a run goes on (`fit(evaluate=...)`) and of a finished one.
+"""Common parts of all evaluations, during training (`fit(evaluate=...)`) and of finished runs.
 
-An evaluation reads its data and trains its networks once, and then scores as many states as one likes, each by way of
-a `Sampler`.
+An evaluation reads its data and trains its classifiers once, and then scores any number of states, each through a
+`Sampler`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jaxgan.devices.sharding import in_parts
+from jaxgan.devices.sharding import batched
 from jaxgan.messages import note
 from jaxgan.metrics.arrays import content_digest, content_order, random_subset, row_digests
 from jaxgan.metrics.kernel import subset_warning
@@ -21,21 +21,21 @@ from jaxgan.pixels import NonFiniteSamplesError, to_uint8
 from jaxgan.types import GAN
 
 Sampler = Callable[[Mapping[str, Any]], Mapping[str, np.ndarray]]
-"""Inputs of `GAN.sample`, any number of rows, to its outputs, for one state."""
+"""`GAN.sample` of one state: inputs with any number of rows to outputs."""
 
 Scores = dict[str, float]
 
 SUBSET_SEED = 0
-"""What decides which real images and which samples are compared, where not all are."""
+"""Seed of the random subsets of real images and samples."""
 
 
 class Evaluation(NamedTuple):
-    """How to score one state after another in the same way.
+    """Scores states in the same way.
 
     Attributes:
-      scores: of the state that a `Sampler` draws from.
-      protocol: how they are made: the fields of `jaxgan.metrics.protocol.Stamp` that no state changes.
-      num_features: in which a Frechet distance is among them, 0 if none is.
+      scores: the scores of the samples of a `Sampler`.
+      protocol: the fields of `jaxgan.metrics.protocol.Stamp` that do not depend on the state.
+      num_features: number of features of the Frechet distance, 0 if there is none.
     """
 
     scores: Callable[[Sampler], Scores]
@@ -44,17 +44,17 @@ class Evaluation(NamedTuple):
 
 
 def while_training(make: Callable[[Any], Evaluation], gan: GAN, config: Any) -> Callable[[Any], Scores] | None:
-    """The `evaluate` of `fit` that a run's flags ask for, None where they ask for none.
+    """The `evaluate` function for `fit`, or None if the configuration asks for no scores.
 
     Args:
-      make: from the configuration to an `Evaluation`, which reads data and trains networks.
-      gan: what is trained.
-      config: a `RunConfig`; `evaluate_every` or `best` ask for scores.
+      make: creates the `Evaluation` from the configuration; reads data and trains classifiers.
+      gan: the GAN in training.
+      config: a `RunConfig`; scores are computed if `evaluate_every` or `best` is set.
 
     Returns:
-      The function. Samples that are not finite have no scores, so that they are never best: it raises
-      `FloatingPointError` with their number, which ends the run as a loss that is not finite does, or under
-      `on_nonfinite="skip"` says so and returns their share alone, `nonfinite_samples`.
+      The function. Samples with NaN or infinity have no scores, so they are never best. For them it raises
+      `FloatingPointError`, which stops the run like a non-finite loss; with `on_nonfinite="skip"` it prints a note and
+      returns only their fraction, `nonfinite_samples`.
     """
     if not config.evaluate_every and config.best is None:
         return None
@@ -65,10 +65,10 @@ def while_training(make: Callable[[Any], Evaluation], gan: GAN, config: Any) -> 
 
     def evaluate(state: Any) -> Scores:
         try:
-            return evaluation.scores(in_parts(partial(gan.sample, state)))
+            return evaluation.scores(batched(partial(gan.sample, state)))
         except NonFiniteSamplesError as error:
             if config.on_nonfinite == "stop":
-                message = f"evaluation: {error}; --on-nonfinite skip goes on without scores"
+                message = f"evaluation: {error}; --on-nonfinite skip continues without scores"
                 raise FloatingPointError(message) from None
             note(f"evaluation: {error}, so there are no scores")
             return {"nonfinite_samples": error.bad / error.count}
@@ -88,18 +88,18 @@ def protocol(
     resizer: str = "none",
     **subsets: int,
 ) -> dict[str, Any]:
-    """The `protocol` of an `Evaluation`, by a network or by pixels.
+    """The `protocol` of an `Evaluation`.
 
     Args:
-      config: of the run.
-      split: of the data set, that samples are compared with.
-      real: how many examples of it.
-      fake: how many samples.
-      features: what the scores are made of, see `jaxgan.metrics.protocol.score_name`.
-      weights: SHA-256 of the network, or nothing.
-      digest: of the real images, see `jaxgan.metrics.arrays.content_digest`.
-      resizer: what brings images to the network's size; none where it was trained at theirs.
-      subsets: the sizes of subsets, see `jaxgan.metrics.protocol.Stamp`.
+      config: configuration of the run.
+      split: split of the data set that samples are compared with.
+      real: number of real examples.
+      fake: number of samples.
+      features: name of the features, see `jaxgan.metrics.protocol.score_name`.
+      weights: SHA-256 of the feature network, or empty.
+      digest: digest of the real images, see `jaxgan.metrics.arrays.content_digest`.
+      resizer: method that resizes images to the network's input size; none if the sizes are equal.
+      subsets: sizes of the subsets, see `jaxgan.metrics.protocol.Stamp`.
     """
     return {
         "dataset": config.dataset,
@@ -117,26 +117,26 @@ def protocol(
     }
 
 
-def as_bytes(pictures: np.ndarray) -> np.ndarray:
-    """Pictures as `jaxgan.data.sources.images` gives them, those of 16 bits as bytes too."""
-    return to_uint8(pictures) if pictures.dtype == np.float32 else pictures
+def quantized(images: np.ndarray) -> np.ndarray:
+    """Images of `jaxgan.data.sources.images` as uint8; 16-bit images, which are floats, are rounded."""
+    return to_uint8(images) if images.dtype == np.float32 else images
 
 
-def unit(pictures: np.ndarray) -> np.ndarray:
-    """Bytes to floats in [0, 1]."""
-    return pictures.astype(np.float32) / 255.0
+def unit(images: np.ndarray) -> np.ndarray:
+    """uint8 to floats in [0, 1]."""
+    return images.astype(np.float32) / 255.0
 
 
 def some(rows: Any, size: int | None, kind: Literal["real", "fake"]) -> Any:
-    """A random subset of rows, always the same; others of real examples than of samples, see `random_subset`."""
+    """A fixed random subset of rows, with different seeds for real examples and samples, see `random_subset`."""
     return rows[random_subset(len(rows), size, seed=(SUBSET_SEED, ("real", "fake").index(kind)))]
 
 
 def ordered(columns: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """Examples in an order that their content decides, whatever their files are called, and a digest of them all.
+    """Examples in the order of their content, independent of file names, and a digest of all of them.
 
     Args:
-      columns: arrays or lists of as many rows each, by name; row i of all is one example.
+      columns: arrays or lists of equal length by name; row i of all columns is one example.
     """
     digests = row_digests(*columns.values())
     rows = content_order(digests)
@@ -148,14 +148,14 @@ def ordered(columns: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
 
 
 def ratios(**pairs: tuple[Any, Any]) -> Scores:
-    """`a / b` of two numbers that are not negative: infinite where b is 0, as between a test split and itself.
+    """`a / b` of pairs of non-negative numbers by name: infinite if b is 0, as between a test split and itself.
 
-    Where both are 0, as of pictures that are all the same, the score is left out, and a line says so.
+    If both are 0, as for identical images, the score is left out with a note.
     """
     found = {}
     for name, (a, b) in pairs.items():
         if a or b:
             found[name] = float(a / b) if b else math.inf
         else:
-            note(f"there is no score {name}: both distances are 0, of which it is the ratio")
+            note(f"there is no score {name}: it is the ratio of two distances, and both are 0")
     return found

@@ -1,4 +1,4 @@
-"""What a run's page shows beside its samples: the way from one to another, and the training images they are near to."""
+"""Additional images for a run's report: interpolations, and the nearest training images of samples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jax import Array
 from jaxgan.data.base import Source, read_all
 from jaxgan.data.classes import label_names
 from jaxgan.data.sources import open_images
-from jaxgan.evaluation.evaluation import as_bytes
+from jaxgan.evaluation.evaluation import quantized
 from jaxgan.latents import slerp
 from jaxgan.messages import note
 from jaxgan.metrics.arrays import random_subset
@@ -25,34 +25,35 @@ from jaxgan.runs.config import run_folder
 from jaxgan.runs.images import MAX_ROWS, image_grid, labelled_rows
 from jaxgan.types import GAN
 
-ROWS, COLUMNS = 8, 8  # as many pictures as a preview has, whose compiled program then draws these too
+ROWS, COLUMNS = 8, 8  # the number of images of a preview, so that its compiled program is used
 
 NEIGHBOURS = ("nearest", "2nd", "3rd", "4th", "5th")
 
 MOST = 10_000
-"""So many training images, at most, are searched."""
+"""Largest number of training images to search."""
 
 MOST_BYTES = 2**28
-"""So large they are together, at most."""
+"""Largest total size of these images, in bytes."""
 
 
 def image_panels(
     gan: GAN, config: Any, *, classes: Sequence[str] | None = None
 ) -> Callable[[Any], dict[str, np.ndarray]]:
-    """The `panels` of `fit` for a run on images: the same latents at every call, and the same training images.
+    """The `panels` function for `fit`, with the same latents and training images at every call.
 
     Args:
-      gan: what is trained.
-      config: of the run: an `ImageConfig` with `latent_dim`, and `num_classes` where images are drawn of labels.
-      classes: names of these labels, if they have any.
+      gan: the GAN in training.
+      config: configuration of the run: an `ImageConfig` with `latent_dim`, and `num_classes` for a class-conditional
+        generator.
+      classes: names of the classes, if any.
 
     Returns:
-      A state to drawings:
-        - `interpolation`: each row goes from one latent to another, of one label where there are any;
-        - `nearest`: the left column of these, and beside each sample the five training images whose pixels are nearest
-          to its own, among 10,000 at most. They are read at the first call, which also names the columns for the page.
+      A function of a state to images by name:
+        - `interpolation`: each row interpolates between two latents, with one label per row if there are any;
+        - `nearest`: the left column of the interpolation, and for each sample the five nearest training images by pixel
+          distance, among 10,000 at most. They are read at the first call, which also saves the column names.
 
-      Of samples that are not finite there are none: a notice says so.
+      If samples contain NaN or infinity, there are no images, and a note says so.
     """
     number = getattr(config, "num_classes", None)
     rows = min(MAX_ROWS, number) if number else ROWS
@@ -61,8 +62,8 @@ def image_panels(
     def inputs() -> dict[str, Array]:
         ends = jax.random.normal(jax.random.key(config.seed), (2, rows, 1, config.latent_dim))
         start, end = jnp.broadcast_to(ends, (2, rows, COLUMNS, config.latent_dim))
-        way = jnp.broadcast_to(jnp.linspace(0.0, 1.0, COLUMNS)[None], (rows, COLUMNS))
-        latents = jax.jit(slerp)(start, end, way).reshape(-1, config.latent_dim)
+        fractions = jnp.broadcast_to(jnp.linspace(0.0, 1.0, COLUMNS)[None], (rows, COLUMNS))
+        latents = jax.jit(slerp)(start, end, fractions).reshape(-1, config.latent_dim)
         return {"latents": latents} | ({"condition": jnp.repeat(jnp.arange(rows), COLUMNS)} if number else {})
 
     @functools.cache
@@ -72,14 +73,14 @@ def image_panels(
         source = open_images(config.dataset, config.split, **options)
         most = min(MOST, MOST_BYTES // (config.image_size**2 * config.channels))
         chosen = random_subset(source.size, most, seed=config.seed)
-        return as_bytes(read_all(Source(len(chosen), lambda wanted: source.read(chosen[wanted])))["image"])
+        return quantized(read_all(Source(len(chosen), lambda wanted: source.read(chosen[wanted])))["image"])
 
     def panels(state: Any) -> dict[str, np.ndarray]:
         samples = np.asarray(gan.sample(state, inputs())["samples"])
         try:
             check_finite(samples)
         except NonFiniteSamplesError as error:
-            note(f"panels: {error}, so they are not drawn")
+            note(f"panels: {error}, so there are none")
             return {}
         table = samples.reshape(rows, COLUMNS, *samples.shape[1:])
         if number:

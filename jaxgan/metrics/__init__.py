@@ -1,1 +1,1 @@
-"""Scores of samples, as pure functions of arrays."""
+"""Metrics of generated samples, as pure functions of arrays, and the networks they need."""

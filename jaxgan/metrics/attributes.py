@@ -1,4 +1,4 @@
-"""What drawn scenes show: a network that reads their attributes, and scores of scenes that were asked for.
+"""Attributes of rendered scenes: a classifier that reads them from images, and scores of generated scenes.
 
 The attributes, their order and their values are those of `jaxgan.data.builders.scenes`.
 """
@@ -14,22 +14,22 @@ from numpy.typing import ArrayLike
 
 from jaxgan.data.builders.scenes import ATTRIBUTES, NUM_MEANINGS, attributes_of, draw, place
 from jaxgan.metrics.arrays import as_features
-from jaxgan.metrics.features import Reader, train_reader
+from jaxgan.metrics.features import TrainedClassifier, train_attribute_classifier
 from jaxgan.networks.convolutions import Conv
 
 Probabilities = Sequence[np.ndarray]
-"""Of each attribute `[N, K]`, the probability of each of its K values in each of N images."""
+"""For each attribute the probabilities `[N, K]` of its K values in N images."""
 
 
 class SceneNetwork(nn.Module):
-    """A convolution at full resolution, since small shapes differ in single pixels; three strided ones; 256 features.
+    """Images `[B, H, W, 3]` to logits `[B, num_classes]` and features `[B, 256]`.
 
-    Images `[B, H, W, 3]` to logits and features.
-
-    Images of 64 pixels and more are averaged down to 32 or more first, which is enough to tell all attributes.
+    A convolution at full resolution, because small shapes differ in single pixels, three strided convolutions and a
+    dense layer. Images of 64 pixels and more are first average-pooled to at least 32 pixels, which is enough for all
+    attributes.
 
     Attributes:
-      num_classes: values of all attributes together.
+      num_classes: number of values of all attributes together.
     """
 
     num_classes: int
@@ -45,35 +45,36 @@ class SceneNetwork(nn.Module):
         return nn.Dense(self.num_classes)(hidden), hidden
 
 
-def scene_reader(
+def scene_classifier(
     style: str = "flat", *, image_size: int = 32, num_scenes: int = 40_000, epochs: int = 5, seed: int = 0
-) -> Reader:
-    """Trains a `SceneNetwork` on scenes drawn for it, of all combinations of attributes equally often.
+) -> TrainedClassifier:
+    """Trains a `SceneNetwork` on rendered scenes with uniformly random attributes.
 
-    Always to the same weights on the same machine.
+    Deterministic on the same machine.
 
     Args:
-      style: of the scenes, as for `jaxgan.data.builders.scenes.draw`: `flat` reads `shapes` and the domain A of
-        `shapes_styles`, `chalk` its domain B.
+      style: style of the scenes, as for `jaxgan.data.builders.scenes.draw`: `flat` for `shapes` and domain A of
+        `shapes_styles`, `chalk` for its domain B.
       image_size: side of the images.
-      num_scenes: how many are drawn.
+      num_scenes: number of training scenes.
       epochs: passes over them.
-      seed: of scenes, weights and order.
+      seed: seed of scenes, weights and order.
 
     Returns:
-      The `Reader` of uint8 images `[N, image_size, image_size, 3]`; its probabilities are of the seven attributes.
+      The `TrainedClassifier` for uint8 images `[N, image_size, image_size, 3]`, with probabilities of the seven
+      attributes.
 
     Raises:
-      ValueError: no such style.
+      ValueError: an unknown style.
     """
     random = np.random.RandomState([3, seed])
     attributes = attributes_of(random.randint(NUM_MEANINGS, size=num_scenes))
     images = draw(place(attributes, random), image_size, style=style)
-    return train_reader(images, attributes, network=SceneNetwork, epochs=epochs, seed=seed)
+    return train_attribute_classifier(images, attributes, network=SceneNetwork, epochs=epochs, seed=seed)
 
 
 def likeliest(probabilities: Probabilities) -> np.ndarray:
-    """The likeliest value of each attribute: integers `[N, A]`, a column an attribute.
+    """The most likely value of each attribute: integers `[N, A]`, one column per attribute.
 
     Raises:
       ValueError: NaN or infinity.
@@ -85,20 +86,20 @@ def likeliest(probabilities: Probabilities) -> np.ndarray:
 
 
 def attribute_accuracy(predicted: ArrayLike, truth: ArrayLike) -> dict[str, float]:
-    """How often scenes show what they should.
+    """The accuracy of the attributes in generated scenes.
 
     Args:
-      predicted: what was read in them, integers `[N, 7]`.
-      truth: what they should show, `[N, 7]`.
+      predicted: attributes that a classifier predicts, integers `[N, 7]`.
+      truth: the requested attributes, `[N, 7]`.
 
     Returns:
-      Shares, 0 to 1:
-        - of each attribute by its name;
-        - `shape`, `colour`, `size`: means over both objects; `attributes`: over all seven;
-        - `objects`: the share of objects whose shape and colour are both right, as translations are judged;
-        - `relation`: the axis is right, and the objects agree in at least as many attributes with those asked for as
-          they would the other way round;
-        - `exact`: all seven are right.
+      Fractions, 0 to 1:
+        - the accuracy of each attribute by its name;
+        - `shape`, `colour`, `size`: means over both objects; `attributes`: the mean over all seven attributes;
+        - `objects`: fraction of objects whose shape and colour are both right;
+        - `relation`: fraction of scenes whose axis is right and whose objects match the requested ones in at least as
+          many attributes as with the two objects swapped;
+        - `exact`: fraction of scenes with all seven attributes right.
 
     Raises:
       ValueError: arrays that are not both `[N, 7]` with N at least 1.
@@ -126,10 +127,10 @@ def attribute_accuracy(predicted: ArrayLike, truth: ArrayLike) -> dict[str, floa
 
 
 def chance_accuracy(truth: ArrayLike) -> dict[str, float]:
-    """`attribute_accuracy` of scenes that are as frequent as those asked for, but not where they were asked for.
+    """The expected `attribute_accuracy` of the requested scenes in random order.
 
     Args:
-      truth: what was asked for, integers `[N, 7]`, N at least 2.
+      truth: the requested attributes, integers `[N, 7]`, N at least 2.
 
     Returns:
       The scores of `attribute_accuracy`, each the mean over all pairs of two different rows.
@@ -145,17 +146,17 @@ def chance_accuracy(truth: ArrayLike) -> dict[str, float]:
 
 
 def caption_log_probabilities(probabilities: Probabilities, attributes: ArrayLike) -> np.ndarray:
-    """How well captions fit images: the sum over attributes of the log probability of what the caption says.
+    """The log probability of captions given images: the sum over the caption's attributes.
 
     Args:
-      probabilities: what was read in N images, A attributes of each.
-      attributes: what M captions say, integers `[M, A]`.
+      probabilities: predicted probabilities of A attributes in N images.
+      attributes: the attributes in M captions, integers `[M, A]`.
 
     Returns:
       float64 `[N, M]`, at most 0.
 
     Raises:
-      ValueError: another number of attributes, NaN or infinity.
+      ValueError: unequal numbers of attributes, NaN or infinity.
     """
     attributes = np.asarray(attributes)
     if attributes.ndim != 2 or attributes.shape[1] != len(probabilities):
@@ -168,22 +169,22 @@ def caption_log_probabilities(probabilities: Probabilities, attributes: ArrayLik
 
 
 def r_precision(probabilities: Probabilities, attributes: ArrayLike, *, mismatched: int = 99, seed: int = 0) -> float:
-    """The share of images that fit their own caption better than any of some captions of another meaning.
+    """R-precision: the fraction of images that fit their own caption better than random mismatched captions.
 
-    The others are drawn from the captions given, for each image anew, those that say the same left out. Chance is 1 /
-    (mismatched + 1); an image that fits another caption equally well does not count.
+    For each image, mismatched captions are drawn from the other images' captions with other attributes. Chance is 1 /
+    (mismatched + 1). Ties count as failures.
 
     Args:
-      probabilities: what was read in N images, A attributes of each.
-      attributes: what the caption of each image says, integers `[N, A]`.
-      mismatched: how many others; some may be drawn twice.
-      seed: of the draw.
+      probabilities: predicted probabilities of A attributes in N images.
+      attributes: the attributes in the caption of each image, integers `[N, A]`.
+      mismatched: number of mismatched captions per image, drawn with replacement.
+      seed: seed of the draws.
 
     Returns:
-      A share, 0 to 1.
+      A fraction, 0 to 1.
 
     Raises:
-      ValueError: all captions say the same, or another number of attributes or images.
+      ValueError: all captions have the same attributes, or unequal numbers of attributes or images.
 
     Paper: Xu et al. 2018, AttnGAN, arXiv:1711.10485.
     """
@@ -191,9 +192,9 @@ def r_precision(probabilities: Probabilities, attributes: ArrayLike, *, mismatch
     meaning = meaning.reshape(-1)
     fits = caption_log_probabilities(probabilities, said)
     if len(fits) != len(meaning):
-        raise ValueError(f"{len(fits)} images and {len(meaning)} captions: one caption an image expected")
+        raise ValueError(f"{len(fits)} images and {len(meaning)} captions: one caption per image expected")
     if len(said) < 2:
-        raise ValueError("all captions say the same, so none is a wrong one")
+        raise ValueError("all captions have the same attributes, so none is mismatched")
     random = np.random.default_rng(seed)
     won = 0
     for image, own in enumerate(meaning):
@@ -203,19 +204,19 @@ def r_precision(probabilities: Probabilities, attributes: ArrayLike, *, mismatch
 
 
 def caption_diversity(images: ArrayLike, meaning: ArrayLike) -> float:
-    """How much the images of one caption differ: the mean |difference| of two of them, over pixels, pairs and captions.
+    """The mean absolute difference of two images of the same caption, over pixels, pairs and captions.
 
-    Compare with that of real images of the same captions: a generator that ignores its latents has 0.
+    Compare it with that of real images of the same captions. A generator that ignores its latents has 0.
 
     Args:
-      images: floats `[N, ...]`, those of one caption in any places.
-      meaning: which caption each is of, integers `[N]`; those of a single image are left out.
+      images: floats `[N, ...]`, in any order.
+      meaning: index of the caption of each image, integers `[N]`; captions with a single image are ignored.
 
     Returns:
       The mean, at least 0, in the unit of the images.
 
     Raises:
-      ValueError: no caption has two images, bytes for images, unequal counts, NaN or infinity.
+      ValueError: no caption has two images, images that are not floats, unequal counts, NaN or infinity.
 
     >>> caption_diversity([[0.0], [3.0], [1.0], [9.0]], [7, 7, 7, 8])
     2.0
@@ -233,5 +234,5 @@ def caption_diversity(images: ArrayLike, meaning: ArrayLike) -> float:
             weights = 2.0 * np.arange(count) - count + 1
             means.append((weights @ values).mean() / (count * (count - 1) / 2))
     if not means:
-        raise ValueError("no two images have one caption")
+        raise ValueError("no two images have the same caption")
     return float(np.mean(means))

@@ -1,4 +1,4 @@
-"""Networks that look at images: small ones, trained once on the labelled data set itself."""
+"""Small classifiers, trained once on the labelled data set, whose features and predictions images are scored by."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from jaxgan.networks.convolutions import Conv
 from jaxgan.pixels import from_uint8
 
 MOST_VALUES = 100_000
-"""So many classes, at most: a classifier has an output for each."""
+"""Largest number of classes; a classifier has one output for each."""
 
 
-class Reader(NamedTuple):
-    """A trained network, as functions of uint8 images `[N, H, W, C]`.
+class TrainedClassifier(NamedTuple):
+    """A trained classifier of A attributes (one, the label, for `train_classifier`): functions of uint8 `[N, H, W, C]`.
 
     Attributes:
-      probabilities: of each of A attributes `[N, K_a]`.
-      features: what they are a linear function of, `[N, D]`.
-      weights: SHA-256 of its parameters.
+      probabilities: images to the class probabilities of each attribute, A arrays `[N, K_a]`.
+      features: images to the features before the last layer, `[N, D]`.
+      weights: SHA-256 of the parameters.
     """
 
     probabilities: Callable[[np.ndarray], tuple[np.ndarray, ...]]
@@ -45,10 +45,10 @@ class Reader(NamedTuple):
 
 
 class Classifier(nn.Module):
-    """Three strided convolutions and 128 features: images `[B, H, W, C]` to logits and features.
+    """Images `[B, H, W, C]` to logits `[B, num_classes]` and features `[B, 128]`, with three strided convolutions.
 
     Attributes:
-      num_classes: how many.
+      num_classes: number of classes.
       width: channels of the first convolution.
     """
 
@@ -66,25 +66,25 @@ class Classifier(nn.Module):
 
 def train_classifier(
     images: np.ndarray, labels: np.ndarray, *, epochs: int = 12, batch_size: int = 64, seed: int = 0
-) -> Reader:
-    """Trains a `Classifier`, always to the same weights on the same machine.
+) -> TrainedClassifier:
+    """Trains a `Classifier`; deterministic on the same machine.
 
-    Images are shifted by up to two pixels at random while it trains; Adam, its rate falling to zero.
+    Trains with Adam, a learning rate that decays to zero, and random shifts of the images by up to two pixels.
 
     Args:
       images: uint8 `[N, H, W, C]`.
-      labels: integers `[N]` in 0..K-1, of two classes at least; one without images is never seen.
+      labels: integers `[N]` in 0..K-1, of at least two classes.
       epochs: passes over the images.
-      batch_size: images to an update.
-      seed: of weights, order and shifts.
+      batch_size: images in an update.
+      seed: seed of weights, order and shifts.
 
     Returns:
-      The `Reader`, of one attribute.
+      The `TrainedClassifier`, with one attribute.
     """
-    return train_reader(images, labels[:, None], epochs=epochs, batch_size=batch_size, shift=2, seed=seed)
+    return train_attribute_classifier(images, labels[:, None], epochs=epochs, batch_size=batch_size, shift=2, seed=seed)
 
 
-def train_reader(
+def train_attribute_classifier(
     images: np.ndarray,
     attributes: np.ndarray,
     *,
@@ -93,30 +93,30 @@ def train_reader(
     network: Callable[[int], nn.Module] = Classifier,
     shift: int = 0,
     seed: int = 0,
-) -> Reader:
-    """Trains one network to tell several attributes of an image at once, by the sum of their cross entropies.
+) -> TrainedClassifier:
+    """Trains one network to classify several attributes at once, by the sum of their cross-entropies.
 
-    Its weights are kept in `JAXGAN_CACHE` or `~/.cache/jaxgan`, and found there the next time the same is asked for.
+    The weights are cached in `JAXGAN_CACHE` or `~/.cache/jaxgan`; a second call with the same arguments reads them.
 
     Args:
       images: uint8 `[N, H, W, C]`.
-      attributes: integers `[N, A]`, column a in 0..K_a-1, of two values at least.
+      attributes: integers `[N, A]`; column a is in 0..K_a-1 and has at least two values.
       epochs, batch_size, seed: as for `train_classifier`.
-      network: the number of all values to a module, images `[B, H, W, C]` to logits `[B, K_0 + K_1 + ...]` and the
-        features they are linear in.
-      shift: by how many pixels, up to this, images are shifted at random while it trains.
+      network: a function of the number of all values to a module from images `[B, H, W, C]` to logits `[B, K_0 + K_1 +
+        ...]` and the features before the last layer.
+      shift: largest random shift of the training images, in pixels.
 
     Returns:
-      The `Reader`.
+      The `TrainedClassifier`.
 
     Raises:
-      ValueError: fewer images than a batch, an attribute of one value, or values that are none.
+      ValueError: fewer images than a batch, an attribute with one value, or values out of range.
     """
     if len(images) < batch_size:
-        raise ValueError(f"{len(images)} labelled images are too few to train a classifier: it takes {batch_size}")
+        raise ValueError(f"{len(images)} labelled images are too few to train a classifier: it needs {batch_size}")
     low, high = attributes.min(axis=0), attributes.max(axis=0)
     if low.min() < 0 or high.max() >= MOST_VALUES:
-        raise ValueError(f"labels lie in 0..{MOST_VALUES - 1}, not in {low.min()}..{high.max()}")
+        raise ValueError(f"labels must be in 0..{MOST_VALUES - 1}, not in {low.min()}..{high.max()}")
     if (low == high).any():
         raise ValueError(f"every image has the label {low[low == high][0]}, and a classifier needs two classes")
     sizes = high + 1
@@ -166,20 +166,20 @@ def train_reader(
         parts = [probabilities(images[i : i + 500]) for i in range(0, len(images), 500)]
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
-    return Reader(read, lambda images: extract(images, features, batch_size=250), weights_hash(params))
+    return TrainedClassifier(read, lambda images: extract(images, features, batch_size=250), weights_hash(params))
 
 
 def _kept(settings: str, arrays: tuple[np.ndarray, ...], like: Any, train: Callable[[], Any]) -> Any:
-    """Parameters from the cache, trained now if they are not there: dicts of arrays, under a digest of what made them.
+    """Parameters (dicts of arrays) from the cache, where their file is named by a digest of all inputs; else trained.
 
-    A file that is damaged is replaced, a cache that cannot be read or written is done without; a line says so.
+    A damaged file is replaced, and an unreadable or unwritable cache is not used; a note says so.
     """
     digest = hashlib.sha256(settings.encode())
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     cache = cache_folder()
     if cache is None:
-        note("there is no home folder to keep a trained classifier in: set JAXGAN_CACHE")
+        note("there is no home folder to cache a trained classifier in: set JAXGAN_CACHE")
         return train()
     file = cache / "readers" / f"{digest.hexdigest()[:32]}.npz"
     try:
@@ -187,19 +187,19 @@ def _kept(settings: str, arrays: tuple[np.ndarray, ...], like: Any, train: Calla
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        note(f"{file} cannot be used ({error}): the classifier is trained anew")
+        note(f"{file} cannot be used ({error}): the classifier is trained again")
     params = train()
     try:
         with files.draft(file) as stream:
             by_path: Any = traverse_util.flatten_dict(jax.device_get(params), sep="/")
             np.savez(stream, **by_path)
     except OSError as error:
-        note(f"the trained classifier is not kept in {file.parent} ({error.strerror or error})")
+        note(f"the trained classifier is not cached in {file.parent} ({error.strerror or error})")
     return params
 
 
 def _read(file: Path, like: Any) -> Any:
-    """Parameters from a file, if they have the paths, shapes and types of `like` and are finite."""
+    """Parameters from a file; refused unless they are finite and have the paths, shapes and types of `like`."""
     with np.lib.npyio.NpzFile(io.BytesIO(files.read(file))) as stored:
         by_path = {name: stored[name] for name in stored}
     shapes = lambda tree: {path: (leaf.shape, np.dtype(leaf.dtype)) for path, leaf in tree.items()}

@@ -1,10 +1,10 @@
-"""The Inception network of the FID, with the weights that its authors published in 2015.
+"""The Inception network of the FID, with the weights published by its authors in 2015.
 
-It is Inception v3 (Szegedy et al. 2015, arXiv:1512.00567) as TensorFlow's graph of 2015-12-05 computes it, not as
-torchvision's: 1,008 classes, average pools that leave the padding out of the mean, and a maximum in the last block's
-pool. Scores are FID, KID and Inception score of these features alone.
+It is Inception v3 (Szegedy et al. 2015, arXiv:1512.00567) as in TensorFlow's graph of 2015-12-05. It differs from
+torchvision's: 1,008 classes, average pooling that excludes the padding, and max pooling in the last block. FID, KID and
+Inception score are defined by this network.
 
-The weights are PyTorch's copy of that graph, `pt_inception-2015-12-05-6726825d.pth` of github.com/mseitzer/pytorch-fid.
+The weights are a PyTorch copy of that graph, `pt_inception-2015-12-05-6726825d.pth` of github.com/mseitzer/pytorch-fid.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ SIZE = 299
 
 
 class _Block(nn.Module):
-    """What the blocks share: chains of convolutions, batch norm folded into them, each ending in a ReLU."""
+    """Base class of the blocks: chains of convolutions (with batch norm folded in), each followed by a ReLU."""
 
     def chain(self, maps: Array, *layers: tuple) -> Array:
-        """Layers of a name, features, kernel size and, where they are not 1 and 'SAME', strides and padding."""
+        """Applies layers, given as (name, features, kernel size) and optionally strides (1) and padding ('SAME')."""
         for name, features, kernel, *rest in layers:
             maps = nn.relu(Conv(features, kernel, *rest, name=name)(maps))
         return maps
@@ -146,7 +146,7 @@ class _BlockE(_Block):
 class FIDInception(_Block):
     """Images `[B, H, W, 3]` of at least 75 pixels, in [-1, 1], to 2,048 features `[B, 2048]` and logits `[B, 1008]`.
 
-    Layers are named as in PyTorch. The logits have no bias, as in the original Inception score.
+    Layers have PyTorch's names. The logits have no bias, as in the original Inception score.
     """
 
     @nn.compact
@@ -176,9 +176,9 @@ class Inception(NamedTuple):
 
     Attributes:
       features: uint8 images `[B, H, W, C]`, grey or RGB, to features `[B, 2048]`.
-      probabilities: their features `[B, 2048]` to class probabilities `[B, 1008]`, for the Inception score.
-      weights: their SHA-256, for the `Stamp`.
-      resizer: what brings images to 299 pixels.
+      probabilities: features `[B, 2048]` to class probabilities `[B, 1008]`, for the Inception score.
+      weights: SHA-256 of the weights, for the `Stamp`.
+      resizer: the method that resizes images to 299 pixels.
     """
 
     features: Callable[[Array], Array]
@@ -188,22 +188,22 @@ class Inception(NamedTuple):
 
 
 def load_inception(file: str | os.PathLike[str] | None = None, *, resizer: str = "antialiased") -> Inception:
-    """The FID Inception network, with weights from a file or, the first time, from the network.
+    """The FID Inception network, with weights from a file, from the cache, or downloaded.
 
-    Bytes become `(x - 128) / 128` after resizing, as in the original graph and its copies in clean-fid and
-    torch-fidelity; pytorch-fid itself takes `x / 127.5 - 1` and a third resizer, so its scores differ a little.
+    Pixels become `(x - 128) / 128` after resizing, as in the original graph, clean-fid and torch-fidelity. pytorch-fid
+    uses `x / 127.5 - 1` and another resizer, so its scores differ slightly.
 
     Args:
-      file: `pt_inception-2015-12-05-6726825d.pth`, by default that in `JAXGAN_CACHE` or `~/.cache/jaxgan`, where it is
-        downloaded to.
+      file: `pt_inception-2015-12-05-6726825d.pth`; by default the file in `JAXGAN_CACHE` or `~/.cache/jaxgan`, which is
+        downloaded if it is missing.
       resizer: `antialiased`, as in clean-fid, or `legacy`, as in the FID of 2017: see `jaxgan.metrics.extract.resize`.
 
     Returns:
       The `Inception`.
 
     Raises:
-      ValueError: another resizer, or a file that does not hold these weights.
-      OSError: no file, and no network to download it from.
+      ValueError: an unknown resizer, or a file without these weights.
+      OSError: the file is missing and cannot be downloaded.
     """
     if resizer not in RESIZERS:
         raise ValueError(f"unknown resizer {resizer!r}: there are {', '.join(RESIZERS)}")
@@ -212,7 +212,7 @@ def load_inception(file: str | os.PathLike[str] | None = None, *, resizer: str =
     apply = jax.jit(partial(_features, resizer))
 
     def features(images: Array) -> Array:
-        with jax.default_matmul_precision("highest"):  # or a GPU would round to 10 bits, and a score depend on it
+        with jax.default_matmul_precision("highest"):  # otherwise a GPU rounds to 10 bits, which would change scores
             return apply(params, images)
 
     def probabilities(features: ArrayLike) -> Array:
@@ -229,26 +229,27 @@ def _features(resizer: str, params: Params, images: Array) -> Array:
 
 
 def convert_weights(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The parameters of `FIDInception` from those of PyTorch's, each batch norm folded into its convolution.
+    """Converts PyTorch's weights to the parameters of `FIDInception`, with batch norms folded into convolutions.
 
-    `scale = weight / sqrt(var + 0.001)`: the kernel is multiplied by it, and `bias - mean * scale` is added.
+    With `scale = weight / sqrt(var + 0.001)`, the kernel is multiplied by `scale`, and the bias is `bias - mean *
+    scale`.
 
     Args:
-      tensors: arrays by PyTorch's names; other names are passed over.
+      tensors: arrays by PyTorch's names; other names are ignored.
 
     Returns:
       Parameters, float32.
 
     Raises:
-      ValueError: an array that is missing or of another shape; names it.
+      ValueError: an array is missing or has another shape; the message names it.
     """
     shapes = jax.eval_shape(FIDInception().init, jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3)))["params"]
 
     def tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
         if name not in tensors:
-            raise ValueError(f"these are no weights of the FID Inception network: {name} is missing")
+            raise ValueError(f"these are not the weights of the FID Inception network: {name} is missing")
         if tensors[name].shape != shape:
-            raise ValueError(f"{name} has shape {tensors[name].shape}, where the FID Inception network has {shape}")
+            raise ValueError(f"{name} has shape {tensors[name].shape}, but {shape} in the FID Inception network")
         return np.asarray(tensors[name], np.float64)
 
     def convert(path: str, shapes: Mapping[str, Any]) -> dict[str, Any]:
@@ -268,13 +269,13 @@ def convert_weights(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _downloaded() -> bytes:
-    """The file of the weights from the cache, downloaded to it if it is not there or damaged."""
+    """The file of the weights from the cache; downloaded if it is missing or damaged."""
     name, folder = URL.rpartition("/")[2], cache_folder()
     file = None if folder is None else folder / name
     if file is not None and file.exists():
         if _is_whole(data := files.read(file)):
             return data
-        note(f"{file} is damaged: the FID Inception weights are downloaded anew")
+        note(f"{file} is damaged: the FID Inception weights are downloaded again")
     try:
         with urllib.request.urlopen(URL, timeout=30) as response:
             data = response.read()
@@ -282,21 +283,21 @@ def _downloaded() -> bytes:
         message = (
             f"the FID Inception weights are not in {folder or 'a cache'} and cannot be downloaded ({error}): get {URL}"
         )
-        raise OSError(f"{message} by other means, and name the file or put it there") from None
+        raise OSError(f"{message} by other means, and put it there or give its path") from None
     if not _is_whole(data):
         expected, found = _expected(), hashlib.sha256(data).hexdigest()
-        raise OSError(f"{URL} has SHA-256 {found}, which does not begin with {expected}: it was not kept")
+        raise OSError(f"{URL} has SHA-256 {found}, which does not begin with {expected}: the download is not used")
     try:
         if file is None:
             raise OSError("there is no home folder")
         files.write(file, data)
     except OSError as error:
-        note(f"the FID Inception weights are not kept ({error}): set JAXGAN_CACHE to a folder that can be written")
+        note(f"the FID Inception weights are not cached ({error}): set JAXGAN_CACHE to a writable folder")
     return data
 
 
 def _expected() -> str:
-    """The first digits of the SHA-256, which its publishers put in its name."""
+    """The first digits of the SHA-256, which are part of the file's name."""
     return URL.removesuffix(".pth").rpartition("-")[2]
 
 

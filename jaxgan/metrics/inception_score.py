@@ -1,4 +1,4 @@
-"""The Inception score: whether a classifier is confident of each sample and sees all classes among them."""
+"""The Inception score: high if a classifier is confident of each sample and the samples cover all classes."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ class InceptionScore(NamedTuple):
 
 
 def inception_score(probabilities: ArrayLike, *, splits: int = 10, seed: int = 0) -> InceptionScore:
-    """The exponential of the mean divergence of each sample's class probabilities from their mean.
+    """The exponential of the mean KL divergence between the class probabilities of each sample and their mean.
 
-    `exp E KL(p(class | sample) || p(class))`, over each of `splits` random parts of the samples. The parts of the
-    authors' code are consecutive: where samples lie in the order of their classes, it sees one class in each. Called so
-    in a report only of the Inception network's probabilities: see `jaxgan.metrics.protocol.score_name`.
+    `exp E KL(p(class | sample) || p(class))`, on each of `splits` random parts of the samples. The parts in the
+    authors' code are consecutive, so for samples sorted by class each part would have one class. Reports use the name
+    only for the Inception network: see `jaxgan.metrics.protocol.score_name`.
 
     Args:
-      probabilities: `[N, K]`, rows summing to 1 within 1e-3.
-      splits: how many parts, at most N / 2. The fewer samples in each, the lower the score.
-      seed: of the parts.
+      probabilities: `[N, K]`; rows sum to 1 within 1e-3.
+      splits: number of parts, at most N / 2. The score decreases with fewer samples per part.
+      seed: seed of the parts.
 
     Returns:
-      The `InceptionScore`, its mean between 1 (all samples look alike) and K (confident of each, all classes equal).
+      The `InceptionScore`; its mean is between 1 (all samples look alike) and K (confident, all classes equally often).
 
     Raises:
-      ValueError: rows that are no probabilities, or too few samples.
+      ValueError: rows that are not probabilities, or too few samples.
 
     Paper: Salimans et al. 2016, arXiv:1606.03498.
 
@@ -45,11 +45,11 @@ def inception_score(probabilities: ArrayLike, *, splits: int = 10, seed: int = 0
     sums = rows.sum(axis=1)
     if np.ndim(probabilities) != 2 or rows.min() < 0.0 or np.abs(sums - 1.0).max() > 1e-3:
         raise ValueError(
-            f"probabilities of shape {np.shape(probabilities)} hold {rows.min():.4g} at least and rows that sum to "
-            f"{sums.min():.4g} to {sums.max():.4g}, where [N, K], 0 and 1 were expected"
+            f"probabilities of shape {np.shape(probabilities)} have the minimum {rows.min():.4g} and rows that sum to "
+            f"{sums.min():.4g} to {sums.max():.4g}, but [N, K], at least 0 and sums of 1 were expected"
         )
     if not 1 <= splits <= len(rows) // 2:
-        raise ValueError(f"splits={splits}, but {len(rows)} samples make 1 to {len(rows) // 2} parts of at least 2")
+        raise ValueError(f"splits={splits}, but {len(rows)} samples give 1 to {len(rows) // 2} parts of at least 2")
     rows = rows[random_subset(len(rows), None, seed=seed)]
     edges = np.arange(splits + 1) * len(rows) // splits
     scores = [_score(rows[start:end]) for start, end in pairwise(edges)]
@@ -57,7 +57,7 @@ def inception_score(probabilities: ArrayLike, *, splits: int = 10, seed: int = 0
 
 
 def _score(rows: np.ndarray) -> float:
-    # H(mean) - mean(H) is the mean divergence from the mean.
+    # H(mean) - mean(H) is the mean KL divergence from the mean.
     return float(np.exp(_entropy(rows.mean(axis=0)) - _entropy(rows).mean()))
 
 

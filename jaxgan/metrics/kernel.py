@@ -1,6 +1,6 @@
-"""The kernel distance of two sets of features: unlike the Frechet distance, it is unbiased at any number of samples.
+"""The kernel distance of two sets of features. Unlike the Frechet distance, it is unbiased for any number of samples.
 
-It is called KID if the features are those of the FID Inception network, and only then: see
+It is called KID only if the features are those of the FID Inception network: see
 `jaxgan.metrics.protocol.score_name`.
 """
 
@@ -14,16 +14,16 @@ from numpy.typing import ArrayLike
 from jaxgan.metrics.arrays import as_pair
 
 SUBSET = 1000
-"""Samples in a subset, as is usual: the distance does not depend on it, its spread does."""
+"""The usual size of a subset. The expected distance does not depend on it, its standard deviation does."""
 
 
 class KernelDistance(NamedTuple):
     """An estimate from subsets.
 
     Attributes:
-      mean: over the subsets; unbiased, so it may be negative where the distance is near 0.
-      std: the standard deviation of a single subset's estimate, not the error of the mean; None of one subset alone,
-        which says nothing of it.
+      mean: mean over the subsets; unbiased, so it may be negative if the distance is near 0.
+      std: standard deviation of the estimates of single subsets, not the standard error of the mean; None for a single
+        subset.
     """
 
     mean: float
@@ -36,20 +36,20 @@ def kernel_distance(
     """The squared maximum mean discrepancy with the cubic polynomial kernel, averaged over random subsets.
 
     `E k(x, x') + E k(y, y') - 2 E k(x, y)` with `k(x, y) = (x.y / D + 1)^3`, over pairs of different samples: unbiased,
-    and never clipped. It sees means, covariances and third moments. Each subset is drawn without replacement.
+    and not clipped at 0. It depends on means, covariances and third moments. Subsets are drawn without replacement.
 
     Args:
       real: features `[N, ...]`.
       fake: features `[M, ...]` of the same dimension.
       subset_size: samples of each set in a subset, 2 to min(N, M).
-      subsets: how many are averaged; where a subset is all there is of both sets, it is the only one.
-      seed: of the subsets.
+      subsets: number of subsets; only one if a subset contains all samples of both sets.
+      seed: seed of the subsets.
 
     Returns:
       The `KernelDistance`.
 
     Raises:
-      ValueError: subsets that are larger than a set, smaller than 2 or none, dimensions that differ, NaN or infinity.
+      ValueError: a subset size below 2 or above the size of a set, no subsets, unequal dimensions, NaN or infinity.
 
     Paper: Binkowski et al. 2018, arXiv:1801.01401.
 
@@ -59,8 +59,8 @@ def kernel_distance(
     real, fake = as_pair(real, fake, at_least=2)
     if not 2 <= subset_size <= min(len(real), len(fake)):
         raise ValueError(
-            f"subset_size={subset_size} must lie between 2 and the smaller set: there are {len(real)} real and "
-            f"{len(fake)} fake samples"
+            f"subset_size={subset_size} must be between 2 and the size of the smaller set: there are {len(real)} real "
+            f"and {len(fake)} fake samples"
         )
     if subsets < 1:
         raise ValueError(f"subsets={subsets}, but the distance needs at least 1")
@@ -69,13 +69,13 @@ def kernel_distance(
     random = np.random.default_rng(seed)
     subset = lambda features: features[random.choice(len(features), subset_size, replace=False)]
     estimates = np.array([_squared_discrepancy(subset(real), subset(fake)) for _ in range(subsets)])
-    scale = float(np.abs(estimates).max()) or 1.0  # else squares of large ones overflow
+    scale = float(np.abs(estimates).max()) or 1.0  # otherwise squares of large estimates overflow
     return KernelDistance(float(estimates.mean()), float(np.std(estimates / scale)) * scale if subsets > 1 else None)
 
 
 def _squared_discrepancy(x: np.ndarray, y: np.ndarray) -> float:
-    # The kernel of the centre is subtracted from all, which changes nothing, as a difference that is not rounded away:
-    # features that are large beside their differences would else give rounding alone.
+    # The kernel value of the centre is subtracted from all kernel values, which does not change the result, in a form
+    # without cancellation. Otherwise features that are large relative to their differences would give rounding errors.
     center = (np.minimum(x.min(axis=0), y.min(axis=0)) + np.maximum(x.max(axis=0), y.max(axis=0))) / 2.0
     x, y = x - center, y - center
     base = 3.0 * (center @ center / len(center) + 1.0)
@@ -98,20 +98,20 @@ def _squared_discrepancy(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def subset_warning(subset_size: int, *counts: int) -> str:
-    """What to say beside a kernel distance whose subsets are smaller than usual, or all there is.
+    """A warning about a kernel distance whose subsets are smaller than usual, or contain all samples.
 
     Args:
       subset_size: samples of each set in a subset.
-      counts: how many samples there are of each set.
+      counts: number of samples of each set.
 
     >>> subset_warning(500, 500, 2000)
-    'the kernel distance is of subsets of 500 samples, not 1,000: its standard deviation is larger for that'
+    'the kernel distance is of subsets of 500 samples, not 1,000: its standard deviation is larger'
     >>> subset_warning(500, 500, 500)
-    'the kernel distance is of all 500 samples at once, so that it has no standard deviation'
+    'the kernel distance is of a single subset of all 500 samples: it has no standard deviation'
     """
     if set(counts) == {subset_size}:
-        return f"the kernel distance is of all {subset_size:,} samples at once, so that it has no standard deviation"
+        return f"the kernel distance is of a single subset of all {subset_size:,} samples: it has no standard deviation"
     if subset_size >= SUBSET:
         return ""
     made = f"the kernel distance is of subsets of {subset_size:,} samples, not {SUBSET:,}"
-    return f"{made}: its standard deviation is larger for that"
+    return f"{made}: its standard deviation is larger"

@@ -1,4 +1,4 @@
-"""How many modes of the data a generator reaches, where the modes are known."""
+"""Mode coverage of generated samples, for data with known modes."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from jaxgan.metrics.arrays import as_features
 def mode_coverage(
     samples: ArrayLike, centers: ArrayLike, std: float, *, radius: float = 3.0, min_count: int = 20
 ) -> dict[str, float]:
-    """Counts the modes of a mixture of Gaussians that hold samples, and the samples that lie at a mode.
+    """The captured modes of a mixture of Gaussians, and the fraction of high-quality samples.
 
-    A sample is of high quality if it lies within `radius` standard deviations of its nearest center; a mode is
-    captured if at least `min_count` high-quality samples are nearest to it. A perfect generator in two dimensions has
-    `1 - exp(-radius^2 / 2)` = 98.9% of high quality at radius 3.
+    A sample has high quality if it is within `radius` standard deviations of its nearest center. A mode is captured if
+    it is the nearest one of at least `min_count` high-quality samples. A perfect generator in two dimensions has
+    `1 - exp(-radius^2 / 2)` = 98.9% high-quality samples at radius 3.
 
     Args:
       samples: points, `[N, D]`.
       centers: the modes, `[K, D]`.
       std: standard deviation of each mode, the same in every direction.
       radius: in standard deviations.
-      min_count: of 2,500 samples the usual studies ask for 1; 20 asks for a mode that is really drawn.
+      min_count: samples that a captured mode needs. The papers use 1 of 2,500 samples; 20 excludes stray samples.
 
     Returns:
-      `modes`: the number of captured modes, 0 to K; `high_quality`: the share of high-quality samples, 0 to 1.
+      `modes`: the number of captured modes, 0 to K; `high_quality`: the fraction of high-quality samples, 0 to 1.
 
     Raises:
-      ValueError: the points and centers are not of one dimension, NaN or infinity.
+      ValueError: points and centers of unequal dimension, NaN or infinity.
 
     Papers: Srivastava et al. 2017, VEEGAN, arXiv:1705.07761; Lin et al. 2018, PacGAN, arXiv:1712.04086.
 
@@ -47,15 +47,15 @@ def mode_coverage(
 
 
 def confident_classes(probabilities: ArrayLike, threshold: float = 0.9) -> dict[str, float]:
-    """How many samples a classifier is confident of, and which classes it sees in them.
+    """The fraction of samples that a classifier is confident of, and the distribution of its predictions.
 
     Args:
-      probabilities: a classifier's, `[N, K]`, rows summing to 1.
-      threshold: it is confident of a sample whose likeliest class has a probability above this.
+      probabilities: class probabilities, `[N, K]`; rows sum to 1.
+      threshold: the classifier is confident of a sample if its largest class probability is above this.
 
     Returns:
-      `confident`: the share of samples it is confident of; `class_0` to `class_<K-1>`: the share of all samples,
-      confident or not, whose likeliest class it is; those sum to 1.
+      `confident`: fraction of samples classified with a probability above `threshold`; `class_0` to `class_<K-1>`:
+      fractions of all samples, confident or not, predicted as this class. They sum to 1.
 
     Raises:
       ValueError: no samples, NaN or infinity.
@@ -70,19 +70,19 @@ def confident_classes(probabilities: ArrayLike, threshold: float = 0.9) -> dict[
 
 
 def stacked_labels(labels: ArrayLike, num_classes: int = 10) -> np.ndarray:
-    """The mode of each stacked image: the classes seen in its channels, read as the digits of a number.
+    """The mode of each stacked image: the classes of its channels as the digits of a number.
 
-    Three digits of MNIST stacked as red, green and blue have 1,000 modes.
+    Three MNIST digits stacked as red, green and blue have 1,000 modes.
 
     Args:
-      labels: the class in each channel, integers `[N, C]` in 0..num_classes-1.
-      num_classes: of one channel.
+      labels: the class of each channel, integers `[N, C]` in 0..num_classes-1.
+      num_classes: number of classes of one channel.
 
     Returns:
       Modes `[N]` in `0..num_classes^C - 1`.
 
     Raises:
-      ValueError: labels that are none.
+      ValueError: labels that are not integers, or out of range.
 
     Paper: Metz et al. 2016, Unrolled GAN, arXiv:1611.02163.
 
@@ -93,27 +93,27 @@ def stacked_labels(labels: ArrayLike, num_classes: int = 10) -> np.ndarray:
     if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"integers [N, C] expected, not {labels.dtype} of shape {labels.shape}")
     if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
-        raise ValueError(f"labels lie in 0..{num_classes - 1}, not in {labels.min()}..{labels.max()}")
+        raise ValueError(f"labels must be in 0..{num_classes - 1}, not in {labels.min()}..{labels.max()}")
     return labels @ num_classes ** np.arange(labels.shape[1])[::-1]
 
 
 def labelled_modes(labels: ArrayLike, num_modes: int, *, expected: ArrayLike | None = None) -> dict[str, float]:
-    """Counts the modes that samples were seen in, and how far their shares are from those of the data.
+    """The number of modes with samples, and the KL divergence of their frequencies from those of the data.
 
-    `KL = sum_k q_k log(q_k / p_k)` with the samples' shares q and the data's p. N samples of the data's own
-    distribution have a KL of about `(num_modes - 1) / (2 N)`: 0.02 for 26,000 of 1,000 modes.
+    `KL = sum_k q_k log(q_k / p_k)` with the frequencies q of the samples and p of the data. N samples from the data's
+    distribution have a KL of about `(num_modes - 1) / (2 N)`: 0.02 for 26,000 samples and 1,000 modes.
 
     Args:
       labels: the mode of each sample, integers `[N]` in 0..num_modes-1.
       num_modes: K.
-      expected: the data's shares or counts, `[K]`; all equal by default.
+      expected: frequencies or counts of the data, `[K]`; all equal by default.
 
     Returns:
-      `modes`: those with at least one sample, 0 to K; `kl`: at least 0, infinite if samples are in a mode that the data
-      lacks.
+      `modes`: number of modes with at least one sample, 0 to K; `kl`: at least 0, infinite if there are samples in a
+      mode without data.
 
     Raises:
-      ValueError: no labels, labels or expected shares that are none.
+      ValueError: no labels, labels out of range, or invalid expected frequencies.
 
     Papers: Metz et al. 2016, arXiv:1611.02163; Srivastava et al. 2017, VEEGAN, arXiv:1705.07761.
 
@@ -124,11 +124,11 @@ def labelled_modes(labels: ArrayLike, num_modes: int, *, expected: ArrayLike | N
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or not len(labels):
         raise ValueError(f"integers [N] expected, not {labels.dtype} of shape {labels.shape}")
     if not 0 <= labels.min() <= labels.max() < num_modes:
-        raise ValueError(f"labels lie in 0..{num_modes - 1}, not in {labels.min()}..{labels.max()}")
+        raise ValueError(f"labels must be in 0..{num_modes - 1}, not in {labels.min()}..{labels.max()}")
     weights = np.ones(num_modes) if expected is None else np.asarray(expected, np.float64)
     if weights.shape != (num_modes,) or not (weights >= 0.0).all() or not 0.0 < weights.sum() < np.inf:
         raise ValueError(
-            f"expected holds shares or counts [{num_modes}], not {weights.shape} that sum to {weights.sum()}"
+            f"expected must be frequencies or counts [{num_modes}], not {weights.shape} with the sum {weights.sum()}"
         )
     counts = np.bincount(labels, minlength=num_modes)
     seen = counts > 0

@@ -1,8 +1,8 @@
-"""Distances between samples: to the nearest examples of the data, and to each other.
+"""Nearest neighbours and pairwise distances.
 
-Distances of all pairs come from one matrix product, `|a|^2 + |b|^2 - 2 a.b`, which is quick and off by rounding. Where
-rounding could decide which of two is nearer, they are computed again from differences: copies are at distance 0, and
-equal distances are equal.
+Distances of all pairs come from one matrix product, `|a|^2 + |b|^2 - 2 a.b`, which is fast but has rounding errors.
+Where these could change the order of two distances, both are computed again from differences. So copies have distance
+exactly 0, and ties are exact.
 """
 
 from __future__ import annotations
@@ -16,35 +16,34 @@ from numpy.typing import ArrayLike
 from jaxgan.metrics.arrays import as_features, check_numbers
 
 BLOCK = 2**22
-"""How many distances are held at once, about."""
+"""Approximate number of distances in memory at once."""
 
 PART = 2**24
-"""How many numbers of the data are held in float64 at once, about."""
+"""Approximate number of float64 values of the data in memory at once."""
 
 
 def nearest_neighbours(samples: ArrayLike, data: ArrayLike, *, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest examples of each sample, and how far away they are: whether a generator copies what it was shown.
+    """The k nearest examples of the data to each sample, and their distances: for detecting memorization.
 
-    Compare the distances with those of unseen real examples, by their medians: a generator that copies comes much
-    nearer than these.
+    Compare the median distance with that of held-out real examples. A generator that copies training examples has a
+    much smaller one.
 
     Args:
-      samples: `[M, ...]`, of pixels or features.
-      data: `[N, ...]`, of the same dimension, N at least k; bytes are converted some at a time.
-      k: how many examples of each sample.
+      samples: `[M, ...]`, pixels or features.
+      data: `[N, ...]`, of the same dimension, N at least k; uint8 is converted in parts.
+      k: number of neighbours.
 
     Returns:
-      Rows of `data`, `[M, k]` integers, the nearest first, and Euclidean distances `[M, k]` float64, exactly 0 for a
-      copy.
+      Rows of `data`, integers `[M, k]`, nearest first, and Euclidean distances, float64 `[M, k]`, exactly 0 for copies.
 
     Raises:
-      ValueError: dimensions that differ, fewer than k examples, NaN or infinity.
+      ValueError: unequal dimensions, fewer than k examples, NaN or infinity.
 
     >>> nearest_neighbours([[0.0, 3.0]], [[4.0, 0.0], [0.0, 0.0]])
     (array([[1]]), array([[3.]]))
     """
     if k < 1:
-        raise ValueError(f"k={k}, but a sample has at least 1 nearest example")
+        raise ValueError(f"k={k}, but at least 1 neighbour is needed")
     samples, data = as_features("samples", samples), np.asarray(data)
     if data.size:
         check_numbers("data", data)
@@ -60,7 +59,7 @@ def nearest_neighbours(samples: ArrayLike, data: ArrayLike, *, k: int = 1) -> tu
 
 
 def nearest_distances(samples: ArrayLike, data: ArrayLike) -> np.ndarray:
-    """The distance `[M]` of each sample to the nearest example, see `nearest_neighbours`.
+    """The distance of each sample to its nearest example, `[M]`, see `nearest_neighbours`.
 
     >>> nearest_distances([[0.0, 3.0]], [[0.0, 0.0], [4.0, 0.0]]).tolist()
     [3.0]
@@ -69,12 +68,12 @@ def nearest_distances(samples: ArrayLike, data: ArrayLike) -> np.ndarray:
 
 
 def pairwise_diversity(samples: ArrayLike) -> float:
-    """The mean Euclidean distance of two different samples, over all pairs: 0 for a generator that draws one thing.
+    """The mean Euclidean distance over all pairs of samples: 0 for a generator that collapsed to one sample.
 
-    Compare with that of the data.
+    Compare it with that of the data.
 
     Args:
-      samples: `[N, ...]`, at least 2, of pixels or features.
+      samples: `[N, ...]`, at least 2, pixels or features.
 
     Returns:
       The distance, at least 0.
@@ -96,27 +95,27 @@ def pairwise_diversity(samples: ArrayLike) -> float:
 
 
 def distinct(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different rows of `[N, D]` float64, in the order in which they come first, and how often each is there.
+    """The distinct rows of `[N, D]` float64, in the order of their first occurrence, and their counts.
 
     >>> distinct(np.array([[2.0], [1.0], [2.0]]))
     (array([[2.],
            [1.]]), array([2, 1]))
     """
-    rows = np.ascontiguousarray(features) + 0.0  # -0.0 is 0.0, but not by its bytes
+    rows = np.ascontiguousarray(features) + 0.0  # -0.0 and 0.0 are equal but have different bytes
     _, first, counts = np.unique(rows.view(f"V{rows.strides[0]}").ravel(), return_index=True, return_counts=True)
     order = np.argsort(first)
     return rows[first[order]], counts[order]
 
 
 class Block(NamedTuple):
-    """Squared distances of some rows of one set to all of another.
+    """Squared distances of some rows of one set to all rows of another.
 
     Attributes:
-      rows: which rows of the first set.
+      rows: slice of the first set.
       a: these rows, `[n, D]`.
       b: the second set, `[M, D]`.
-      squares: `[n, M]`, from a matrix product.
-      error: by how much these are off at most.
+      squares: squared distances `[n, M]`, from a matrix product.
+      error: bound of their rounding error.
     """
 
     rows: slice
@@ -126,14 +125,14 @@ class Block(NamedTuple):
     error: float
 
     def within(self, limits: np.ndarray) -> np.ndarray:
-        """Where a squared distance is at most `limits`, `[n, 1]` or `[M]`, as differences have it."""
+        """Where a squared distance, computed from differences, is at most `limits`, `[n, 1]` or `[M]`."""
         inside = self.squares <= limits + self.error
         i, j = np.nonzero(inside != (self.squares <= limits - self.error))
         inside[i, j] = self.exact(i, j) <= np.broadcast_to(limits, inside.shape)[i, j]
         return inside
 
     def exact(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-        """Squared distances of pairs from differences: the same for `(a, b)` and `(b, a)`, 0 for copies."""
+        """Squared distances of pairs from differences: symmetric, and 0 for copies."""
         size = max(1, BLOCK // self.b.shape[1])
         parts = [slice(start, start + size) for start in range(0, len(i), size)]
         squares = [np.square(self.a[i[part]] - self.b[j[part]]).sum(axis=1) for part in parts]
@@ -141,7 +140,7 @@ class Block(NamedTuple):
 
 
 def squared_blocks(a: np.ndarray, b: np.ndarray) -> Iterator[Block]:
-    """Squared Euclidean distances of all pairs, some rows at a time: together they would take N M numbers.
+    """Squared Euclidean distances of all pairs, in blocks of rows, because `[N, M]` may not fit in memory.
 
     Args:
       a: `[N, D]` float64.
@@ -151,15 +150,16 @@ def squared_blocks(a: np.ndarray, b: np.ndarray) -> Iterator[Block]:
       A `Block` of rows of `a`.
 
     Raises:
-      ValueError: dimensions that differ.
+      ValueError: unequal dimensions.
     """
     if a.shape[1] != b.shape[1]:
-        raise ValueError(f"samples of one dimension expected, not {a.shape[1]} and {b.shape[1]}")
-    center = b.mean(axis=0)  # what all share would only cost digits
+        raise ValueError(f"samples of equal dimension expected, not {a.shape[1]} and {b.shape[1]}")
+    center = b.mean(axis=0)  # subtracted for precision
     centred = b - center
     norms = np.square(centred).sum(axis=1)
     product = np.vstack([-2.0 * centred.T, norms])  # (a, 1) times this is |b|^2 - 2 a.b
-    # A sum of D products is off by D half ulps of their sizes at most, centring by a few of |a|^2 + |b|^2.
+    # The error of a sum of D products is at most D half ulps of their magnitudes, that of centring a few ulps of
+    # |a|^2 + |b|^2.
     bound = (2 * b.shape[1] + 8) * np.finfo(np.float64).eps
     size = max(1, BLOCK // len(b))
     for start in range(0, len(a), size):
@@ -172,7 +172,7 @@ def squared_blocks(a: np.ndarray, b: np.ndarray) -> Iterator[Block]:
 
 
 def nearest_rows(a: np.ndarray, b: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest rows of `b` to each of `a`, the nearest first, of equal ones the earlier.
+    """The k nearest rows of `b` to each row of `a`, nearest first; the earlier row first in a tie.
 
     Args:
       a: `[N, D]` float64.
@@ -180,11 +180,11 @@ def nearest_rows(a: np.ndarray, b: np.ndarray, k: int) -> tuple[np.ndarray, np.n
       k: 1 to M.
 
     Returns:
-      Rows of `b`, `[N, k]` integers, and squared distances `[N, k]`, from differences.
+      Rows of `b`, integers `[N, k]`, and squared distances `[N, k]`, computed from differences.
     """
     rows, squares = np.zeros((len(a), k), int), np.zeros((len(a), k))
     for block in squared_blocks(a, b):
-        # The k nearest are no farther than this, and whatever may be as near is a candidate.
+        # An upper bound of the k-th smallest squared distance; all rows that may be within it are candidates.
         reach = np.partition(block.squares, k - 1, axis=1)[:, k - 1 : k] + 2.0 * block.error
         i, j = np.nonzero(block.squares <= reach)
         exact = block.exact(i, j)

@@ -1,11 +1,10 @@
-"""Quality and variety apart, by nearest neighbours: precision and recall, density and coverage.
+"""Quality and diversity as separate scores, by nearest neighbours: precision and recall, density and coverage.
 
-Each set is spread to balls around its samples, whose radius is the distance to the k-th nearest other sample of the
-same set. In all four scores a ball holds what lies on its surface (`<=`), as in the estimator of Kynkaanniemi et al.:
-the radius around an example that is there k + 1 times is 0, and its copies lie in that ball. `prdc`, the code of Naeem
-et al., leaves the surface out (`<`), also of precision and recall, and finds nothing near repeated examples. Where no
-two distances are equal, both codes and this one give the same. Rounding decides nothing: see
-`jaxgan.metrics.neighbours`.
+The manifold of a set is the union of balls around its samples; the radius is the distance to the k-th nearest other
+sample of the set. In all four scores a ball includes its surface (`<=`), as in Kynkaanniemi et al.: an example that
+occurs k + 1 times has radius 0, and its copies are inside its ball. `prdc`, the code of Naeem et al., excludes the
+surface (`<`), also for precision and recall, so repeated examples contain nothing. Without ties all three give the same
+scores. Ties do not depend on rounding: see `jaxgan.metrics.neighbours`.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from jaxgan.metrics.neighbours import distinct, nearest_rows, squared_blocks
 
 
 class Neighbours(NamedTuple):
-    """A set of features with its nearest neighbours, which are found once for all sets it is compared with.
+    """A set of features and its nearest neighbours, to compare with several other sets.
 
     Attributes:
-      rows: the different features, `[U, D]` float64.
-      counts: how often each of them is there, `[U]`.
-      squares: squared distances of each to its nearest others, `[U, k]`, ascending; copies are others, at 0.
+      rows: the distinct features, `[U, D]` float64.
+      counts: how often each occurs, `[U]`.
+      squares: squared distances to the nearest other samples, `[U, k]`, ascending; copies count, with distance 0.
     """
 
     rows: np.ndarray
@@ -34,12 +33,12 @@ class Neighbours(NamedTuple):
 
 
 def find_neighbours(features: ArrayLike, k: int, *, name: str = "real") -> Neighbours:
-    """The k nearest others of each sample.
+    """The k nearest other samples of each sample.
 
     Args:
-      features: `[N, ...]`, more than k.
-      k: how many, at least 1.
-      name: what a message calls them.
+      features: `[N, ...]`, N larger than k.
+      k: number of neighbours, at least 1.
+      name: name of the features in messages.
 
     Returns:
       The `Neighbours`.
@@ -55,32 +54,32 @@ def find_neighbours(features: ArrayLike, k: int, *, name: str = "real") -> Neigh
         raise ValueError(f"k={k} needs more than k {name} samples, not {len(features)}")
     rows, counts = distinct(features)
     found, squares = nearest_rows(rows, rows, min(k + 1, len(rows)))
-    others = counts[found].cumsum(axis=1) - 1  # so many lie no farther than this neighbour, the sample itself left out
+    others = counts[found].cumsum(axis=1) - 1  # number of other samples up to this neighbour, without the sample itself
     column = (others[:, :, None] <= np.arange(k)).sum(axis=1)
     return Neighbours(rows, counts, np.take_along_axis(squares, column, axis=1))
 
 
 def precision_recall(real: ArrayLike | Neighbours, fake: ArrayLike, *, k: int = 3) -> dict[str, float]:
-    """The share of samples that lie among the data, and of the data that lies among the samples.
+    """The fraction of samples in the manifold of the data, and of the data in the manifold of the samples.
 
-    Precision: of the generated samples, those within the ball of some real example. Recall: of the real examples, those
-    within the ball of some generated sample. Both read their balls' largest, so outliers raise them. Precision hardly
-    depends on the number of samples, nor recall on that of real examples.
+    Precision: the fraction of generated samples inside the ball of any real example. Recall: the fraction of real
+    examples inside the ball of any generated sample. Outliers have large balls and raise both scores. Precision hardly
+    depends on the number of samples, recall hardly on the number of real examples.
 
     Args:
-      real: features `[N, ...]`, more than k, or their `Neighbours`, at least k of each.
-      fake: features `[M, ...]` of the same dimension, more than k.
-      k: which neighbour sets a ball's radius.
+      real: features `[N, ...]`, N larger than k, or their `Neighbours` with at least k each.
+      fake: features `[M, ...]` of the same dimension, M larger than k.
+      k: the radius of a ball is the distance to the k-th neighbour.
 
     Returns:
       `precision` and `recall`, each 0 to 1.
 
     Raises:
-      ValueError: too few samples, dimensions that differ, NaN or infinity.
+      ValueError: too few samples, unequal dimensions, NaN or infinity.
 
-    Paper: Kynkaanniemi et al. 2019, arXiv:1904.06991, whose balls hold their surface.
+    Paper: Kynkaanniemi et al. 2019, arXiv:1904.06991, whose balls include their surface.
 
-    >>> precision_recall([[0.0], [1.0], [10.0]], [[0.5], [0.6]], k=1)  # the balls at 0.5 and 0.6 hold no real example
+    >>> precision_recall([[0.0], [1.0], [10.0]], [[0.5], [0.6]], k=1)  # no real example in the balls at 0.5 and 0.6
     {'precision': 1.0, 'recall': 0.0}
     """
     real = _neighbours(real, k)
@@ -93,25 +92,25 @@ def precision_recall(real: ArrayLike | Neighbours, fake: ArrayLike, *, k: int = 
 
 
 def density_coverage(real: ArrayLike | Neighbours, fake: ArrayLike, *, k: int = 5) -> dict[str, float]:
-    """How many real examples a sample has around it, and the share of real examples that have a sample nearby.
+    """Density and coverage: precision and recall with balls around real examples only.
 
-    Density: the mean number of real examples in whose ball a generated sample lies, divided by k. Coverage: of the real
-    examples, those with a generated sample in their ball. Only real examples have balls, so generated outliers raise
-    neither. Samples of the data's own distribution have density 1 and, as many as there are examples, cover `1 - 2^-k`
-    of it, roughly.
+    Density: the mean number of real balls that contain a generated sample, divided by k. Coverage: the fraction of real
+    examples with a generated sample in their ball. Only real examples have balls, so generated outliers do not raise
+    the scores. Samples from the data's distribution have density 1; the same number of samples as examples has a
+    coverage of about `1 - 2^-k`.
 
     Args:
-      real: features `[N, ...]`, more than k, or their `Neighbours`, at least k of each.
+      real: features `[N, ...]`, N larger than k, or their `Neighbours` with at least k each.
       fake: features `[M, ...]` of the same dimension.
-      k: which neighbour sets a ball's radius.
+      k: the radius of a ball is the distance to the k-th neighbour.
 
     Returns:
       `density`, at least 0, and `coverage`, 0 to 1.
 
     Raises:
-      ValueError: too few samples, dimensions that differ, NaN or infinity.
+      ValueError: too few samples, unequal dimensions, NaN or infinity.
 
-    Paper: Naeem et al. 2020, arXiv:2002.09797; unlike in its code, a ball holds its surface.
+    Paper: Naeem et al. 2020, arXiv:2002.09797; unlike in its code, a ball includes its surface.
 
     >>> density_coverage([[0.0], [1.0], [10.0], [11.0]], [[0.4], [0.6]], k=1)
     {'density': 2.0, 'coverage': 0.5}
@@ -130,14 +129,14 @@ def _neighbours(real: ArrayLike | Neighbours, k: int) -> Neighbours:
     if not isinstance(real, Neighbours):
         return find_neighbours(real, k)
     if not 1 <= k <= real.squares.shape[1]:
-        raise ValueError(f"k={k}, but of each real example {real.squares.shape[1]} neighbours are known")
+        raise ValueError(f"k={k}, but the Neighbours of the real examples have {real.squares.shape[1]} each")
     return real
 
 
 def _alike(real: Neighbours, fake: ArrayLike) -> np.ndarray:
     fake = as_features("fake", fake)
     if real.rows.shape[1] != fake.shape[1]:
-        raise ValueError(f"real has {real.rows.shape[1]} features a sample and fake {fake.shape[1]}")
+        raise ValueError(f"real has {real.rows.shape[1]} features per sample and fake {fake.shape[1]}")
     return fake
 
 

@@ -1,7 +1,7 @@
-"""Reads the tensors of a PyTorch checkpoint, without PyTorch and without running anything that the file names.
+"""Reads the tensors of a PyTorch checkpoint without PyTorch, and without executing code from the file.
 
-A checkpoint is a pickle, and a pickle may call any function. Here it may make dicts and tensors of numbers; whatever
-else it asks for is refused by name.
+A checkpoint is a pickle, which may call any function. Here it may only build dicts and tensors of numbers; anything
+else is refused, and the message names it.
 """
 
 from __future__ import annotations
@@ -32,35 +32,35 @@ _TYPES = {
     "BoolStorage": np.dtype("?"),
 }
 
-_MAGIC = 0x1950A86A20F9469CFC6C  # what files of PyTorch before 1.6 begin with
+_MAGIC = 0x1950A86A20F9469CFC6C  # the first object in files of PyTorch before 1.6
 
 
 def read_torch_weights(file: str | os.PathLike[str] | BinaryIO) -> dict[str, np.ndarray]:
-    """The tensors of a state dict, in the format of PyTorch 1.6 and later (a zip archive) or that before it.
+    """The tensors of a state dict, in the format of PyTorch 1.6 and later (a zip archive) or the older one.
 
     Args:
-      file: written by `torch.save(model.state_dict(), file)`: its path, or opened.
+      file: path of a file written by `torch.save(model.state_dict(), file)`, or the open file.
 
     Returns:
-      Arrays by name, their axes in PyTorch's order.
+      Arrays by name, with axes in PyTorch's order.
 
     Raises:
-      ValueError: no such file, no such checkpoint, a damaged one, or one that asks for more than tensors.
+      ValueError: the file does not exist, is damaged or not a state dict, or asks for more than tensors.
     """
     file = expanded(file) if isinstance(file, str | os.PathLike) else file
     try:
         with file.open("rb") if isinstance(file, Path) else contextlib.nullcontext(file) as stream:
             state = _read_zip(stream) if zipfile.is_zipfile(stream) else _read_legacy(stream)
         if not isinstance(state, dict) or not all(isinstance(value, _Tensor) for value in state.values()):
-            raise ValueError("it holds no flat dict of tensors")
+            raise ValueError("it is not a flat dict of tensors")
         return {str(name): tensor.array() for name, tensor in state.items()}
-    except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
+    except Exception as error:  # damaged pickles raise many types of errors
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error) or type(error).__name__
         raise ValueError(f"{file} cannot be read as PyTorch weights: {reason}") from None
 
 
 class _Tensor:
-    """A view of a storage that may not have been read yet."""
+    """A view of a storage, which may be read later."""
 
     def __init__(self, storage: _Storage, offset: int, size: tuple[int, ...], strides: tuple[int, ...], *_: Any):
         self.storage, self.offset, self.size, self.strides = storage, offset, size, strides
@@ -69,20 +69,20 @@ class _Tensor:
         values = np.frombuffer(self.storage.data, self.storage.dtype)
         last = self.offset + sum((size - 1) * stride for size, stride in zip(self.size, self.strides, strict=True))
         if min(self.offset, 0, *self.size, *self.strides) < 0 or (0 not in self.size and last >= len(values)):
-            raise ValueError(f"a tensor of shape {self.size} reaches beyond its {len(values)} numbers")
+            raise ValueError(f"a tensor of shape {self.size} exceeds its storage of {len(values)} numbers")
         strides = [stride * values.itemsize for stride in self.strides]
         return np.lib.stride_tricks.as_strided(values[self.offset :], self.size, strides).copy()
 
 
 class _Storage:
-    """Bytes and their type."""
+    """Bytes and their dtype."""
 
     def __init__(self, dtype: np.dtype, data: bytes = b""):
         self.dtype, self.data = dtype, data
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows the four names that a state dict is made of."""
+    """Resolves only the names that a state dict needs."""
 
     def __init__(self, stream: BinaryIO, find_storage: Callable[[str, np.dtype], _Storage]):
         super().__init__(stream)
@@ -98,7 +98,7 @@ class _Unpickler(pickle.Unpickler):
             return lambda tensor, requires_grad, hooks: tensor
         if name == "collections.OrderedDict":
             return collections.OrderedDict
-        raise ValueError(f"it asks for {name}, and only tensors are read")
+        raise ValueError(f"it asks for {name}, but only tensors are read")
 
     def persistent_load(self, pid: Any, /) -> _Storage:
         _, dtype, key, *_ = pid
@@ -120,7 +120,7 @@ def _read_legacy(stream: BinaryIO) -> Any:
     storages: dict[str, _Storage] = {}
     load = lambda: _Unpickler(stream, lambda key, dtype: storages.setdefault(key, _Storage(dtype))).load()
     if load() != _MAGIC:
-        raise ValueError("it does not begin as such a file does")
+        raise ValueError("it does not begin like a PyTorch file")
     _, system, state, keys = load(), load(), load(), load()
     if not system.get("little_endian", True):
         raise ValueError("its numbers are not little-endian")

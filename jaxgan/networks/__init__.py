@@ -1,1 +1,1 @@
-"""Networks: Linen modules and the functions that wrap them as a `Network`."""
+"""Networks: Linen modules, and functions that wrap them as a `Network`."""

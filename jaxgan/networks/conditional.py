@@ -1,8 +1,8 @@
-"""Networks with a condition: norms and scores told what is wanted, and the DCGAN networks made of them.
+"""Conditional networks: conditional norms, conditional score heads, and the DCGAN networks built from them.
 
-A condition is a label, an integer in `0..num_classes-1`, or a vector of floats, such as the embedding of a text. A
-label acts as the unit vector of its number, so that a linear layer of it is a table with a row a class; one outside the
-table gives NaN, never another class's row.
+A condition is a label, an integer in `0..num_classes-1`, or a vector of floats, such as the embedding of a text. Labels
+are one-hot encoded, so a linear layer of a label is a table with one row per class. A label outside the table gives
+NaN, never the row of another class.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ _weights = nn.initializers.normal(0.02)
 
 
 def check_labels(labels: ArrayLike, num_classes: int) -> np.ndarray:
-    """Labels as int32, for arrays that come from elsewhere: inside jax nothing can complain about their values.
+    """Checks that labels are valid. Use it on external arrays: inside jit, invalid labels cannot raise an error.
 
     Args:
       labels: integers in `0..num_classes-1`, any shape.
-      num_classes: how many classes there are.
+      num_classes: number of classes.
 
     Returns:
-      The same, int32, on the host.
+      The labels as int32, on the host.
 
     Raises:
-      ValueError: a label that is not an integer or no class; the message holds it.
+      ValueError: labels that are not integers, or a label out of range; the message holds it.
 
     >>> check_labels([3, 9], 10)
     array([3, 9], dtype=int32)
@@ -54,7 +54,7 @@ def check_labels(labels: ArrayLike, num_classes: int) -> np.ndarray:
 
 
 def as_vectors(condition: Array, num_classes: int | None) -> Array:
-    """Conditions as vectors: labels `[B]` to unit vectors `[B, num_classes]`, NaN outside the table; floats unchanged.
+    """Conditions as vectors: labels `[B]` to one-hot `[B, num_classes]`, NaN for labels out of range; floats unchanged.
 
     >>> as_vectors(jnp.array([1, 2]), 2).tolist()
     [[0.0, 1.0], [nan, nan]]
@@ -68,14 +68,14 @@ def as_vectors(condition: Array, num_classes: int | None) -> Array:
 
 
 class ConditionalNorm(nn.Module):
-    """A norm whose scale and offset, one of each a channel, are linear functions of the condition.
+    """A norm whose scale and offset per channel are linear functions of the condition.
 
-    `norm(x) (1 + S c) + T c` with `c` the condition. For labels, S and T are tables that start at 0.
+    `norm(x) (1 + S c) + T c` with `c` the condition. For labels, S and T are tables initialized to 0.
 
     Attributes:
-      kind: see `Norm`; `none` scales and shifts alone.
-      num_classes: of labels; None for vectors.
-      dtype: of the output.
+      kind: see `Norm`; `none` only scales and shifts.
+      num_classes: number of classes for labels; None for vectors.
+      dtype: dtype of the output.
 
     Papers: conditional batch norm: Dumoulin et al. 2016, arXiv:1610.07629, de Vries et al. 2017, arXiv:1707.00683, in a
     GAN Miyato and Koyama 2018, arXiv:1802.05637; of vectors (FiLM): Perez et al. 2017, arXiv:1709.07871.
@@ -99,18 +99,18 @@ class ConditionalNorm(nn.Module):
 
 
 class ConditionalScore(nn.Module):
-    """Maps `[B, h, w, C]` and a condition to raw scores `[B]`, the end of a discriminator.
+    """The head of a conditional discriminator: feature maps `[B, h, w, C]` and a condition to raw scores `[B]`.
 
-    `projection`: `w . x + b + (V c) . x`, with `x` the maps as one vector and `c` the condition: how real it looks, and
-    how well it fits. `concatenate`: the condition through a layer of 128 beside the channels at every place, a 1x1
-    convolution with leaky ReLU (0.2), and a linear layer.
+    `projection`: `w . x + b + (V c) . x`, with `x` the flattened feature maps and `c` the condition: an unconditional
+    score plus the fit to the condition. `concatenate`: a dense layer of 128 units on the condition, concatenated to the
+    channels at every position, then a 1x1 convolution, leaky ReLU (0.2) and a linear layer.
 
     Attributes:
       conditioning: `projection` or `concatenate`.
-      num_classes: of labels; None for vectors.
-      spectral_norm: whether all kernels, V with them, are spectrally normalized.
-      dtype: what it computes in.
-      kernel_init: what the kernels, V with them, start with: N(0, 0.02), or Glorot's as in Miyato and Koyama's code.
+      num_classes: number of classes for labels; None for vectors.
+      spectral_norm: whether all kernels, including V, are spectrally normalized.
+      dtype: dtype of the computation.
+      kernel_init: initializer of the kernels, including V: N(0, 0.02), or Glorot as in Miyato and Koyama's code.
 
     Papers: projection: Miyato and Koyama 2018, arXiv:1802.05637; concatenation: Reed et al. 2016, arXiv:1605.05396.
     """
@@ -149,16 +149,16 @@ def check_conditioning(conditioning: str) -> Conditioning:
 class ConditionalDCGANGenerator(nn.Module):
     """Latents `[B, latent_dim]` and conditions to images `[B, size, size, channels]` in [-1, 1].
 
-    `DCGANGenerator` with a `ConditionalNorm` before each ReLU. A label enters through these alone; a vector is joined
-    to the latents, and the two enter together at the start and in each norm.
+    `DCGANGenerator` with a `ConditionalNorm` before each ReLU. Labels enter only through these norms. Vectors are
+    concatenated to the latents, and both together are the input of the first layer and of each norm.
 
     Attributes:
       size: 32, 64 or 128 pixels.
-      channels: of the image.
+      channels: channels of the image.
       width: channels before the last layer.
       norm: see `Norm`.
-      num_classes: of labels; None for vectors `[B, E]`.
-      dtype: what it computes in; parameters are float32.
+      num_classes: number of classes for labels; None for vectors `[B, E]`.
+      dtype: dtype of the computation; parameters are float32.
     """
 
     size: int
@@ -187,13 +187,13 @@ class ConditionalDCGANGenerator(nn.Module):
 
 
 class DCGANFeatures(nn.Module):
-    """Images `[B, size, size, channels]` to maps `[B, 4, 4, width * size / 8]`: `DCGANDiscriminator` without its score.
+    """`DCGANDiscriminator` without its score: images `[B, size, size, channels]` to `[B, 4, 4, width * size / 8]`.
 
     Attributes:
       size: 32, 64 or 128 pixels.
       width: channels after the first layer.
       norm: see `Norm`.
-      dtype: what it computes in; parameters are float32.
+      dtype: dtype of the computation; parameters are float32.
     """
 
     size: int
@@ -221,7 +221,7 @@ class DCGANFeatures(nn.Module):
 class ConditionalDCGANDiscriminator(nn.Module):
     """Images `[B, size, size, channels]` and labels `[B]` to raw scores `[B]`: `DCGANFeatures`, `ConditionalScore`.
 
-    Attributes: as theirs.
+    Attributes: see `DCGANFeatures` and `ConditionalScore`.
     """
 
     size: int
@@ -254,7 +254,7 @@ def conditional_dcgan_generator(
     """A `ConditionalDCGANGenerator` as a `Network`.
 
     Raises:
-      ValueError: a size or norm it does not have.
+      ValueError: an unknown size or norm.
     """
     check_size(size)
     return from_linen(ConditionalDCGANGenerator(size, channels, width, check_norm(norm), num_classes, dtype))
@@ -269,10 +269,10 @@ def conditional_dcgan_discriminator(
     norm: str = "layer",
     dtype: DTypeLike = jnp.float32,
 ) -> Network:
-    """A `ConditionalDCGANDiscriminator` as a `Network`; with batch norm it mixes its batch and can have no penalty.
+    """A `ConditionalDCGANDiscriminator` as a `Network`. With batch norm it cannot have a gradient penalty.
 
     Raises:
-      ValueError: a size, norm or conditioning it does not have.
+      ValueError: an unknown size, norm or conditioning.
     """
     check_size(size)
     conditioning = check_conditioning(conditioning)

@@ -5,7 +5,7 @@ JAX emits when a *transposed* convolution is differentiated with respect to its 
 Every `nn.ConvTranspose` of a generator falls into it, and so does every `nn.Conv` of a critic under a gradient penalty,
 because the first derivative of a convolution is a transposed one and the penalty differentiates that again.
 
-The way round it. A convolution is one trilinear form of images x, kernel w and maps y,
+The way around it. A convolution is one trilinear form of images x, kernel w and feature maps y,
 
     t(x, w, y) = <conv(x, w), y> = sum over b, u, v, i, j, c, d of
                  x[b, s u + i - p, s v + j - p, c] w[i, j, c, d] y[b, u, v, d]
@@ -38,16 +38,16 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 Padding = str | int | Sequence[int | tuple[int, int]]
-"""`'SAME'`, `'VALID'`, one number for all sides, or for each axis a number or a pair `(low, high)`."""
+"""`'SAME'`, `'VALID'`, one number for all sides, or one number or pair `(low, high)` per axis."""
 
 
 class Geometry(NamedTuple):
-    """What the three arguments of the trilinear form share: all four fields are pairs over height and width.
+    """The static parameters of the trilinear form; all four fields are pairs over height and width.
 
     Attributes:
       image: size of the images x.
       kernel: size of the kernel w.
-      strides: steps between windows.
+      strides: strides of the windows.
       padding: `(low, high)` zeros around the images.
     """
 
@@ -58,12 +58,12 @@ class Geometry(NamedTuple):
 
     @property
     def maps(self) -> tuple[int, ...]:
-        """Size of the maps y: the number of windows."""
+        """Size of the feature maps y: the number of windows."""
         sizes = zip(self.image, self.kernel, self.strides, self.padding, strict=True)
         return tuple((size + low + high - kernel) // stride + 1 for size, kernel, stride, (low, high) in sizes)
 
 
-# The three contractions as JAX and XLA have them.
+# The three contractions with XLA's native kernels.
 
 
 def _native_conv(x: Array, w: Array, *, geometry: Geometry) -> Array:
@@ -81,7 +81,7 @@ def _native_kernel_correlation(x: Array, y: Array, *, geometry: Geometry) -> Arr
     return jax.linear_transpose(lambda w: _native_conv(x, w, geometry=geometry), w)(y)[0]
 
 
-# The same as matrix products, for the shapes at which a CPU is faster that way.
+# The same contractions as matrix products, for shapes where these are faster on a CPU.
 
 
 def _matmul(a: Array, b: Array) -> Array:
@@ -89,13 +89,13 @@ def _matmul(a: Array, b: Array) -> Array:
 
 
 def _shift(z: Array, offsets: tuple[int, int], size: tuple[int, ...]) -> Array:
-    """Lays z `[B, h, w, ...]` at `offsets` into zeros of height and width `size`; what falls outside is dropped."""
+    """Places z `[B, h, w, ...]` at `offsets` in zeros of height and width `size`, clipped at the edges."""
     edges = [(offset, full - offset - part, 0) for offset, full, part in zip(offsets, size, z.shape[1:3], strict=True)]
     return lax.pad(z, jnp.zeros((), z.dtype), [(0, 0, 0), *edges, *[(0, 0, 0)] * (z.ndim - 3)])
 
 
 def _overlap_add(y: Array, w: Array, geometry: Geometry) -> Array:
-    """`conv_transpose` as one matrix product to a window per position, and the sum of the overlapping windows."""
+    """`conv_transpose` as one matrix product that gives a window per position, and the sum of overlapping windows."""
     (height, width), (s, t) = geometry.maps, geometry.strides
     m, n = geometry.kernel[0] // s, geometry.kernel[1] // t
     channels = w.shape[2]
@@ -123,7 +123,7 @@ def _patches(x: Array, geometry: Geometry) -> Array:
 
 
 def _mirrored(geometry: Geometry) -> Geometry:
-    """At stride 1: the geometry in which images and maps have changed places, and the kernel is flipped."""
+    """For stride 1: the geometry with images and feature maps exchanged and the kernel flipped."""
     padding = tuple(
         (k - 1 - low, k - 1 - high) for k, (low, high) in zip(geometry.kernel, geometry.padding, strict=True)
     )
@@ -140,28 +140,27 @@ def _covers(geometry: Geometry) -> bool:
 
 
 def _correlate(x: Array, y: Array, geometry: Geometry) -> Array:
-    """`kernel_correlation` as one matrix product with the patches, in the order whose long side is the inner one."""
+    """`kernel_correlation` as one matrix product with the patches, whose long side is the contracted one."""
     product = _matmul(y.reshape(-1, y.shape[3]).T, _patches(x, geometry))
     return product.T.reshape(*geometry.kernel, x.shape[3], y.shape[3])
 
 
 def _turned(x: Array) -> Array:
-    """x, but computed by itself, with its channels in front of its rows as the native kernel gradient wants them.
+    """x, transposed and back in a call that is not inlined: channels first, as the native kernel gradient needs them.
 
-    The compiler would else compute x once more from what it came of, such as a norm and a ReLU, in the course of
-    turning it, and that element by element: up to ten times the time. It does not look into a call that it may not
-    inline.
+    Without this call the compiler fuses the transposition with the operations that computed x, such as a norm and a
+    ReLU, and recomputes them element by element: up to ten times the time.
     """
     with set_xla_metadata(inlineable="false"):
         return jax.jit(lambda x: x.transpose(3, 1, 2, 0))(x).transpose(3, 1, 2, 0)
 
 
-# The choice on a CPU. A layer of few output channels, the last of a generator, is slow in the native kernels.
+# The choice on a CPU. Layers of few output channels, such as the last of a generator, are slow in the native kernels.
 FEW = 4
 
 
 def _is_pointwise(geometry: Geometry, channels: int) -> bool:
-    """Whether the convolution is the same Dense layer at every place; with few channels the native kernel is faster."""
+    """Whether the convolution is a Dense layer at every position; with few channels the native kernel is faster."""
     return geometry[1:] == ((1, 1), (1, 1), ((0, 0), (0, 0))) and channels > FEW
 
 
@@ -195,16 +194,16 @@ def _cpu_kernel_correlation(x: Array, y: Array, *, geometry: Geometry) -> Array:
     if geometry.strides == (1, 1) and y.shape[3] <= FEW:
         return _flip(_correlate(y, x, _mirrored(geometry)))
     if geometry.strides == (1, 1) and any(m > n for m, n in zip(geometry.maps, geometry.image, strict=True)):
-        # A window larger than what it moves over is what the native kernel does not take: 70 times as slow.
+        # The native kernel is 70 times as slow for a window larger than the images.
         return _flip(_native_kernel_correlation(_turned(y), x, geometry=_mirrored(geometry)))
     return _native_kernel_correlation(_turned(x), y, geometry=geometry)
 
 
-# The primitives.
+# The JAX primitives.
 
 
 def _primitive(name: str, native: Callable, cpu: Callable, shape: Callable, folds: tuple) -> Primitive:
-    """A bilinear primitive with everything but its transposes."""
+    """A bilinear primitive, complete except for its transpose rules."""
     primitive = Primitive(name)
 
     def batch(operands, axes, *, geometry):
@@ -249,7 +248,7 @@ kernel_correlation_p = _primitive(
     folds=((3, 2), (3, 3)),
 )
 
-# In each rule `g` has the type of the output, and the missing operand is what is returned.
+# In each transpose rule `g` has the type of the output, and the rule returns the cotangent of the missing operand.
 ad.defbilinear(
     conv_p,
     lambda g, x, w, *, geometry: conv_transpose_p.bind(g, w, geometry=geometry),
@@ -268,19 +267,19 @@ ad.defbilinear(
 
 
 def conv(images: Array, kernel: Array, *, strides: int | Sequence[int] = 1, padding: Padding = "SAME") -> Array:
-    """Convolution, as `lax.conv_general_dilated` gives it for NHWC images and an HWIO kernel.
+    """Convolution, as `lax.conv_general_dilated` for NHWC images and an HWIO kernel.
 
     Args:
       images: `[B, H, W, I]`.
       kernel: `[kh, kw, I, O]`, of the same dtype.
-      strides: steps between windows, for both axes or each.
+      strides: one stride for both axes, or one per axis.
       padding: see `Padding`.
 
     Returns:
-      Maps `[B, h, w, O]` with `h = (H + low + high - kh) // stride + 1`.
+      Feature maps `[B, h, w, O]` with `h = (H + low + high - kh) // stride + 1`.
 
     Raises:
-      ValueError: channels that do not fit, or a kernel larger than the padded images.
+      ValueError: channels that do not match, or a kernel larger than the padded images.
     """
     if images.ndim != 4 or kernel.ndim != 4 or images.shape[3] != kernel.shape[2]:
         raise ValueError(f"images [B, H, W, I] and kernel [kh, kw, I, O] expected, not {images.shape}, {kernel.shape}")
@@ -293,22 +292,23 @@ def conv(images: Array, kernel: Array, *, strides: int | Sequence[int] = 1, padd
 
 
 def conv_transpose(maps: Array, kernel: Array, *, strides: int | Sequence[int] = 1, padding: Padding = "SAME") -> Array:
-    """Transposed convolution, as `lax.conv_transpose` with `transpose_kernel=True` gives it.
+    """Transposed convolution, as `lax.conv_transpose` with `transpose_kernel=True`.
 
-    The linear transpose of `conv` in its images: with stride 2 and a 4x4 kernel, `padding="SAME"` doubles the size.
+    The linear transpose of `conv` with respect to its images: with stride 2 and a 4x4 kernel, `padding="SAME"` doubles
+    the size.
 
     Args:
-      maps: `[B, h, w, O]`.
-      kernel: `[kh, kw, I, O]`, of the same dtype: its channels are named as for `conv`, and I are those that come out.
-      strides: how much larger the result is, for both axes or each.
-      padding: `'SAME'` (size times stride), `'VALID'`, or numbers as `lax.conv_transpose` counts them: zeros around
-        the maps spread out by the strides.
+      maps: feature maps `[B, h, w, O]`.
+      kernel: `[kh, kw, I, O]`, of the same dtype. Channels are named as for `conv`: I are the output channels here.
+      strides: one upsampling factor for both axes, or one per axis.
+      padding: `'SAME'` (size times stride), `'VALID'`, or numbers as for `lax.conv_transpose`: zeros around the dilated
+        feature maps.
 
     Returns:
       Images `[B, H, W, I]`.
 
     Raises:
-      ValueError: channels that do not fit.
+      ValueError: channels that do not match.
     """
     if maps.ndim != 4 or kernel.ndim != 4 or maps.shape[3] != kernel.shape[3]:
         raise ValueError(f"maps [B, h, w, O] and kernel [kh, kw, I, O] expected, not {maps.shape}, {kernel.shape}")
@@ -324,7 +324,7 @@ def conv_transpose(maps: Array, kernel: Array, *, strides: int | Sequence[int] =
 
 
 def _transposed_sides(kernel: int, stride: int, padding: str) -> tuple[int, int]:
-    """How `lax.conv_transpose` turns a name into numbers."""
+    """The numbers that `lax.conv_transpose` uses for a padding name."""
     if padding == "VALID":
         return kernel - 1, kernel - 1 + max(stride - kernel, 0)
     if padding != "SAME":
@@ -345,18 +345,18 @@ def _sides(padding: int | Sequence[int | tuple[int, int]]) -> tuple[tuple[int, i
 
 
 class _Layer(nn.Module):
-    """What `Conv` and `ConvTranspose` share; the fields of Flax's own layers of these names.
+    """Base class of `Conv` and `ConvTranspose`, with the fields of Flax's layers of these names.
 
     Attributes:
       features: channels of the output.
-      kernel_size: for both axes or each.
-      strides: for both axes or each.
+      kernel_size: one size for both axes, or one per axis.
+      strides: one stride for both axes, or one per axis.
       padding: see `Padding`.
-      use_bias: whether a bias is added.
-      dtype: what it computes in, by default what inputs and parameters promote to.
-      param_dtype: of the parameters.
-      kernel_init: of the kernel.
-      bias_init: of the bias.
+      use_bias: whether to add a bias.
+      dtype: dtype of the computation; by default the promoted dtype of inputs and parameters.
+      param_dtype: dtype of the parameters.
+      kernel_init: initializer of the kernel.
+      bias_init: initializer of the bias.
     """
 
     features: int
@@ -378,11 +378,11 @@ class _Layer(nn.Module):
 
 
 class Conv(_Layer):
-    """`conv` with a kernel of its own; the parameters are those of `flax.linen.Conv`.
+    """`conv` as a layer; the parameters are those of `flax.linen.Conv`.
 
     Attributes:
-      function: of images and kernel, in place of `conv` with these strides and padding, such as
-        `jaxgan.networks.resampling.pooled_conv`.
+      function: a function of images and kernel to use in place of `conv`, such as
+        `jaxgan.networks.resampling.pooled_conv`; strides and padding are then ignored.
     """
 
     function: Callable[[Array, Array], Array] | None = None
@@ -394,7 +394,7 @@ class Conv(_Layer):
 
 
 class ConvTranspose(_Layer):
-    """`conv_transpose` with a kernel of its own; as `flax.linen.ConvTranspose` with `transpose_kernel=True`."""
+    """`conv_transpose` as a layer, like `flax.linen.ConvTranspose` with `transpose_kernel=True`."""
 
     @nn.compact
     def __call__(self, maps: Array) -> Array:

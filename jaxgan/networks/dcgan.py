@@ -1,4 +1,4 @@
-"""The networks of DCGAN (Radford et al. 2015, arXiv:1511.06434), with 4x4 kernels, for 32, 64 and 128 pixels."""
+"""The networks of DCGAN (Radford et al. 2015, arXiv:1511.06434) with 4x4 kernels, for 32, 64 and 128 pixels."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _weights = nn.initializers.normal(0.02)
 class DCGANGenerator(nn.Module):
     """Latents `[B, latent_dim]` to images `[B, size, size, channels]` in [-1, 1].
 
-    A 4x4 map of `width * size / 8` channels, doubled in size and halved in channels until the image: batch norm and
-    ReLU between, tanh at the end.
+    The first layer gives 4x4 feature maps of `width * size / 8` channels. Each further layer doubles the size and
+    halves the channels. Norm and ReLU between layers, tanh at the end.
 
     Attributes:
       size: 32, 64 or 128 pixels.
-      channels: of the image.
+      channels: channels of the image.
       width: channels before the last layer.
       norm: see `Norm`.
-      dtype: what it computes in; parameters are float32.
-      conv_transpose: the layer class, for comparison with Flax's.
+      dtype: dtype of the computation; parameters are float32.
+      conv_transpose: the layer class, to compare with Flax's.
     """
 
     size: int
@@ -50,7 +50,7 @@ class DCGANGenerator(nn.Module):
             return self.conv_transpose(features, (4, 4), (strides, strides), padding, **options)
 
         widths = stage_widths(self.size, self.width)[::-1]
-        bias = self.norm != "batch"  # batch norm takes a bias out again
+        bias = self.norm != "batch"  # batch norm cancels a bias before it
         hidden = layer(widths[0], 1, "VALID", "layer_0", use_bias=bias)(latents[:, None, None, :])
         for index, width in enumerate(widths[1:], 1):
             hidden = nn.relu(Norm(self.norm, self.dtype, name=f"norm_{index - 1}")(hidden, train=train))
@@ -62,15 +62,15 @@ class DCGANGenerator(nn.Module):
 class DCGANDiscriminator(nn.Module):
     """Images `[B, size, size, channels]` to raw scores `[B]`.
 
-    Strided convolutions halve the size and double the channels down to 4x4; leaky ReLU (0.2) after each, a norm between
-    but for the first.
+    Strided convolutions halve the size and double the channels down to 4x4, each followed by a norm (except the first)
+    and leaky ReLU (0.2).
 
     Attributes:
       size: 32, 64 or 128 pixels.
       width: channels after the first layer.
       norm: see `Norm`.
-      dtype: what it computes in; parameters are float32.
-      conv: the layer class, for comparison with Flax's.
+      dtype: dtype of the computation; parameters are float32.
+      conv: the layer class, to compare with Flax's.
     """
 
     size: int
@@ -104,17 +104,17 @@ def dcgan_generator(
     """A `DCGANGenerator` as a `Network`.
 
     Raises:
-      ValueError: a size or norm it does not have.
+      ValueError: an unknown size or norm.
     """
     check_size(size)
     return from_linen(DCGANGenerator(size, channels, width, check_norm(norm), dtype))
 
 
 def dcgan_discriminator(size: int, *, width: int = 64, norm: str = "batch", dtype: DTypeLike = jnp.float32) -> Network:
-    """A `DCGANDiscriminator` as a `Network`; with batch norm it mixes its batch and can have no penalty.
+    """A `DCGANDiscriminator` as a `Network`. With batch norm it cannot have a gradient penalty.
 
     Raises:
-      ValueError: a size or norm it does not have.
+      ValueError: an unknown size or norm.
     """
     check_size(size)
     return from_linen(DCGANDiscriminator(size, width, check_norm(norm), dtype))

@@ -1,9 +1,9 @@
-"""Generators that turn an image into another of the same size.
+"""Image-to-image generators.
 
 The residual network of CycleGAN (Zhu et al. 2017, arXiv:1703.10593; after Johnson et al. 2016, arXiv:1603.08155) and
-the U-Net of pix2pix (Isola et al. 2017, arXiv:1611.07004). Weights start at N(0, 0.02). What comes out has the size
-that went in, whatever it was: an image that the network cannot halve evenly is extended by its reflection, and what was
-added is cut off again at the end.
+the U-Net of pix2pix (Isola et al. 2017, arXiv:1611.07004). Weights are initialized from N(0, 0.02). The output has the
+size of the input, for any size: an image whose sides cannot be halved often enough is extended by reflection, and the
+output is cropped to the original size.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _weights = nn.initializers.normal(0.02)
 
 
 def reflection_pad(maps: Array, *, height: tuple[int, int], width: tuple[int, int]) -> Array:
-    """Extends maps by their mirror image, the edge itself not repeated.
+    """Pads images or feature maps by reflection, without repeating the edge.
 
     >>> reflection_pad(jnp.arange(3.0).reshape(1, 1, 3, 1), height=(0, 0), width=(1, 2)).ravel().tolist()
     [1.0, 0.0, 1.0, 2.0, 1.0, 0.0]
@@ -38,7 +38,7 @@ def reflection_pad(maps: Array, *, height: tuple[int, int], width: tuple[int, in
       width: columns to add left and right, each fewer than W.
 
     Returns:
-      Maps `[B, H + sum(height), W + sum(width), C]`.
+      `[B, H + sum(height), W + sum(width), C]`.
     """
     return jnp.pad(maps, ((0, 0), height, width, (0, 0)), mode="reflect")
 
@@ -48,7 +48,7 @@ def _framed(maps: Array, edge: int) -> Array:
 
 
 def _extended(images: Array, multiple: int, *, least: int, network: str) -> Array:
-    """Images grown below and to the right to a height and width that are multiples of a number."""
+    """Images padded below and to the right to a height and width that are multiples of a number."""
     height, width = images.shape[1:3]
     if min(height, width) < least:
         raise ValueError(
@@ -59,11 +59,11 @@ def _extended(images: Array, multiple: int, *, least: int, network: str) -> Arra
 
 
 class ResidualBlock(nn.Module):
-    """Maps `[B, H, W, C]` plus what two 3x3 convolutions make of them; a norm after each, ReLU between.
+    """`x + f(x)` of feature maps `[B, H, W, C]`: f is two 3x3 convolutions, each with a norm, and a ReLU between them.
 
     Attributes:
       norm: see `Norm`.
-      dtype: what it computes in.
+      dtype: dtype of the computation.
     """
 
     norm: str
@@ -83,18 +83,19 @@ class ResidualBlock(nn.Module):
 class ResidualGenerator(nn.Module):
     """Images `[B, H, W, C]` to images `[B, H, W, channels]` in [-1, 1], H and W at least 5.
 
-    A 7x7 convolution, two of 3x3 that halve the size and double the channels, residual blocks, two layers back to the
-    full size, a 7x7 convolution and tanh; norm and ReLU after each layer but the last. Where the size is kept, edges
-    are padded by reflection.
+    A 7x7 convolution, two 3x3 convolutions that halve the size and double the channels, residual blocks, two upsampling
+    layers, a 7x7 convolution and tanh. Norm and ReLU after each layer except the last. Layers that keep the size use
+    reflection padding.
 
     Attributes:
-      channels: of the image that comes out.
+      channels: channels of the output image.
       width: channels at the full size.
       blocks: number of residual blocks.
-      upsampling: `transposed`: 3x3 transposed convolutions; `resize`: repeated pixels and a 3x3 convolution, which
-        leave no checkerboard pattern (Odena et al. 2016, Deconvolution and Checkerboard Artifacts, Distill).
+      upsampling: `transposed`: 3x3 transposed convolutions; `resize`: nearest-neighbour upsampling and a 3x3
+        convolution, without checkerboard artifacts (Odena et al. 2016, Deconvolution and Checkerboard Artifacts,
+        Distill).
       norm: see `Norm`.
-      dtype: what it computes in; parameters are float32.
+      dtype: dtype of the computation; parameters are float32.
     """
 
     channels: int
@@ -125,7 +126,7 @@ class ResidualGenerator(nn.Module):
         for index in (3, 4):
             features, name = self.width * 2 ** (4 - index), f"layer_{index}"
             if self.upsampling == "transposed":
-                # Padded so that it is the transpose of a halving convolution, and doubles the size.
+                # With this padding it is the transpose of a stride-2 convolution and doubles the size.
                 hidden = ConvTranspose(features, 3, 2, ((1, 2), (1, 2)), name=name, **inner)(hidden)
             else:
                 hidden = Conv(features, 3, padding="VALID", name=name, **inner)(_framed(upsample(hidden), 1))
@@ -137,18 +138,18 @@ class ResidualGenerator(nn.Module):
 class UNetGenerator(nn.Module):
     """Images `[B, H, W, C]` to images `[B, H, W, channels]` in [-1, 1], H and W more than `2^levels / 2`.
 
-    4x4 convolutions that halve the size `levels` times and 4x4 transposed ones back, each but the first of which also
-    sees the maps of its own size from the way down; tanh at the end. Leaky ReLU (0.2) before each on the way down, ReLU
-    on the way up; a norm after each but the first, the smallest and the last. Channels double from `width` up to 8
-    times that.
+    `levels` 4x4 convolutions that halve the size (encoder), and as many 4x4 transposed convolutions (decoder) with skip
+    connections: each decoder layer except the first also gets the encoder's feature maps of its size. Leaky ReLU (0.2)
+    before encoder layers, ReLU before decoder layers, tanh at the end. A norm after each layer except the first, the
+    innermost and the last. Channels double from `width` up to 8 times that.
 
     Attributes:
-      channels: of the image that comes out.
+      channels: channels of the output image.
       width: channels at half the size.
-      levels: how often the size is halved.
+      levels: number of times the size is halved.
       norm: see `Norm`.
-      dtype: what it computes in; parameters are float32.
-      dropout: share of the channels' values that training sets to 0 after each of the three smallest layers up.
+      dtype: dtype of the computation; parameters are float32.
+      dropout: dropout rate after each of the three innermost decoder layers.
     """
 
     channels: int
@@ -200,7 +201,7 @@ def residual_generator(
     """A `ResidualGenerator` as a `Network`; CycleGAN has 9 blocks, and 6 for images below 256 pixels.
 
     Raises:
-      ValueError: a way of upsampling or a norm it does not have; at `init`, images too small for it.
+      ValueError: an unknown upsampling or norm; at `init`, images that are too small.
     """
     if upsampling not in get_args(Upsampling):
         raise ValueError(f"unknown upsampling {upsampling!r}: there are {', '.join(get_args(Upsampling))}")
@@ -218,11 +219,10 @@ def unet_generator(
 ) -> Network:
     """A `UNetGenerator` as a `Network`; pix2pix has 8 levels for 256 pixels and 7 for 128, batch norm and dropout 0.5.
 
-    With dropout, `apply(..., train=True)` needs a key; pix2pix keeps it up when it draws, which nothing here does.
+    With dropout, `apply(..., train=True)` needs a key. Sampling here is without dropout; pix2pix keeps it.
 
     Raises:
-      ValueError: fewer than two levels, a norm it does not have, dropout outside [0, 1); at `init`, images too small
-        for it.
+      ValueError: fewer than two levels, an unknown norm, dropout outside [0, 1); at `init`, images that are too small.
     """
     if levels < 2:
         raise ValueError(f"a U-Net has at least 2 levels, not {levels}")

@@ -1,4 +1,4 @@
-"""Normalization of maps by name, and of kernels by their largest singular value."""
+"""Normalization layers by name, and spectral normalization."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ NORMS = ("batch", "instance", "layer", "none")
 
 
 class Norm(nn.Module):
-    """Batch norm, instance norm, layer norm over a whole sample, or nothing.
+    """Batch norm, instance norm, layer norm over a whole sample, or no normalization.
 
     Attributes:
-      kind: `batch`: over batch, height and width, with running statistics (momentum 0.9) where `train` is false;
-        `instance`: over height and width of each sample and channel, without scale and offset, as CycleGAN has it;
-        `layer`: over height, width and channels of each sample, as WGAN-GP's critic has it; `none`.
-      dtype: of the output; statistics are float32. Scale and offset are one number a channel.
-      affine: whether there are a scale and an offset at all.
-      deviation: standard deviation around 1 of the scales that batch norm starts with: 0.02 in DCGAN (Radford et al.
-        2015, arXiv:1511.06434) and CycleGAN, 0 in the residual networks of WGAN-GP and SNGAN. Layer norm's start at 1.
+      kind: `batch`: over batch, height and width, with running statistics (momentum 0.9) if `train` is false;
+        `instance`: over height and width of each sample and channel, without scale and offset, as in CycleGAN;
+        `layer`: over height, width and channels of each sample, as in WGAN-GP's critic; `none`.
+      dtype: dtype of the output; statistics are float32.
+      affine: whether there are a scale and an offset, one of each per channel.
+      scale_std: batch norm's scales are initialized from N(1, scale_std): 0.02 in DCGAN (Radford et al. 2015,
+        arXiv:1511.06434) and CycleGAN, 0 in the residual networks of WGAN-GP and SNGAN. Layer norm's start at 1.
 
     Raises:
-      ValueError: another kind.
+      ValueError: an unknown kind.
 
     Papers: Ioffe and Szegedy 2015, arXiv:1502.03167; Ulyanov et al. 2016, arXiv:1607.08022; Ba et al. 2016,
     arXiv:1607.06450.
@@ -39,13 +39,13 @@ class Norm(nn.Module):
     kind: str
     dtype: DTypeLike = jnp.float32
     affine: bool = True
-    deviation: float = 0.02
+    scale_std: float = 0.02
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool) -> Array:
         options = {"epsilon": 1e-5, "dtype": self.dtype, "use_scale": self.affine, "use_bias": self.affine}
         if self.kind == "batch":
-            near_one = lambda *shape: 1.0 + nn.initializers.normal(self.deviation)(*shape)
+            near_one = lambda *shape: 1.0 + nn.initializers.normal(self.scale_std)(*shape)
             return nn.BatchNorm(use_running_average=not train, momentum=0.9, scale_init=near_one, **options)(inputs)
         if self.kind == "instance":
             return _standardized(inputs).astype(self.dtype)
@@ -57,14 +57,14 @@ class Norm(nn.Module):
 
 
 def check_norm(kind: str) -> str:
-    """The name of a norm, checked."""
+    """Returns the name of a norm, or raises a ValueError if it is unknown."""
     if kind not in NORMS:
         raise ValueError(f"unknown norm {kind!r}: there are {', '.join(NORMS)}")
     return kind
 
 
 def keeps_bias(kind: str) -> bool:
-    """Whether a bias added before this norm changes anything; batch and instance norm take it out again."""
+    """Whether a bias before this norm has an effect; batch and instance norm cancel it."""
     return kind not in ("batch", "instance")
 
 
@@ -77,16 +77,16 @@ def _standardized(inputs: Array) -> Array:
 
 
 SPECTRAL = "spectral"
-"""The Linen collection of the power iteration's vectors: `u` `[features]`, under the path of the layer it is of."""
+"""The Linen collection of the power-iteration vectors: `u` `[features]`, under the path of its layer."""
 
 
 class _SpectralNorm(nn.Module):
-    """Mixed into a layer, divides its kernel W, read as a matrix `[-1, features]`, by an estimate of its largest
+    """A mixin that divides the kernel W of a layer, as a matrix `[-1, features]`, by an estimate of its largest
     singular value.
 
-    `W / sigma`, `sigma = v^T W u`, with u and `v = W u / |W u|` held constant: the gradient sees W in `sigma` too. No
-    pass changes u; `power_step` does. This v is made of the new u: sigma is half a power step ahead of the authors'
-    (Chainer) and of PyTorch's, which take the v that u was made of, and never smaller than theirs.
+    `W / sigma`, `sigma = v^T W u`, with u and `v = W u / |W u|` constant and `sigma` differentiated with respect to W.
+    Passes do not change u; `power_step` does. Here v is computed from the current u, so sigma is half a power step
+    ahead of the authors' (Chainer) and PyTorch's, which use the v from which u was computed, and never smaller.
     """
 
     def param(self, name: str, *arguments: Any, **options: Any) -> Any:
@@ -103,10 +103,10 @@ class _SpectralNorm(nn.Module):
 
 
 class SpectralConv(_SpectralNorm, Conv):
-    """`Conv` with spectral normalization, its parameters named and drawn alike.
+    """`Conv` with spectral normalization; parameters have the same names and initial values.
 
-    Paper: Miyato et al. 2018, arXiv:1802.05957; one power step an update. Of the two matrices that a kernel
-    `[kh, kw, I, O]` can be read as, this is the paper's transposed, with the same singular values.
+    Paper: Miyato et al. 2018, arXiv:1802.05957, with one power step per update. The matrix of a kernel `[kh, kw, I, O]`
+    is the transpose of the paper's, with the same singular values.
     """
 
 
@@ -117,15 +117,15 @@ class SpectralDense(_SpectralNorm, nn.Dense):
 def power_step(params: Params, model_state: ModelState) -> ModelState:
     """One power step of every spectrally normalized layer of a network: the `refresh` of every `from_linen` network.
 
-    u becomes `W^T v / |W^T v|`, `v = W u / |W u|`, which turns it towards the first right singular vector. This needs
-    the weights alone and no samples, so an update takes one step however many passes it makes.
+    u becomes `W^T v / |W^T v|`, `v = W u / |W u|`, which converges to the first right singular vector. It depends on
+    the weights only, so an update takes one power step, whatever its number of passes.
 
     Args:
       params: the network's parameters.
-      model_state: its collections, with `SPECTRAL` among them or not.
+      model_state: its collections, with or without `SPECTRAL`.
 
     Returns:
-      The collections, `SPECTRAL` moved one step, no gradient flowing into it; the others as they were.
+      The collections with `SPECTRAL` updated and without gradient; the others unchanged.
     """
 
     def moved(vectors: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From a Linen module to a `Network`."""
+"""Linen modules as `Network`s."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from jaxgan.types import Network
 
 
 def from_linen(module: nn.Module, *, mixes_batch: bool | None = None) -> Network:
-    """Wraps a Linen module as a pair of pure functions.
+    """Wraps a Linen module as a `Network` of pure functions.
 
-    The module is called as `module(*inputs, train=...)`. Every collection besides `params` (batch statistics,
-    power-iteration vectors) becomes the model state; it changes only under `train=True`, the vectors of spectral norm
-    only in `refresh`. A `key` given to `apply` feeds the `dropout` stream.
+    The module is called as `module(*inputs, train=...)`. Every collection except `params` (batch statistics,
+    power-iteration vectors) becomes the model state. It changes only under `train=True`, power-iteration vectors only
+    in `refresh`. The `key` given to `apply` seeds the `dropout` stream.
 
     Args:
       module: the module.
-      mixes_batch: whether a sample's output depends on its batch; by default the module's own attribute of that
-        name, false if it has none.
+      mixes_batch: whether the output for a sample depends on the rest of its batch, as with batch norm; by default the
+        module's attribute of that name, or false.
 
     Returns:
       The `Network`.

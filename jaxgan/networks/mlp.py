@@ -1,4 +1,4 @@
-"""A multilayer perceptron, for points and small vectors."""
+"""MLPs, for points and small vectors."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class MLP(nn.Module):
     Attributes:
       widths: sizes of the hidden layers.
       features: size of the output; None for one raw score per row, `[B]`.
-      activation: between the layers, none after the last.
-      dtype: what it computes in; parameters stay float32.
+      activation: activation between the layers; none after the last.
+      dtype: dtype of the computation; parameters are float32.
     """
 
     widths: Sequence[int]

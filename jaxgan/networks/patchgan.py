@@ -1,4 +1,4 @@
-"""Discriminators that score patches: PatchGAN and its limit, the pixel (Isola et al. 2017, arXiv:1611.07004)."""
+"""PatchGAN and PixelGAN discriminators, which score patches or single pixels (Isola et al. 2017, arXiv:1611.07004)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _weights = nn.initializers.normal(0.02)
 
 
 def receptive_field(layers: int) -> int:
-    """Height and width in pixels of the patch that one score of a PatchGAN looks at, all norms aside.
+    """Height and width in pixels of a PatchGAN's receptive field, without the effect of norms.
 
     `9 * 2^layers - 2`.
 
@@ -29,7 +29,7 @@ def receptive_field(layers: int) -> int:
 
 
 def smallest_image(layers: int) -> int:
-    """Least height and width in pixels of an image that a PatchGAN has a score for.
+    """Smallest height and width in pixels of an image that a PatchGAN accepts.
 
     `3 * 2^layers`.
 
@@ -42,15 +42,15 @@ def smallest_image(layers: int) -> int:
 class PatchGAN(nn.Module):
     """Images `[B, H, W, C]` to raw scores `[B, H / 2^layers - 2, W / 2^layers - 2, 1]`, divisions rounded down.
 
-    4x4 convolutions padded by 1: `layers` that halve the size, one that keeps it, one to the scores; leaky ReLU (0.2)
-    after each but the last, a norm after each but the first and the last. Channels double from `width` up to 8 times
-    that.
+    4x4 convolutions with padding 1: `layers` of stride 2, one of stride 1, and one of stride 1 that gives the scores.
+    Leaky ReLU (0.2) after each except the last, a norm after each except the first and the last. Channels double from
+    `width` up to 8 times that.
 
     Attributes:
       width: channels after the first layer.
-      layers: how many halve the size; see `receptive_field`.
+      layers: number of layers of stride 2; see `receptive_field`.
       norm: see `Norm`.
-      dtype: what it computes in; parameters are float32.
+      dtype: dtype of the computation; parameters are float32.
     """
 
     width: int
@@ -88,12 +88,12 @@ class PatchGAN(nn.Module):
 class PixelDiscriminator(nn.Module):
     """Images `[B, H, W, C]` to a raw score for every pixel, `[B, H, W, 1]`: three 1x1 convolutions.
 
-    Under instance norm a score depends on the other pixels through their mean and variance.
+    With instance norm a score also depends on the mean and variance of all pixels.
 
     Attributes:
       width: channels after the first layer, doubled after the second.
-      norm: after the second; see `Norm`.
-      dtype: what it computes in; parameters are float32.
+      norm: norm after the second layer; see `Norm`.
+      dtype: dtype of the computation; parameters are float32.
     """
 
     width: int
@@ -119,7 +119,7 @@ def patch_discriminator(
     """A `PatchGAN` as a `Network`; with three layers its patches have 70x70 pixels, as in CycleGAN.
 
     Raises:
-      ValueError: a number of layers or a norm it does not have; at `init`, images too small for it.
+      ValueError: a number of layers outside 1 to 5, or an unknown norm; at `init`, images that are too small.
     """
     if not 1 <= layers <= MAX_LAYERS:
         raise ValueError(f"a PatchGAN has 1 to {MAX_LAYERS} layers, not {layers}")
@@ -130,6 +130,6 @@ def pixel_discriminator(*, width: int = 64, norm: str = "instance", dtype: DType
     """A `PixelDiscriminator` as a `Network`.
 
     Raises:
-      ValueError: a norm it does not have.
+      ValueError: an unknown norm.
     """
     return from_linen(PixelDiscriminator(width, check_norm(norm), dtype))

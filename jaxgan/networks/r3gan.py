@@ -1,11 +1,11 @@
 """Residual networks without normalization, after configuration E of R3GAN (Huang et al. 2025, arXiv:2501.05441).
 
-What stands in for normalization is the scale the blocks start at: each begins as the identity, and its inner layers
-are the smaller the more blocks there are (Fixup: Zhang et al. 2019, arXiv:1901.09321). Made for
-`relativistic` losses with `r1_penalty` and `r2_penalty` together.
+The initialization replaces normalization: each block starts as the identity, and the initial scale of its inner layers
+falls with the number of blocks (Fixup: Zhang et al. 2019, arXiv:1901.09321). Use these networks with `relativistic`
+losses and with `r1_penalty` and `r2_penalty` together.
 
-The paper's networks for 32 pixels have width 768 and two blocks at each of the four sizes, those for larger images
-fewer channels at the larger sizes. Neither network is conditional here.
+The paper's networks for 32 pixels have width 768 and two blocks at each of the four sizes; those for larger images have
+fewer channels at the larger sizes. The paper's conditional networks are not implemented.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jaxgan.networks.convolutions import Conv, Padding, conv
 from jaxgan.networks.linen import from_linen
 from jaxgan.types import Network
 
-# What keeps the mean square through a leaky ReLU of slope 0.2.
+# Keeps the mean square through a leaky ReLU with negative slope 0.2.
 GAIN = (2 / (1 + 0.2**2)) ** 0.5
 
 
@@ -35,9 +35,10 @@ def _normal(gain: float = 1.0):
 def grouped_conv(
     images: Array, kernel: Array, *, groups: int, strides: int | Sequence[int] = 1, padding: Padding = "SAME"
 ) -> Array:
-    """A convolution in which each group of output channels sees only its own group of input channels.
+    """Grouped convolution: each group of output channels depends only on its group of input channels.
 
-    On a CPU, tens of times faster to train through than `lax.conv_general_dilated` with a `feature_group_count`.
+    On a CPU, its gradients are tens of times faster than those of `lax.conv_general_dilated` with
+    `feature_group_count`.
 
     Args:
       images: `[B, H, W, groups * I]`.
@@ -47,17 +48,17 @@ def grouped_conv(
       padding: see `conv`.
 
     Returns:
-      Maps `[B, h, w, groups * O]`.
+      Feature maps `[B, h, w, groups * O]`.
     """
     images = images.reshape(*images.shape[:3], groups, -1)
     kernel = kernel.reshape(*kernel.shape[:3], groups, -1)
-    # The batching rule of `conv` unrolls this into one convolution a group.
+    # The batching rule of `conv` unrolls this into one convolution per group.
     maps = jax.vmap(partial(conv, strides=strides, padding=padding), in_axes=3, out_axes=3)(images, kernel)
     return maps.reshape(*maps.shape[:3], -1)
 
 
 class GroupedConv(Conv):
-    """`grouped_conv` with a kernel of its own; the parameters are those of `flax.linen.Conv`.
+    """`grouped_conv` as a layer; the parameters are those of `flax.linen.Conv`.
 
     Attributes:
       groups: number of groups, a divisor of the channels of input and output.
@@ -73,7 +74,7 @@ class GroupedConv(Conv):
 
 
 def bilinear_upsample(maps: Array) -> Array:
-    """Doubles height and width bilinearly, with zeros beyond the edges: `[B, H, W, C]` to `[B, 2 H, 2 W, C]`."""
+    """Doubles height and width bilinearly, with zero padding: `[B, H, W, C]` to `[B, 2 H, 2 W, C]`."""
     rows, columns = (_bilinear(size, maps.dtype) for size in maps.shape[1:3])
     return jnp.einsum("uh,bhwc,vw->buvc", rows, maps, columns)
 
@@ -81,16 +82,16 @@ def bilinear_upsample(maps: Array) -> Array:
 def bilinear_downsample(maps: Array) -> Array:
     """Halves height and width with the same filter: `[B, 2 H, 2 W, C]` to `[B, H, W, C]`.
 
-    The transpose of `bilinear_upsample`, divided by 4 so that a constant stays what it is away from the edges.
+    The transpose of `bilinear_upsample`, divided by 4 so that constants are preserved away from the edges.
     """
     rows, columns = (_bilinear(size // 2, maps.dtype) for size in maps.shape[1:3])
     return jnp.einsum("uh,buvc,vw->bhwc", rows, maps, columns) / 4
 
 
 def _bilinear(size: int, dtype: DTypeLike) -> Array:
-    """The matrix `[2 size, size]` that doubles a line: every new pixel takes 3/4 of the nearer one and 1/4 of the next.
+    """The matrix `[2 size, size]` that doubles one axis: each new pixel is 3/4 of the nearer and 1/4 of the next one.
 
-    A product with it costs little and differentiates into its transpose, where shifted slices cost as much.
+    A product with a matrix is cheap, and so is its gradient.
     """
     pixels = np.arange(2 * size)
     nearer = pixels // 2
@@ -100,13 +101,13 @@ def _bilinear(size: int, dtype: DTypeLike) -> Array:
 
 
 class Block(nn.Module):
-    """`x + W3 a(W2 a(W1 x))`: 1x1 to more channels, 3x3 in groups, 1x1 back; a is leaky ReLU 0.2, and W3 starts at 0.
+    """`x + W3 a(W2 a(W1 x))`: 1x1 expansion W1, grouped 3x3 W2, 1x1 projection W3 (initially 0); a is leaky ReLU (0.2).
 
     Attributes:
-      expansion: how many times more channels there are inside.
+      expansion: channels inside the block, relative to its input.
       group_size: channels of a group.
-      gain: scale at which W1 and W2 start, over what keeps the mean square through the activation.
-      dtype: what it computes in.
+      gain: initial scale of W1 and W2, relative to the scale that keeps the mean square through the activation.
+      dtype: dtype of the computation.
     """
 
     expansion: int
@@ -127,18 +128,18 @@ class Block(nn.Module):
 
 
 class R3GANGenerator(nn.Module):
-    """Latents `[B, latent_dim]` to images `[B, size, size, channels]`, meant for [-1, 1] but not bounded.
+    """Latents `[B, latent_dim]` to images `[B, size, size, channels]`; the output is not bounded to [-1, 1].
 
-    A learned 4x4 basis, each channel of it multiplied by a linear function of the latent; at each size the blocks, then
-    a bilinear doubling; a 1x1 convolution at the end.
+    Learned 4x4 feature maps, each channel multiplied by a linear function of the latents; at each size the blocks, then
+    bilinear upsampling; a 1x1 convolution at the end.
 
     Attributes:
-      channels: of the image.
+      channels: channels of the image.
       widths: channels at 4x4, 8x8, ... and the full size.
       blocks: number of blocks at each size.
       expansion: see `Block`.
       group_size: see `Block`.
-      dtype: what it computes in; parameters are float32.
+      dtype: dtype of the computation; parameters are float32.
     """
 
     channels: int
@@ -168,14 +169,14 @@ class R3GANGenerator(nn.Module):
 
 
 class R3GANDiscriminator(nn.Module):
-    """Images `[B, size, size, channels]` to raw scores `[B]`: the generator's mirror image.
+    """Images `[B, size, size, channels]` to raw scores `[B]`: the layers of the generator in reverse.
 
     Attributes:
       widths: channels at 4x4, 8x8, ... and the full size.
       blocks: number of blocks at each size.
       expansion: see `Block`.
       group_size: see `Block`.
-      dtype: what it computes in; parameters are float32.
+      dtype: dtype of the computation; parameters are float32.
     """
 
     widths: tuple[int, ...]
@@ -220,15 +221,15 @@ def r3gan_generator(
 
     Args:
       size: 8, 16, 32, ... pixels.
-      channels: of the image.
+      channels: channels of the image.
       width: channels at every size, or one number for each of 4x4, 8x8, ... and the full size.
       blocks: number of blocks at each size, 2 in the paper.
-      expansion: how many times more channels there are inside a block.
-      group_size: channels that its 3x3 convolution mixes, a divisor of width times expansion.
-      dtype: what it computes in.
+      expansion: channels inside a block, relative to its input.
+      group_size: channels of a group in the 3x3 convolution of a block, a divisor of width times expansion.
+      dtype: dtype of the computation.
 
     Raises:
-      ValueError: numbers that do not fit.
+      ValueError: a size that is not a power of 2, the wrong number of widths, or a group size that does not divide.
     """
     widths = _check(size, width, blocks, expansion, group_size)
     return from_linen(R3GANGenerator(channels, widths, blocks, expansion, group_size, dtype))
@@ -246,25 +247,25 @@ def r3gan_discriminator(
     """An `R3GANDiscriminator` as a `Network`; arguments as for `r3gan_generator`.
 
     Raises:
-      ValueError: numbers that do not fit.
+      ValueError: as `r3gan_generator`.
     """
     widths = _check(size, width, blocks, expansion, group_size)
     return from_linen(R3GANDiscriminator(widths, blocks, expansion, group_size, dtype))
 
 
 def _gain(blocks: int) -> float:
-    """Fixup's scale for the two inner layers of each of so many blocks."""
+    """Fixup's initial scale of the two inner layers of each block, given the number of blocks."""
     return blocks**-0.25
 
 
 def _check(size: int, width: int | Sequence[int], blocks: int, expansion: int, group_size: int) -> tuple[int, ...]:
     """The width at each size."""
     if size < 8 or size & (size - 1):
-        raise ValueError(f"R3GAN's networks have 8, 16, 32, ... pixels (a power of 2), not {size}")
+        raise ValueError(f"R3GAN's networks are for 8, 16, 32, ... pixels (a power of 2), not {size}")
     stages = size.bit_length() - 2
     widths = (width,) * stages if isinstance(width, int) else tuple(width)
     if len(widths) != stages:
-        raise ValueError(f"{size} pixels take one width, or {stages} (at 4, 8, ... {size} pixels), not {len(widths)}")
+        raise ValueError(f"{size} pixels need one width, or {stages} (at 4, 8, ... {size} pixels), not {len(widths)}")
     for channels in widths:
         if channels * expansion % group_size:
             raise ValueError(

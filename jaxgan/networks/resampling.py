@@ -1,8 +1,9 @@
-"""Doubling and halving the size of maps, by itself and together with the 3x3 convolution before or after it.
+"""Upsampling and pooling of feature maps, alone and fused with a 3x3 convolution.
 
-A 3x3 convolution of doubled maps multiplies at 9 pixels of which at most 4 differ, and one whose results are averaged
-could have averaged its kernel first. Together they take 4 products a pixel in place of 9, which on a CPU halves the
-time, that of the gradients too. Accelerators, where the start of an operation costs more, do one after the other.
+A 3x3 convolution of upsampled feature maps reads 9 pixels of which at most 4 differ. Pooling after a convolution is
+linear, so it can be applied to the kernel instead. Fused, both take 4 products per pixel instead of 9, which on a CPU
+halves the time of the forward pass and of the gradients. On accelerators, where launching operations costs more, they
+are not fused.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from jaxgan.networks.convolutions import conv
 
 
 def upsample(maps: Array) -> Array:
-    """Doubles height and width by repeating every pixel: `[B, H, W, C]` to `[B, 2 H, 2 W, C]`."""
+    """Nearest-neighbour upsampling, which repeats every pixel: `[B, H, W, C]` to `[B, 2 H, 2 W, C]`."""
     batch, height, width, channels = maps.shape
     repeated = jnp.broadcast_to(maps[:, :, None, :, None], (batch, height, 2, width, 2, channels))
     return repeated.reshape(batch, 2 * height, 2 * width, channels)
 
 
 def average_pool(maps: Array) -> Array:
-    """Halves height and width by the mean of every 2x2 pixels: `[B, H, W, C]` to `[B, H / 2, W / 2, C]`."""
+    """2x2 average pooling: `[B, H, W, C]` to `[B, H / 2, W / 2, C]`."""
     batch, height, width, channels = maps.shape
     return maps.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
 
@@ -38,7 +39,7 @@ def upsampled_conv(maps: Array, kernel: Array) -> Array:
       `[B, 2 H, 2 W, O]`.
 
     Raises:
-      ValueError: another size of kernel.
+      ValueError: a kernel that is not 3x3.
     """
     _check_kernel(kernel)
     return lax.platform_dependent(maps, kernel, cpu=_in_phases, default=lambda maps, w: conv(upsample(maps), w))
@@ -55,11 +56,11 @@ def pooled_conv(maps: Array, kernel: Array) -> Array:
       `[B, H / 2, W / 2, O]`.
 
     Raises:
-      ValueError: another size of kernel, or maps of an odd size.
+      ValueError: a kernel that is not 3x3, or an odd height or width.
     """
     _check_kernel(kernel)
     if maps.shape[1] % 2 or maps.shape[2] % 2:
-        raise ValueError(f"maps of even height and width expected, not {maps.shape}")
+        raise ValueError(f"feature maps of even height and width expected, not {maps.shape}")
     return lax.platform_dependent(maps, kernel, cpu=_in_strides, default=lambda maps, w: average_pool(conv(maps, w)))
 
 
@@ -68,14 +69,14 @@ def _check_kernel(kernel: Array) -> None:
         raise ValueError(f"a kernel [3, 3, I, O] expected, not {kernel.shape}")
 
 
-# Which rows of the kernel meet which of the two rows of small maps that a row of doubled ones sees: the upper of a pair
-# sees the row above and, twice, the pair's own, the lower of it its own, twice, and the one below. [of the pair, seen,
-# of the kernel]
+# Each row of the input becomes a pair of rows after upsampling. The 3 kernel rows centred on the upper row of a pair
+# read the input row above once and the pair's own row twice; those centred on the lower row read the own row twice and
+# the row below once. _MEETS[upper or lower, first or second input row read, kernel row].
 _MEETS = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
 
 
 def _in_phases(maps: Array, kernel: Array) -> Array:
-    """Each of the four pixels that one becomes has a 2x2 kernel of its own: four convolutions, interleaved."""
+    """Each of the four output pixels of an input pixel has its own 2x2 kernel: four interleaved convolutions."""
     batch, height, width, _ = maps.shape
     meets = jnp.asarray(_MEETS, kernel.dtype)
     kernels = jnp.einsum("pai,qbj,ijcd->pqabcd", meets, meets, kernel)
@@ -85,7 +86,7 @@ def _in_phases(maps: Array, kernel: Array) -> Array:
 
 
 def _in_strides(maps: Array, kernel: Array) -> Array:
-    """The mean of the kernel's four shifts by a pixel is a 4x4 kernel, at every other place."""
+    """A convolution of stride 2 with the 4x4 mean of the kernel's four shifts by a pixel."""
     sides = ((0, 1), (1, 0))
     shifts = [jnp.pad(kernel, (rows, columns, (0, 0), (0, 0))) for rows in sides for columns in sides]
     return conv(maps, sum(shifts[1:], shifts[0]) / 4, strides=2, padding=1)

@@ -1,10 +1,11 @@
 """The residual networks of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028) and SNGAN (Miyato et al. 2018,
-arXiv:1802.05957), which are the same but for what holds the discriminator's slope, for 32, 64 and 128 pixels.
+arXiv:1802.05957) for 32, 64 and 128 pixels. They differ only in what limits the discriminator's Lipschitz constant.
 
-With `num_classes` they are told a label, as in Miyato and Koyama 2018, arXiv:1802.05637.
+With `num_classes` they are conditional on labels, as in Miyato and Koyama 2018, arXiv:1802.05637.
 
-At 32 pixels every layer has `width` channels: the papers' is 128, SNGAN's generator 256. At 64 and 128, widths double
-with every halving, as in SNGAN's code, from `width` (64 there) at the full size to 16 times that at 4x4.
+At 32 pixels every layer has `width` channels: 128 in the papers, 256 in SNGAN's generator. At 64 and 128 pixels, the
+channels double with every halving of the size, as in SNGAN's code, from `width` (64 there) at the full size to 16 times
+that at 4x4.
 """
 
 from __future__ import annotations
@@ -25,24 +26,24 @@ from jaxgan.types import Network
 
 Pooling = Literal["sum", "mean"]
 
-# Channels in multiples of the width: the generator's at 4x4 and after each block, the discriminator's after each block
-# that halves the size and after each that keeps it.
+# Channels in multiples of the width. Generator: at 4x4 and after each block. Discriminator: after each block that
+# halves the size, and after each block that keeps it.
 _GENERATOR = {32: (1, 1, 1, 1), 64: (16, 8, 4, 2, 1), 128: (16, 16, 8, 4, 2, 1)}
 _DISCRIMINATOR = {32: ((1, 1), (1, 1)), 64: ((1, 2, 4, 8, 16), ()), 128: ((1, 2, 4, 8, 16), (16,))}
 
-# Both authors': uniform, of variance 4 / (fan in + fan out) in the 3x3 convolutions of a block, half that elsewhere.
+# As in both papers' code: uniform, with variance 4 / (fan in + fan out) in a block's 3x3 convolutions, else half that.
 _he = nn.initializers.variance_scaling(2.0, "fan_avg", "uniform")
 _glorot = nn.initializers.glorot_uniform()
 
 
 class UpBlock(nn.Module):
-    """Two 3x3 convolutions with norm and ReLU before each, beside a 1x1 convolution; doubles height and width.
+    """A residual block that doubles height and width: two 3x3 convolutions, each after norm and ReLU; 1x1 shortcut.
 
     Attributes:
       features: channels of the output.
-      norm: see `Norm`; a `ConditionalNorm` where it is called with labels.
-      dtype: what it computes in.
-      num_classes: of labels, None without.
+      norm: see `Norm`; a `ConditionalNorm` if `num_classes` is given.
+      dtype: dtype of the computation.
+      num_classes: number of classes; None for an unconditional block.
     """
 
     features: int
@@ -52,32 +53,33 @@ class UpBlock(nn.Module):
 
     @nn.compact
     def __call__(self, maps: Array, *labels: Array, train: bool) -> Array:
-        bias = self.norm != "batch"  # batch norm takes a bias out again
+        bias = self.norm != "batch"  # batch norm cancels a bias before it
         he = {"dtype": self.dtype, "kernel_init": _he}
         hidden = nn.relu(self._norm("norm_0")(maps, *labels, train=train))
         hidden = Conv(self.features, 3, use_bias=bias, function=upsampled_conv, name="layer_0", **he)(hidden)
         hidden = nn.relu(self._norm("norm_1")(hidden, *labels, train=train))
         hidden = Conv(self.features, 3, name="layer_1", **he)(hidden)
-        # The order of resampling and a 1x1 convolution does not matter, but for the cost.
+        # Upsampling after the 1x1 convolution gives the same result at a quarter of the cost.
         shortcut = Conv(self.features, 1, dtype=self.dtype, kernel_init=_glorot, name="shortcut")(maps)
         return upsample(shortcut) + hidden
 
     def _norm(self, name: str) -> Norm | ConditionalNorm:
         if self.num_classes is None:
-            return Norm(self.norm, self.dtype, deviation=0.0, name=name)
+            return Norm(self.norm, self.dtype, scale_std=0.0, name=name)
         return ConditionalNorm(self.norm, self.num_classes, self.dtype, name=name)
 
 
 class DownBlock(nn.Module):
-    """Two 3x3 convolutions with norm and ReLU before each, beside the input.
+    """A residual block of two 3x3 convolutions, each after norm and ReLU.
 
     Attributes:
       features: channels of the output.
       norm: see `Norm`.
       conv: the layer class, `Conv` or `SpectralConv`.
-      first: whether it takes images: neither norm nor ReLU before the first convolution, no norm before the second.
-      halves: whether it halves height and width, with a 1x1 convolution beside; else the channels stay what they are.
-      dtype: what it computes in.
+      first: whether its input is images: no norm or ReLU before the first convolution, and no norm before the second.
+      halves: whether it halves height and width, with a 1x1 convolution in the shortcut. Otherwise size and channels
+        stay the same.
+      dtype: dtype of the computation.
     """
 
     features: int
@@ -103,22 +105,22 @@ class DownBlock(nn.Module):
         return shortcut(average_pool(maps)) + hidden
 
     def _norm(self, name: str, kind: str) -> Norm:
-        return Norm(kind, self.dtype, deviation=0.0, name=name)
+        return Norm(kind, self.dtype, scale_std=0.0, name=name)
 
 
 class ResNetGenerator(nn.Module):
-    """Latents `[B, latent_dim]`, and labels `[B]` if it has classes, to images `[B, size, size, channels]` in [-1, 1].
+    """Latents `[B, latent_dim]`, with classes also labels `[B]`, to images `[B, size, size, channels]` in [-1, 1].
 
-    A linear layer to a 4x4 map, a block for every doubling, then norm, ReLU, 3x3 convolution and tanh. The last norm is
-    not told the label, as in both authors' code.
+    A linear layer to 4x4 feature maps, an `UpBlock` for every doubling of the size, then norm, ReLU, 3x3 convolution
+    and tanh. The last norm is not conditional, as in both papers' code.
 
     Attributes:
       size: 32, 64 or 128 pixels.
-      channels: of the image.
+      channels: channels of the image.
       width: channels before the last layer.
       norm: see `Norm`.
-      dtype: what it computes in; parameters are float32.
-      num_classes: of labels, None without.
+      dtype: dtype of the computation; parameters are float32.
+      num_classes: number of classes; None for an unconditional network.
     """
 
     size: int
@@ -140,25 +142,25 @@ class ResNetGenerator(nn.Module):
         for index, width in enumerate(widths):
             block = UpBlock(width, self.norm, self.dtype, self.num_classes, name=f"block_{index}")
             hidden = block(hidden, *labels, train=train)
-        hidden = nn.relu(Norm(self.norm, self.dtype, deviation=0.0, name="norm")(hidden, train=train))
+        hidden = nn.relu(Norm(self.norm, self.dtype, scale_std=0.0, name="norm")(hidden, train=train))
         return jnp.tanh(Conv(self.channels, 3, dtype=self.dtype, kernel_init=_glorot, name="image")(hidden))
 
 
 class ResNetDiscriminator(nn.Module):
-    """Images `[B, size, size, channels]`, and labels `[B]` if it has classes, to raw scores `[B]`.
+    """Images `[B, size, size, channels]`, with classes also labels `[B]`, to raw scores `[B]`.
 
-    Blocks down to 8x8 (2x2 and 4x4 at 64 and 128 pixels), ReLU, the sum or the mean over all places, and a linear layer
-    or `ConditionalScore`.
+    Blocks down to 8x8 (2x2 and 4x4 at 64 and 128 pixels), ReLU, global sum or mean pooling, and a linear layer or
+    `ConditionalScore`.
 
     Attributes:
       size: 32, 64 or 128 pixels.
       width: channels after the first block.
-      norm: see `Norm`; in all blocks but the first.
+      norm: norm of all blocks except the first, see `Norm`.
       spectral_norm: whether all kernels are spectrally normalized.
-      dtype: what it computes in; parameters are float32.
-      num_classes: of labels, None without.
+      dtype: dtype of the computation; parameters are float32.
+      num_classes: number of classes; None for an unconditional network.
       conditioning: see `ConditionalScore`.
-      pooling: over all places: `sum` as in SNGAN, `mean` as in WGAN-GP.
+      pooling: global pooling: `sum` as in SNGAN, `mean` as in WGAN-GP.
     """
 
     size: int
@@ -204,10 +206,10 @@ def resnet_generator(
     num_classes: int | None = None,
     dtype: DTypeLike = jnp.float32,
 ) -> Network:
-    """A `ResNetGenerator` as a `Network`, told labels if `num_classes` is given.
+    """A `ResNetGenerator` as a `Network`, conditional on labels if `num_classes` is given.
 
     Raises:
-      ValueError: a size or norm it does not have.
+      ValueError: an unknown size or norm.
     """
     return from_linen(ResNetGenerator(_check_size(size), channels, width, check_norm(norm), dtype, num_classes))
 
@@ -223,13 +225,14 @@ def resnet_discriminator(
     pooling: Pooling = "sum",
     dtype: DTypeLike = jnp.float32,
 ) -> Network:
-    """A `ResNetDiscriminator` as a `Network`; with batch norm it mixes its batch and can have no penalty.
+    """A `ResNetDiscriminator` as a `Network`, conditional on labels if `num_classes` is given.
 
-    WGAN-GP's takes a `gradient_penalty`, no norm (or `layer`) and `pooling="mean"`, SNGAN's `spectral_norm` alone. It
-    is told labels if `num_classes` is given. Of 32 pixels SNGAN's authors have no bias in the score.
+    For WGAN-GP use `norm="none"` (or `layer`), `pooling="mean"` and a `gradient_penalty`; for SNGAN only
+    `spectral_norm`. SNGAN's authors have no bias in the score at 32 pixels. With batch norm it cannot have a gradient
+    penalty.
 
     Raises:
-      ValueError: a size, norm, conditioning or pooling it does not have.
+      ValueError: an unknown size, norm, conditioning or pooling.
     """
     if pooling not in get_args(Pooling):
         raise ValueError(f"unknown pooling {pooling!r}: there are {', '.join(get_args(Pooling))}")
@@ -241,5 +244,5 @@ def resnet_discriminator(
 
 def _check_size(size: int) -> int:
     if size not in _GENERATOR:
-        raise ValueError(f"the residual networks have {', '.join(map(str, _GENERATOR))} pixels, not {size}")
+        raise ValueError(f"the residual networks are for {', '.join(map(str, _GENERATOR))} pixels, not {size}")
     return size

@@ -1,6 +1,6 @@
-"""Networks for images from sentences: text encoders, and a discriminator whose trunk need not be told the text.
+"""Networks for text-to-image GANs: text encoders, and a discriminator whose features do not depend on the text.
 
-The generator is `conditional_dcgan_generator(..., num_classes=None)`, told latents and embedding at every norm.
+The generator is `conditional_dcgan_generator(..., num_classes=None)`, conditional on the text embedding.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ def text_discriminator(
     norm: str = "none",
     dtype: DTypeLike = jnp.float32,
 ) -> TextDiscriminator:
-    """`DCGANFeatures` down to 4x4, and `ConditionalScore` of the embedding.
+    """A text-conditional discriminator: `DCGANFeatures` of the image, and `ConditionalScore` of features and embedding.
 
     Args:
       size: 32, 64 or 128 pixels.
-      conditioning: `projection`, or `concatenate` as the authors had it.
+      conditioning: `projection`, or `concatenate` as in GAN-CLS.
       width: channels after the first layer.
-      norm: see `Norm`. Not `batch`: where real and fake are normalized apart, the statistics give the answer away.
-      dtype: what it computes in.
+      norm: see `Norm`. Do not use `batch`: real and fake images are separate batches, whose statistics differ.
+      dtype: dtype of the computation.
 
     Raises:
-      ValueError: a size, norm or conditioning it does not have.
+      ValueError: an unknown size, norm or conditioning.
     """
     check_size(size)
     return TextDiscriminator(
@@ -45,16 +45,16 @@ def text_discriminator(
 
 
 class SlotEncoder(nn.Module):
-    """Tokens `[B, L]` to embeddings `[B, features]`: a few numbers a word, side by side in order, and a perceptron.
+    """Token ids `[B, L]` to embeddings `[B, features]`: an MLP of the concatenated word vectors.
 
-    Words keep their places, which an average would lose: "a red circle above a blue square" is not "a blue circle above
-    a red square". Padding is zeros, so that texts may be shorter than those it was made with, and not longer.
+    The order of words matters, unlike in an average: "a red circle above a blue square" is not "a blue circle above a
+    red square". Padding has zero vectors, so texts may be shorter than those at `init`, but not longer.
 
     Attributes:
-      vocabulary_size: how many tokens there are, padding and unknown included.
-      features: of both hidden layers and of the embedding.
-      word_features: numbers a word.
-      dtype: what it computes in.
+      vocabulary_size: number of token ids, including padding and unknown words.
+      features: size of both hidden layers and of the embedding.
+      word_features: size of the word vectors.
+      dtype: dtype of the computation.
     """
 
     vocabulary_size: int
@@ -66,10 +66,10 @@ class SlotEncoder(nn.Module):
     def __call__(self, tokens: Array, *, train: bool) -> Array:
         del train
         words = _embedded(tokens, self.vocabulary_size, self.word_features, self.dtype)
-        made = self.get_variable("params", "layer_0")  # none yet while the parameters are made
+        made = self.get_variable("params", "layer_0")  # None during init
         slots = tokens.shape[1] if made is None else made["kernel"].shape[0] // self.word_features
         if tokens.shape[1] > slots:
-            raise ValueError(f"texts of {tokens.shape[1]} tokens, but this encoder was made for at most {slots}")
+            raise ValueError(f"texts of {tokens.shape[1]} tokens, but this encoder takes at most {slots}")
         words = jnp.pad(words, ((0, 0), (0, slots - tokens.shape[1]), (0, 0)))
         hidden = words.reshape(tokens.shape[0], slots * self.word_features)
         for index in range(2):
@@ -79,16 +79,16 @@ class SlotEncoder(nn.Module):
 
 
 class RecurrentEncoder(nn.Module):
-    """Tokens `[B, L]` to embeddings `[B, features]`: a recurrent network from either end, averaged over the words.
+    """Token ids `[B, L]` to embeddings `[B, features]`: the mean state of a bidirectional GRU.
 
-    Padding is not read and not averaged; a text of padding alone gives zeros, not 0 / 0, before the last layer. Longer
-    texts need no further parameters, as they do in `SlotEncoder`.
+    Padding is masked; for a text of padding only, the mean is zero and not 0 / 0. Unlike in `SlotEncoder`, texts may
+    have any length.
 
     Attributes:
-      vocabulary_size: how many tokens there are, padding and unknown included.
-      features: of the embedding; half of them in either direction.
-      word_features: numbers a word.
-      dtype: what it computes in.
+      vocabulary_size: number of token ids, including padding and unknown words.
+      features: size of the embedding; half of it in each direction.
+      word_features: size of the word vectors.
+      dtype: dtype of the computation.
 
     Paper: gated recurrent units: Cho et al. 2014, arXiv:1406.1078.
     """
@@ -110,22 +110,22 @@ class RecurrentEncoder(nn.Module):
 
 
 class AttentiveEncoder(nn.Module):
-    """Tokens `[B, L]` to embeddings `[B, features]`: averages of word vectors, side by side, each with its own weights.
+    """Token ids `[B, L]` to embeddings `[B, features]`: multi-head attention over word vectors, heads concatenated.
 
-    `e_k = sum_l a_kl V w_l` with `w_l` the vector of word l and `a_k = softmax_l(q_k . h_l)`, where a recurrent network
-    from either end makes `h_l` of all words. So the sentence decides where each part of the embedding looks, but what
-    it finds there is the word alone: red is the same numbers in a red circle and in a red triangle, which lets
-    combinations be drawn that were never in training. Padding has no weight; a text of padding alone gives zeros.
+    `e_k = sum_l a_kl V w_l` with `w_l` the vector of word l and `a_k = softmax_l(q_k . h_l)`, where `h_l` is the state
+    of a bidirectional GRU. The attention weights depend on the whole sentence, but the values depend on single words
+    only: "red" has the same value in "red circle" and in "red triangle". That helps to generate combinations that never
+    occur in training. Padding has no weight; a text of padding only gives zeros.
 
     Attributes:
-      vocabulary_size: how many tokens there are, padding and unknown included.
-      features: of the embedding, a multiple of `heads`.
-      word_features: numbers a word.
-      heads: how many averages.
-      dtype: what it computes in.
+      vocabulary_size: number of token ids, including padding and unknown words.
+      features: size of the embedding, a multiple of `heads`.
+      word_features: size of the word vectors.
+      heads: number of attention heads.
+      dtype: dtype of the computation.
 
-    Papers: several weighted averages of a text: Lin et al. 2017, arXiv:1703.03130, there of the recurrent states; gated
-    recurrent units: Cho et al. 2014, arXiv:1406.1078.
+    Papers: attention heads over the recurrent states of a text: Lin et al. 2017, arXiv:1703.03130; gated recurrent
+    units: Cho et al. 2014, arXiv:1406.1078.
     """
 
     vocabulary_size: int
@@ -147,15 +147,15 @@ class AttentiveEncoder(nn.Module):
 
 
 def _read(words: Array, lengths: Array, features: int, dtype: DTypeLike) -> Array:
-    """What gated recurrent units from either end make of words: `[B, L, 2 features]`."""
+    """The states of a bidirectional GRU over word vectors: `[B, L, 2 features]`."""
     forward, backward = (nn.RNN(nn.GRUCell(features, dtype=dtype, name=name)) for name in ("forward", "backward"))
     return jnp.asarray(nn.Bidirectional(forward, backward)(words, seq_lengths=lengths))
 
 
 def _embedded(tokens: Array, vocabulary_size: int, features: int, dtype: DTypeLike) -> Array:
-    """A row of a table for each token, zeros for padding, NaN for what is outside the table."""
+    """The word vector of each token id, zeros for padding, NaN for ids out of range."""
     if not jnp.issubdtype(tokens.dtype, jnp.integer) or tokens.ndim != 2:
-        raise ValueError(f"a text encoder takes tokens, integers [B, L], not {tokens.dtype} {list(tokens.shape)}")
+        raise ValueError(f"a text encoder takes token ids, integers [B, L], not {tokens.dtype} {list(tokens.shape)}")
     table = nn.Embed(vocabulary_size, features, embedding_init=nn.initializers.normal(1.0), dtype=dtype, name="words")
     # A negative index would count from the end of the table.
     return jnp.where((tokens != 0)[..., None], table(jnp.where(tokens < 0, vocabulary_size, tokens)), 0)
@@ -189,7 +189,7 @@ def attentive_encoder(
     """An `AttentiveEncoder` as a `Network`.
 
     Raises:
-      ValueError: features that are no multiple of the heads.
+      ValueError: features that are not a multiple of the heads.
     """
     if features % heads:
         raise ValueError(f"features={features} must be a multiple of heads={heads}")

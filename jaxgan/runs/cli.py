@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import jax
 
 from jaxgan.devices.compilation_cache import keep_compiled_programs
-from jaxgan.devices.distributed import join
+from jaxgan.devices.distributed import initialize
 from jaxgan.devices.memory import keep_freed_memory
 from jaxgan.messages import printable
 from jaxgan.runs.config import RunConfig
@@ -77,7 +77,7 @@ def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
             if isinstance(config, RunConfig):
                 stack.enter_context(forgiving())
                 refuse_at_once(config)
-                join(config.coordinator, config.num_processes, config.process_id)
+                initialize(config.coordinator, config.num_processes, config.process_id)
             _find_devices()
             main(config)
             sys.stdout.flush()  # as above
@@ -146,7 +146,7 @@ def _lack_of_memory(error: BaseException, config_class: type) -> str | None:
     asked = re.search(r"allocat\w* ([\d.,]+) ?(bytes|[KMGT]i?B)", said)
     amount = f" ({asked[1]} {asked[2]} were asked for at once)" if asked else ""
     fields = [field.name for field in dataclasses.fields(config_class)]
-    flags = [f"--{name.replace('_', '-')}" for name in _SIZES if name in fields]
+    flags = [f"--{name.redevice_put('_', '-')}" for name in _SIZES if name in fields]
     cure = f": lower {' or '.join([', '.join(flags[:-1]), flags[-1]] if flags[1:] else flags)}" if flags else ""
     return f"the networks and the batch do not fit into memory{amount}{cure}"
 

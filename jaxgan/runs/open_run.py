@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from jaxgan import pixels
 from jaxgan.checkpoints.checkpoint import Checkpoints
 from jaxgan.data.trust import check_trusted_paths
-from jaxgan.devices.sharding import in_parts
+from jaxgan.devices.sharding import batched
 from jaxgan.runs.config import RunConfig, load_config
 from jaxgan.types import GAN
 
@@ -54,8 +54,8 @@ class Run(NamedTuple):
         Returns:
           Outputs by name, on the host.
         """
-        state = self.state.replace(ema_params=None, ema_model_state=None) if live else self.state
-        return in_parts(partial(self.gan.sample, state), at_once=at_once)(inputs)
+        state = self.state.redevice_put(ema_params=None, ema_model_state=None) if live else self.state
+        return batched(partial(self.gan.sample, state), at_once=at_once)(inputs)
 
     def to_uint8(self, images: ArrayLike) -> np.ndarray:
         """`pixels.to_uint8` of what this run drew.
@@ -104,7 +104,7 @@ def open_run(
     moved = {name: value for name, value in (data or {}).items() if value is not None}
     if unknown := sorted(moved.keys() - {field.name for field in dataclasses.fields(config)}):
         raise ValueError(f"{folder} is a run of {config.experiment}, which has no {', '.join(unknown)}")
-    config = dataclasses.replace(config, **moved)
+    config = dataclasses.redevice_put(config, **moved)
     check_trusted_paths(config, folder, given=moved)
     try:
         gan = experiment.build(config)

@@ -17,7 +17,7 @@ from jax import Array
 
 from jaxgan.checkpoints.checkpoint import Checkpoints
 from jaxgan.checkpoints.retention import UNSCHEDULED
-from jaxgan.devices.distributed import agree, led, own_copy
+from jaxgan.devices.distributed import led, local_copy, sync_max
 from jaxgan.devices.memory import give_back
 from jaxgan.runs import logging
 from jaxgan.runs.config import RunConfig
@@ -95,7 +95,7 @@ def fit(
                 return _nothing_left(run, config)
             scores = _first_scores(run, config, evaluate, owed=owed)
             if config.check:
-                config = dataclasses.replace(config, steps_per_call=1)
+                config = dataclasses.redevice_put(config, steps_per_call=1)
                 return dry_run(gan, config, run.folder, mesh=run.mesh, state=run.state, batches=batches, start=run.step)
             return _train(stack, run, gan, batches, config, hooks, scores if owed else None)
     except Stopped as stop:
@@ -163,7 +163,7 @@ def _train(
             log.advance(step)
             due = due_at(step, config)
             # A signal may reach one process and not the others, which must stop at the same step.
-            stop = agree(interruption.signal or 0) if alone or any(due) else 0
+            stop = sync_max(interruption.signal or 0) if alone or any(due) else 0
             if not (any(due) or stop):
                 continue
 
@@ -177,7 +177,7 @@ def _train(
                 if stop:  # to score may take longer than a scheduler waits
                     unfinished["scores"] = 1.0
                 else:
-                    scores = _numbers(hooks.evaluate(own_copy(state)))
+                    scores = _numbers(hooks.evaluate(local_copy(state)))
             led(lambda: run.lock and run.lock.check())  # after what may take long, before anything is written
             if due.samples and leads:
                 metrics |= _draw_samples(step, state, gan, inputs, hooks, log, watch)
@@ -185,7 +185,7 @@ def _train(
             if any(due):
                 alarms = _log(step, metrics, scores, log, watch)
                 if config.on_alarm == "stop" and not stop:
-                    stop = agree(signal.SIGTERM if alarms else 0)
+                    stop = sync_max(signal.SIGTERM if alarms else 0)
             if due.checkpoint or stop:
                 values = scores | {UNFINISHED + name: value for name, value in unfinished.items()}
                 _save(step, state, values if due.checkpoint else values | {UNSCHEDULED: 1.0}, run, config)
@@ -195,28 +195,28 @@ def _train(
                 watch.write_page(log, at_once=bool(stop) or due.end)
                 give_back()
             if stop:
-                stopped = Stopped(stop, run.folder, step, own_copy(state), metrics)
+                stopped = Stopped(stop, run.folder, step, local_copy(state), metrics)
                 log.note(str(stopped))
                 raise stopped
             clock = time.perf_counter()
 
     if hooks.draw is not None and leads:
         print(f"samples: {run.folder / 'samples' / f'{config.num_steps:08d}.png'}")
-    return own_copy(state), metrics
+    return local_copy(state), metrics
 
 
 def _nothing_left(run: Opened, config: RunConfig) -> tuple[Any, dict[str, float]]:
     if jax.process_index() == 0:
         more = "" if run.step == config.num_steps else ", which is more than was asked for"
         print(f"{run.folder} is at step {run.step} of {config.num_steps}{more}: nothing to do")
-    return own_copy(run.state), {}
+    return local_copy(run.state), {}
 
 
 def _first_scores(run: Opened, config: RunConfig, evaluate: Evaluate | None, *, owed: bool) -> dict[str, float]:
     """The scores of the state that training goes on from, where they are owed or have to hold the best one's name."""
     if evaluate is None or not (owed or config.best is not None):
         return {}
-    scores = _numbers(evaluate(own_copy(run.state)))
+    scores = _numbers(evaluate(local_copy(run.state)))
     if config.best is not None and config.best not in scores:
         if bad := scores.get("nonfinite_samples"):
             raise ValueError(f"best={config.best!r}: {bad:.0%} of the samples at step {run.step} are not finite")
@@ -241,7 +241,7 @@ def _record_owed(
     log.note(f"step {run.step}  {'  '.join(f'{name} {value:.4g}' for name, value in scores.items())}")
     watch.write_page(log, at_once=run.step == config.num_steps)
     if watch.alarms_at_start and config.on_alarm == "stop":
-        raise Stopped(signal.SIGTERM, run.folder, run.step, own_copy(run.state), metrics)
+        raise Stopped(signal.SIGTERM, run.folder, run.step, local_copy(run.state), metrics)
     return metrics
 
 
@@ -260,11 +260,11 @@ def _draw_samples(
     """Draws the samples and the panels of a step; the diversity of the samples."""
     if hooks.draw is None:
         return {}
-    outputs = gan.sample(own_copy(state), inputs)
+    outputs = gan.sample(local_copy(state), inputs)
     if len(outputs) > 1:
         watch.name_columns(outputs)
     log.drawing(step, hooks.draw(outputs))
-    for name, image in (hooks.panels(own_copy(state)) if hooks.panels else {}).items():
+    for name, image in (hooks.panels(local_copy(state)) if hooks.panels else {}).items():
         log.drawing(step, image, name)
     return watch.diversity(outputs)
 

@@ -12,8 +12,8 @@ from jax.sharding import Mesh
 
 from jaxgan import files as run_files
 from jaxgan.checkpoints.checkpoint import Checkpoints, DamagedCheckpointError
-from jaxgan.devices.distributed import agree, led
-from jaxgan.devices.sharding import data_mesh, place, replicated
+from jaxgan.devices.distributed import led, sync_max
+from jaxgan.devices.sharding import data_mesh, device_put, replicated
 from jaxgan.runs.config import RunConfig, check_writable, known_data, run_folder, save_config
 from jaxgan.runs.lock import Lock
 from jaxgan.runs.start import refuse_foreign, refuse_unusable, set_aside, starting_step, weights_from
@@ -84,7 +84,7 @@ def open_state(
     )
     data = known_data(batches)
     found = led(lambda: starting_step(config, folder, checkpoints.latest_step(), data))
-    step = agree(-1 if found is None else found) if jax.process_index() == 0 else agree(-2)
+    step = sync_max(-1 if found is None else found) if jax.process_index() == 0 else sync_max(-2)
     resumed = step >= 0
     led(lambda: refuse_unusable(folder, resumes=resumed))
     if resumed:
@@ -96,7 +96,7 @@ def open_state(
             state, taken = weights_from(Path(config.init_from), state, files, data["classes"])
             if jax.process_index() == 0:
                 print(f"init_from   {taken}")
-        state = place(state, replicated(mesh))
+        state = device_put(state, replicated(mesh))
     saved = checkpoints.metrics(step).items() if resumed else ()
     unfinished = {name.removeprefix(UNFINISHED): x for name, x in saved if name.startswith(UNFINISHED)}
     return Opened(

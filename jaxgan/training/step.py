@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jaxgan.algorithms.state import GANState
 from jaxgan.checkpoints.leaves import leaves
 from jaxgan.devices.memory import fill_gaps
-from jaxgan.devices.sharding import by_batch, compile_step, place, replicated
+from jaxgan.devices.sharding import by_batch, compile_step, device_put, replicated
 from jaxgan.runs.config import RunConfig
 from jaxgan.types import GAN
 
@@ -69,7 +69,7 @@ class Tally:
             bad_metrics=jnp.zeros(len(self._names), bool),
             bad_arrays=jnp.zeros(len(self._arrays), bool),
         )
-        self._zero = place(zero, replicated(mesh))
+        self._zero = device_put(zero, replicated(mesh))
         self._carry = jax.tree.map(jnp.copy, self._zero)
 
         def one(both: tuple[Any, _Carry], batches: tuple) -> tuple[tuple[Any, _Carry], Array | None]:
@@ -117,7 +117,7 @@ class Tally:
           FloatingPointError: under `debug_nans`, an operation gave a NaN; the traceback ends there.
         """
         fill_gaps()
-        placed = tuple(place(one, self._batch_sharding, self._batch_shapes) for one in batches)
+        placed = tuple(device_put(one, self._batch_sharding, self._batch_shapes) for one in batches)
         try:
             with jax.debug_nans(self._debugs):
                 (moved, self._carry), _ = self._step((state, self._carry), placed)
@@ -137,7 +137,7 @@ class Tally:
           NonFiniteError: a metric was not finite, or under `skip` `GIVES_UP` times in a row.
         """
         carry = jax.device_get(self._carry)
-        self._carry = jax.tree.map(jnp.copy, self._zero)._replace(in_a_row=self._carry.in_a_row)
+        self._carry = jax.tree.map(jnp.copy, self._zero)._redevice_put(in_a_row=self._carry.in_a_row)
         if carry.skipped and (not self._skips or carry.in_a_row == GIVES_UP):
             raise NonFiniteError(self._what_went_wrong(carry))
         metrics = dict(zip(self._names, (carry.sums / carry.count).tolist(), strict=True)) if carry.count else {}
@@ -156,8 +156,8 @@ class Tally:
         if unfinished:
             sums = np.array([unfinished.get(f"sum/{name}", 0.0) for name in self._names], np.float32)
             counts = {name: np.int32(unfinished.get(name, 0)) for name in _COUNTS}
-            carry = jax.device_get(self._zero)._replace(sums=sums, **counts)
-            self._carry = place(carry, self._zero.sums.sharding)
+            carry = jax.device_get(self._zero)._redevice_put(sums=sums, **counts)
+            self._carry = device_put(carry, self._zero.sums.sharding)
 
     def _what_went_wrong(self, carry: _Carry) -> str:
         wrong = [self._names[carry.bad_metrics.argmax()]] if carry.bad_metrics.any() else []
@@ -196,7 +196,7 @@ def _all_finite(arrays: Any) -> Array:
 
 def _only_steps(state: GANState, moved: GANState) -> GANState:
     """The state from before an update that is left out; only its counts go on, and with them keys and data."""
-    return state.replace(
-        generator=state.generator.replace(step=moved.generator.step),
-        discriminator=state.discriminator.replace(step=moved.discriminator.step),
+    return state.redevice_put(
+        generator=state.generator.redevice_put(step=moved.generator.step),
+        discriminator=state.discriminator.redevice_put(step=moved.discriminator.step),
     )

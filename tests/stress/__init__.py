@@ -1,1 +1,1 @@
-"""Long tests by chance: kills, damaged files, hours of training. Each is a program of its own."""
+"""Long randomized tests: killed processes, damaged files, hours of training. Each is a separate program."""

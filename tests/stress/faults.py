@@ -1,10 +1,10 @@
-"""Does a run survive what can happen to it? Injects faults into real training processes, at random moments.
+"""Fault injection: kills, signals, full disks and damaged checkpoints at random moments of real training processes.
 
 A small run of experiments.gaussians_2d is started as a command, hit by one fault, and started again by the same
-command, until `count` faults were injected; a run that ends in between is compared and a new one begun. A fault is
-survived if the process ended as it should, left every file whole, and the same command then went on from a
-checkpoint at most one interval old. In the end every run must hold what an unbroken one holds, bit for bit: the
-state, the metrics and scores of each step once and in order, the images, the best checkpoint.
+command, until `count` faults have been injected. A run that finishes meanwhile is checked, and a new one is started. A
+fault is survived if the process ends as expected, leaves all files intact, and the same command resumes from a
+checkpoint at most one interval old. At the end every run must be bit-identical to an uninterrupted run: the state,
+the metrics and scores of each step once and in order, the images, the best checkpoint.
 
     python -m tests.stress.faults --count 60
     python -m tests.stress.faults --count 40 --kinds flip cut delete full
@@ -43,9 +43,9 @@ SIGNALS = {
     "hangup": signal.SIGHUP,
     "user": signal.SIGUSR1,
 }
-# Between two lives of a process, to the newest checkpoint: a bit flipped, a file cut short, a file deleted.
+# Damage to the newest checkpoint between two processes: a flipped bit, a truncated file, a deleted file.
 DAMAGES = ("flip", "cut", "delete")
-# At a step: a signal where images and scores are due, a kill before the first checkpoint, a second start meanwhile.
+# At a given step: a signal when images and scores are due, a kill before the first checkpoint, a second process.
 PLACED = ("due", "early", "second")
 KINDS = (*SIGNALS, *PLACED, "interrupt_twice", "full", *DAMAGES)
 
@@ -60,33 +60,33 @@ SETTINGS = {
     "checkpoint_every": INTERVAL,
     "best": "high_quality",
 }
-SECONDS = 120  # after which a process that should have ended hangs
-REFUSED = 1.0  # seconds after its imports in which a second start is refused
+SECONDS = 120  # after this time, a process that should have ended counts as hanging
+REFUSED = 1.0  # a second process must be refused within so many seconds after its imports
 
-# The command of the experiment, with the time of its imports said and a signal sent at a step.
+# The command of the experiment, which also prints the time of its imports and sends itself a signal at a given step.
 PLACING = """
 import os, sys, time
 import tyro
 from experiments import gaussians_2d
 from jaxgan.runs import cli
-from jaxgan.training import step as training_step
+from jaxgan.training.step import Tally
 
 step, number = int(sys.argv.pop(1)), int(sys.argv.pop(1))
 
-def update(self, *arguments, update=training_step.Tally.update):
+def update(self, *arguments, update=Tally.update):
     state = update(self, *arguments)
     if int(state.step) == step:
         os.kill(os.getpid(), number)
     return state
 
-training_step.Tally.update = update
+Tally.update = update
 print("imported", time.time(), flush=True)
 cli.run(gaussians_2d.Config, gaussians_2d.main)
 """
 
 
 class Lost(Exception):
-    """A fault did harm; the message says which."""
+    """A fault was not survived; the message says why."""
 
 
 class Life:
@@ -95,13 +95,13 @@ class Life:
     def __init__(
         self, folder: Path, num_steps: int, *, place: tuple[int, int] | None = None, **settings: object
     ) -> None:
-        """Starts it; `place` is a step and the signal that the process gets there."""
+        """Starts the process; `place` is a step and the signal that the process gets at that step."""
         flags = SETTINGS | {"num_steps": num_steps, "num_devices": 1, "workdir": folder} | settings
         program = ["-m", "experiments.gaussians_2d"] if place is None else ["-c", PLACING, *map(str, place)]
         arguments = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         self.process = subprocess.Popen(
             [sys.executable, *program, *arguments],
-            stdout=subprocess.PIPE,  # not a file: its size would be limited too
+            stdout=subprocess.PIPE,  # not a file, whose size would also be limited
             stderr=subprocess.STDOUT,
             text=True,
             cwd=Path(__file__).parent.parent,
@@ -132,14 +132,14 @@ class Life:
         while not condition() and self.process.poll() is None:
             if time.monotonic() > deadline:
                 self.process.kill()
-                raise Lost(f"not there after {SECONDS} s: {self.said()[-500:]}")
+                raise Lost(f"condition not reached after {SECONDS} s: {self.said()[-500:]}")
             time.sleep(0.02)
 
     def wait_for_training(self) -> None:
         self.wait_for(lambda: self.trains)
 
     def end(self) -> int:
-        """Waits until the process is gone."""
+        """Waits until the process has ended, and returns its status."""
         try:
             return self.process.wait(SECONDS)
         except subprocess.TimeoutExpired:
@@ -150,15 +150,15 @@ class Life:
 
 
 def steps_in(folder: Path) -> list[int]:
-    """Steps whose checkpoints are on the disk, by the names of folders alone."""
+    """The steps of the checkpoints on disk, by folder names."""
     found = [path.name for path in (folder / "checkpoints").glob("*") if path.name.isdigit()]
     return sorted(int(name) for name in found)
 
 
 def inject(kind: str, life: Life, chance: random.Random) -> None:
-    """Hits a process, and checks how it ends."""
+    """Injects a fault into a process, and checks how it ends."""
     if kind == "full":
-        # What can be done to another process and needs no rights: no file may grow beyond a size.
+        # Simulates a full disk without privileges: limits the file size of the other process.
         limit = int(10 ** chance.uniform(2.0, 4.5))
         resource.prlimit(life.process.pid, resource.RLIMIT_FSIZE, (limit, limit))
         expected = (2, "error: ")
@@ -173,13 +173,13 @@ def inject(kind: str, life: Life, chance: random.Random) -> None:
         expected = None if number == signal.SIGKILL else (128 + number, "the same command goes on from there")
     trained = life.trains
     status = life.end()
-    # Before the first step nothing is there to be saved, and after the last nothing to be broken off.
+    # Before the first step there is nothing to save, and after the last nothing to interrupt.
     if expected and trained and not life.finished and (status != expected[0] or expected[1] not in life.said()):
         raise Lost(f"status {status} instead of {expected[0]}: {life.said()[-1000:]}")
 
 
 def place(kind: str, folder: Path, num_steps: int, chance: random.Random) -> Life:
-    """Starts a process that meets its fault at a step, and checks how it ends."""
+    """Starts a process with a fault at a given step, and checks how it ends."""
     last = max(steps_in(folder), default=0)
     if kind == "early":
         life = Life(
@@ -204,9 +204,9 @@ def place(kind: str, folder: Path, num_steps: int, chance: random.Random) -> Lif
         expected = 0
         life.end()
         if status != 2 or f"is in use by process {life.process.pid} " not in second.said():
-            raise Lost(f"a second start ended with status {status}: {second.said()[-500:]}")
+            raise Lost(f"a second process ended with status {status}: {second.said()[-500:]}")
         if (took := ended - float(second.said().split()[1])) > REFUSED:
-            raise Lost(f"a second start was refused {took:.2f} s after its imports")
+            raise Lost(f"a second process was refused {took:.2f} s after its imports")
     if (status := life.end()) != expected:
         raise Lost(f"status {status} instead of {expected}: {life.said()[-1000:]}")
     return life
@@ -217,7 +217,7 @@ def is_stopped(process: int) -> bool:
 
 
 def damage(kind: str, folder: Path, chance: random.Random) -> str:
-    """Damages one file of the newest checkpoint, and says what it did."""
+    """Damages one file of the newest checkpoint, and returns a description."""
     newest = folder / "checkpoints" / str(steps_in(folder)[-1])
     path = chance.choice(sorted(path for path in newest.rglob("*") if path.is_file()))
     content = bytearray(path.read_bytes())
@@ -233,10 +233,10 @@ def damage(kind: str, folder: Path, chance: random.Random) -> str:
 
 
 def check_files(folder: Path) -> None:
-    """Every file that a reader could meet is whole, whatever moment the process ended at."""
+    """Checks that all files are intact, whenever the process ended."""
     for path in folder.glob("samples/*.png"):
-        with Image.open(path) as picture:
-            picture.load()
+        with Image.open(path) as image:
+            image.load()
     if (folder / "config.json").exists():
         json.loads((folder / "config.json").read_text())
     if (folder / "metrics.jsonl").exists():
@@ -246,29 +246,29 @@ def check_files(folder: Path) -> None:
 
 
 def check_same(folder: Path, unbroken: Path) -> None:
-    """A run that was broken off ended as the unbroken one did."""
+    """Checks that an interrupted run ended in the same state as the uninterrupted one."""
     states = [open_run(path, {"gaussians_2d": gaussians_2d}).state for path in (folder, unbroken)]
     for (path, a), b in zip(jax.tree.leaves_with_path(states[0]), jax.tree.leaves(states[1]), strict=True):
         if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
             a, b = jax.random.key_data(a), jax.random.key_data(b)
         if np.asarray(a).tobytes() != np.asarray(b).tobytes():
-            raise Lost(f"{jax.tree_util.keystr(path)} differs from the unbroken run")
+            raise Lost(f"{jax.tree_util.keystr(path)} differs from the uninterrupted run")
     check_files(folder)
     lines, expected = (untimed(path / "metrics.jsonl") for path in (folder, unbroken))
     if lines.keys() != expected.keys():
         raise Lost(f"steps missing in metrics.jsonl, or too many: {sorted(lines.keys() ^ expected.keys())}")
     if differing := [step for step in lines if lines[step] != expected[step]]:
-        raise Lost(f"metrics of the steps {differing} differ from the unbroken run")
-    pictures = [{path.name: path.read_bytes() for path in (f / "samples").glob("*.png")} for f in (folder, unbroken)]
-    if pictures[0] != pictures[1]:
-        raise Lost("the images differ from those of the unbroken run")
+        raise Lost(f"metrics of the steps {differing} differ from the uninterrupted run")
+    images = [{path.name: path.read_bytes() for path in (f / "samples").glob("*.png")} for f in (folder, unbroken)]
+    if images[0] != images[1]:
+        raise Lost("the images differ from those of the uninterrupted run")
     scores = [best(path) for path in (folder, unbroken)]
     if scores[0] != scores[1]:
         raise Lost(f"the best checkpoint and the last, with scores: {scores[0]} instead of {scores[1]}")
 
 
 def untimed(path: Path) -> dict[int, dict[str, float]]:
-    """Lines of metrics by their step, without those that measure time."""
+    """Lines of metrics by step, without measured times."""
     return {
         line["step"]: {name: value for name, value in line.items() if not name.endswith("per_second")}
         for line in read_metrics(path)
@@ -284,25 +284,26 @@ def best(folder: Path) -> list[tuple[int, dict[str, float]]]:
 def run_faults(
     folder: Path, kinds: Sequence[str], *, count: int, num_steps: int = 600, seed: int = 0, verbose: bool = False
 ) -> dict[str, list[int]]:
-    """Injects `count` faults of the kinds in turn.
+    """Injects `count` faults, cycling through the kinds.
 
     Args:
-      folder: an empty folder to work in.
-      kinds: some of `KINDS`.
-      count: how many faults.
-      num_steps: of each run.
-      seed: of the moments and places.
+      folder: an empty working folder.
+      kinds: a selection of `KINDS`.
+      count: number of faults.
+      num_steps: number of steps of each run.
+      seed: seed of moments and positions.
       verbose: whether to print a line for each fault.
 
     Returns:
-      For each kind the number of faults survived and lost; for "runs" those that ended as the unbroken one, and not.
+      For each kind the numbers of faults that were survived and not survived; for "runs" the numbers of runs that are
+      identical to the uninterrupted one, and not.
     """
     chance = random.Random(seed)
     table = {kind: [0, 0] for kind in (*kinds, "runs")}
     unbroken = folder / "unbroken"
     life = Life(unbroken, num_steps)
     if life.end() != 0:
-        raise RuntimeError(f"the unbroken run failed: {life.said()}")
+        raise RuntimeError(f"the uninterrupted run failed: {life.said()}")
 
     def tell(text: str) -> None:
         if verbose:
@@ -311,14 +312,14 @@ def run_faults(
     def finish(run: Path) -> None:
         try:
             if (life := Life(run, num_steps)).end() != 0:
-                raise Lost(f"does not go on: {life.said()[-500:]}")
+                raise Lost(f"does not resume: {life.said()[-500:]}")
             check_same(run, unbroken)
         except Lost as loss:
             table["runs"][1] += 1
             tell(f"{run.name} lost: {loss}")
         else:
             table["runs"][0] += 1
-            tell(f"{run.name} is the unbroken one, bit for bit")
+            tell(f"{run.name} is bit-identical to the uninterrupted run")
 
     injected, number, run = 0, 0, folder / "run-0"
 
@@ -335,12 +336,12 @@ def run_faults(
             run = new_run()
         before, told = steps_in(run), kind
         life = None if kind in PLACED else Life(run, num_steps)
-        if life and kind in SIGNALS and chance.random() < 0.2:  # now and then while it starts
+        if life and kind in SIGNALS and chance.random() < 0.2:  # sometimes during start-up
             time.sleep(chance.uniform(0.0, 5.0))
         elif life:
             life.wait_for_training()
             time.sleep(chance.uniform(0.0, 2.0))
-        if life and life.process.poll() is not None:  # it was faster
+        if life and life.process.poll() is not None:  # it finished first
             finish(run)
             run = new_run()
             continue
@@ -356,7 +357,7 @@ def run_faults(
                 raise Lost(f"checkpoints {before} became {after}")
             if kind in DAMAGES:
                 if len(after) < 2:
-                    continue  # nothing to damage, or nothing to go back to
+                    continue  # nothing to damage, or no older checkpoint to fall back to
                 told = damage(kind, run, chance)
         except Lost as loss:
             table[kind][1] += 1
@@ -374,9 +375,9 @@ def run_faults(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=60, help="faults in all")
+    parser.add_argument("--count", type=int, default=60, help="total number of faults")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND", help=str(KINDS))
-    parser.add_argument("--num-steps", type=int, default=600, help="of each run")
+    parser.add_argument("--num-steps", type=int, default=600, help="number of steps of each run")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

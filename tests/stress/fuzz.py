@@ -1,9 +1,8 @@
-"""Does reading a folder survive what can lie in it? Damaged, disguised and oversized pictures, and broken captions.
+"""Fuzzing of image folders: damaged, disguised and oversized images, and broken captions.
 
-Each file is one of a few good ones, changed at random; it is read as a data set of its own by a process with a limit on
-memory and on seconds for a file. It must come out as an image, or as a ValueError that names the file; all else counts
-as a crash: another error, a dead process, one that takes too long. Number and seed give the same file again:
-`mutated(number, seed)`.
+Each file is a random mutation of a valid one. It is read as a data set by a process with limits on memory and on time
+per file. The result must be an image, or a ValueError that names the file. Anything else is a crash: another error, a
+dead process, or a timeout. `mutated(number, seed)` reproduces a file.
 
     python -m tests.stress.fuzz --count 3000
 """
@@ -31,9 +30,9 @@ from PIL import Image, PngImagePlugin
 from jaxgan.data.captions import captioned_images
 from jaxgan.data.sources import images
 
-MEBIBYTES = 2048  # that a process may take besides what it has to begin with
-SECONDS = 30  # for one file
-SIDE = 16  # of the images that come out
+MEBIBYTES = 2048  # memory limit of a process, in addition to its memory at the start
+SECONDS = 30  # time limit for one file
+SIDE = 16  # side of the decoded images
 
 Reader = Callable[[Path, str], None]
 Maker = Callable[[int, int], tuple[str, str, bytes]]
@@ -41,19 +40,19 @@ Maker = Callable[[int, int], tuple[str, str, bytes]]
 
 @dataclass
 class Count:
-    """What became of the files of one kind."""
+    """The results for the files of one kind."""
 
     images: int = 0
     refused: int = 0
     crashes: int = 0
-    peak: int = 0  # MiB of memory, besides what the process had to begin with
+    peak: int = 0  # peak memory in MiB, in addition to the memory at the start
 
 
 @cache
-def pictures() -> Mapping[str, bytes]:
-    """Good files of every format and mode, by name."""
+def valid_images() -> Mapping[str, bytes]:
+    """Valid files of all formats and modes, by name."""
     pixels = np.random.default_rng(0).integers(256, size=(24, 20, 4), dtype=np.uint8)
-    pixels[8:] = pixels[8]  # as in a photograph, not all of it noise
+    pixels[8:] = pixels[8]  # compressible, like a photograph
     colour = Image.fromarray(pixels).convert("RGB")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -92,7 +91,7 @@ def encoded(image: Image.Image, ending: str, **options) -> bytes:
 
 
 def flipped(content: bytes, chance: random.Random) -> bytes:
-    """A few bits flipped, half of the time near the beginning, where a file says what it is."""
+    """Flips a few bits, half of the time in the header."""
     changed = bytearray(content)
     reach = chance.choice((min(64, len(content)), len(content)))
     for _ in range(chance.choice((1, 1, 2, 4, 16))):
@@ -105,7 +104,7 @@ def cut(content: bytes, chance: random.Random) -> bytes:
 
 
 def zeroed(content: bytes, chance: random.Random) -> bytes:
-    """A stretch of zeros, as a disk leaves it."""
+    """Replaces a range with zeros, as a failing disk does."""
     start = chance.randrange(len(content))
     length = min(chance.choice((1, 4, 16, 512)), len(content) - start)
     return content[:start] + bytes(length) + content[start + length :]
@@ -113,12 +112,12 @@ def zeroed(content: bytes, chance: random.Random) -> bytes:
 
 def spliced(content: bytes, chance: random.Random) -> bytes:
     """The beginning of one file and the end of another."""
-    other = chance.choice(list(pictures().values()))
+    other = chance.choice(list(valid_images().values()))
     return content[: chance.randrange(len(content))] + other[chance.randrange(len(other)) :]
 
 
 def resized(content: bytes, chance: random.Random) -> bytes:
-    """A file that says it is of another size, from nothing to gigapixels."""
+    """Changes the image size in the header, from nothing to gigapixels."""
     changed = bytearray(content)
     width, height = (chance.choice((0, 1, 7, 300, 9000, 16383, 40000, 65535, 2**31 - 1)) for _ in "wh")
 
@@ -155,7 +154,7 @@ def resized(content: bytes, chance: random.Random) -> bytes:
 
 
 def disguised(content: bytes, chance: random.Random) -> bytes:
-    """What another program makes, or nothing at all; some of it would start programs if it were let."""
+    """Content of other file types, noise, or nothing; some types could start programs."""
     return chance.choice(
         (
             b"",
@@ -174,15 +173,15 @@ def disguised(content: bytes, chance: random.Random) -> bytes:
 
 
 def bomb(content: bytes, chance: random.Random) -> bytes:
-    """Small files of many pixels or of much text."""
+    """Decompression bombs: small files with many pixels or long texts."""
     side = int(10 ** chance.uniform(3.0, 4.8))
-    most = 2**27  # bytes that are packed, so that making it takes no longer than reading it
+    most = 2**27  # largest unpacked size in bytes, to limit the time to make it
     kind = chance.choice(("bit", "grey", "text", "profile", "gif", "tiff"))
     if kind in ("gif", "tiff"):
         image = Image.new("L", (min(side, 6000), min(side, 6000)))
         return encoded(image, kind, **({"compression": "tiff_deflate"} if kind == "tiff" else {}))
     if kind in ("text", "profile"):
-        small, name = pictures()["grey.png"], b"zTXt" if kind == "text" else b"iCCP"
+        small, name = valid_images()["grey.png"], b"zTXt" if kind == "text" else b"iCCP"
         return small[:33] + _chunk(name, b"x\0\0" + zlib.compress(bytes(min(side**2, most)))) + small[33:]
     depth = 1 if kind == "bit" else 8
     packer, row = zlib.compressobj(9), bytes(1 + -(-side * depth // 8))
@@ -196,12 +195,12 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 
 def renamed(content: bytes, chance: random.Random) -> bytes:
-    """Nothing changed: `mutated` gives it the ending of another format."""
+    """Unchanged content: `mutated` gives it the ending of another format."""
     return content
 
 
 def captions(content: bytes, chance: random.Random) -> bytes:
-    """A captions.jsonl for the picture a.png: good lines, and some that no program should write."""
+    """A captions.jsonl for the image a.png, with valid and invalid lines."""
     lines = [
         b'{"file": "a.png", "captions": ["a red bird", "a bird"]}',
         b'{"file": "a.png", "caption": "a bird"}',
@@ -242,10 +241,10 @@ CHANGES: Mapping[str, Callable[[bytes, random.Random], bytes]] = {
 
 
 def mutated(number: int, seed: int = 0) -> tuple[str, str, bytes]:
-    """The kind, the name and the content of a file; always the same."""
+    """Kind, name and content of a file, reproducible from number and seed."""
     chance = random.Random(f"{seed} {number}")
     kind = list(CHANGES)[number % len(CHANGES)]
-    name, content = chance.choice(list(pictures().items()))
+    name, content = chance.choice(list(valid_images().items()))
     ending = name.rpartition(".")[2]
     if kind == "another ending":
         ending = chance.choice([one for one in ("png", "jpg", "gif", "webp", "bmp", "tiff") if one != ending])
@@ -254,9 +253,9 @@ def mutated(number: int, seed: int = 0) -> tuple[str, str, bytes]:
 
 
 def read(folder: Path, name: str) -> None:
-    """Reads the folder as a data set; of what comes out all that can be said is checked."""
+    """Reads the folder as a data set, and checks type, shape and values of the result."""
     if name == "captions.jsonl":
-        (folder / "a.png").write_bytes(pictures()["colour.png"])
+        (folder / "a.png").write_bytes(valid_images()["colour.png"])
         found = captioned_images(f"folder:{folder}", image_size=SIDE, channels=3)
         for text in found["captions"][0]:
             text.encode()
@@ -265,11 +264,11 @@ def read(folder: Path, name: str) -> None:
     pixels = found["image"]
     known = pixels.dtype in (np.uint8, np.float32) and np.isfinite(pixels).all()
     if pixels.shape != (1, SIDE, SIDE, 3) or not known:
-        raise TypeError(f"{pixels.dtype} {pixels.shape} came out")
+        raise TypeError(f"the result is {pixels.dtype} {pixels.shape}")
 
 
 def verdict(reader: Reader, name: str, content: bytes) -> str:
-    """`image`, `refused`, or what went wrong."""
+    """`image`, `refused`, or a description of the failure."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / name).write_bytes(content)
         try:
@@ -292,7 +291,7 @@ def _work(pipe: Connection, reader: Reader, make: Maker, mebibytes: int, numbers
         _, name, content = make(number, seed)
         what = verdict(reader, name, content)
         pipe.send((name, what, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) // 1024))
-    os._exit(0)  # whatever threads a decoder has left behind
+    os._exit(0)  # a decoder may have left threads behind
 
 
 def fuzz(
@@ -305,19 +304,19 @@ def fuzz(
     make: Maker = mutated,
     kinds: Iterable[str] = CHANGES,
 ) -> dict[str, Count]:
-    """Reads `count` files, each kind in turn, and prints what went wrong with which.
+    """Reads `count` files, cycling through the kinds, and prints all crashes.
 
     Args:
-      count: how many.
-      seed: of the changes.
-      seconds: after which a process that reads one file hangs.
-      mebibytes: of address space that a process may take besides what it has to begin with.
+      count: number of files.
+      seed: seed of the mutations.
+      seconds: time limit for one file.
+      mebibytes: limit of a process's address space, in addition to its size at the start.
       reader: `(folder, name) -> None`, importable by another process.
       make: `(number, seed) -> kind, name, content`, likewise.
-      kinds: of the files that it makes, in turn.
+      kinds: the kinds of `make`, in the order of their numbers.
 
     Returns:
-      What became of them, by kind.
+      The `Count` of each kind.
     """
     turns = list(kinds)
     table = {kind: Count() for kind in turns}
@@ -325,7 +324,7 @@ def fuzz(
     before = os.environ.get("TMPDIR")
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            os.environ["TMPDIR"] = scratch  # a process that is killed leaves its files behind
+            os.environ["TMPDIR"] = scratch  # killed processes leave their files behind
             _fuzz(table, turns, processes, (reader, make, mebibytes), count, seed, seconds)
     finally:
         os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
@@ -341,7 +340,7 @@ def _fuzz(
         process = processes.Process(target=_work, args=(theirs, *work, range(number, count), seed))
         process.start()
         theirs.close()
-        patience = seconds + 200  # the first has to load all that reads
+        patience = seconds + 200  # the first file includes the imports
         died = False
         while number < count and not died:
             kind, name, peak = turns[number % len(turns)], "", 0
@@ -365,9 +364,9 @@ def _fuzz(
 
 
 def command(what: str | None, count: int, **options: Any) -> None:
-    """The command line of a benchmark that counts what became of files; `options` as `fuzz` has them."""
+    """The command line of a fuzzer; `options` are those of `fuzz`."""
     parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=count, help="files in all")
+    parser.add_argument("--count", type=int, default=count, help="total number of files")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     table = fuzz(arguments.count, seed=arguments.seed, **options)
@@ -375,7 +374,7 @@ def command(what: str | None, count: int, **options: Any) -> None:
     for kind, row in table.items():
         files = row.images + row.refused + row.crashes
         print(f"| {kind} | {files} | {row.images} | {row.refused} | {row.crashes} |")
-    print(f"memory: at most {max(row.peak for row in table.values())} MiB besides that of the start")
+    print(f"memory: at most {max(row.peak for row in table.values())} MiB in addition to the start")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Does what reads a run folder, a cache and a data set survive what can stand in their files?
+"""Fuzzing of the files in run folders, caches and data sets.
 
-Each file is one that jaxgan wrote, changed at random: bits, cuts, zeros, and values of another kind in its JSON, deep
-nesting, names twice, a pipe or a folder in its place. It must be read, or refused in one sentence that names it. All
-else is a crash: another error, a dead process, one that takes too long, or a value that is silently another where a
-digest, a checksum or a type could tell. Number and seed give the same file again: `mutated(number, seed)`.
+Each file is a random mutation of one that jaxgan wrote: flipped bits, truncation, zeros, JSON values of another type,
+deep nesting, duplicate names, a pipe or a folder in its place. It must be read, or refused with an error that names it.
+Anything else is a crash: another error, a dead process, a timeout, or a silently wrong value that a digest, a checksum
+or a type could detect. `mutated(number, seed)` reproduces a file.
 
     python -m tests.stress.fuzz_records --count 5000
 """
@@ -29,8 +29,8 @@ from PIL import Image
 from jaxgan.runs.flags import check, kinds
 from tests.stress import fuzz
 
-SECONDS = 10  # for one file
-MEBIBYTES = 8192  # of address space, much of which the threads of JAX and Orbax take
+SECONDS = 10  # time limit for one file
+MEBIBYTES = 8192  # limit of the address space, much of which the threads of JAX and Orbax use
 ODD = (
     *("null", "true", "-1", "1e400", "NaN", '"x"', "[]", "{}", "1" + "0" * 400, "9" * 5000, '"\\ud800"', '""', "0.5"),
     *("[" * 50_000, "[[[[3]]]]", '{"a": {"a": 1}}', '"' + "x" * 10_000 + '"', "[" + "1," * 10_000 + "1]", "2147483648"),
@@ -40,13 +40,13 @@ PIPE, FOLDER, LOOP = b"\0pipe", b"\0folder", b"\0loop"
 
 @cache
 def _base() -> Path:
-    """What the good files lie in; a process makes it once."""
+    """The folder of the valid files; each process makes one."""
     return Path(tempfile.mkdtemp(prefix="jaxgan-fuzz-"))
 
 
 @cache
 def good() -> Mapping[str, bytes]:
-    """Good files by what they are."""
+    """Valid files by kind."""
     from experiments import gan
     from jaxgan.checkpoints.checkpoint import Checkpoints
     from jaxgan.data.vocabulary import Vocabulary
@@ -85,12 +85,12 @@ def _scores(file: Path) -> None:
 
 
 def _classifier(folder: Path) -> str:
-    """The digest of the weights of a classifier that is read from the cache, or trained."""
+    """The digest of the weights of a classifier from the cache, trained if missing."""
     from jaxgan.metrics.features import train_classifier
 
     images = np.random.default_rng(1).integers(256, size=(64, 8, 8, 1), dtype=np.uint8)
     os.environ["JAXGAN_CACHE"] = str(folder)
-    jax.config.update("jax_compilation_cache_dir", str(_base() / "compiled"))  # or each training would compile anew
+    jax.config.update("jax_compilation_cache_dir", str(_base() / "compiled"))  # to compile only once
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return train_classifier(images, np.arange(64, dtype=np.int32) % 10, epochs=1).weights
 
@@ -175,8 +175,8 @@ def _images(folder: Path) -> None:
     (file,) = folder.glob("images.np?")
     found = images(str(file))
     if found["image"].dtype != np.uint8 or found.get("label", np.int32(0)).dtype != np.int32:
-        raise TypeError(f"{found['image'].dtype} came out")
-    if file.suffix == ".npz":  # which has checksums
+        raise TypeError(f"the result is {found['image'].dtype}")
+    if file.suffix == ".npz":  # has checksums
         _same(found["image"], np.load(_base() / "images.npz")["image"])
 
 
@@ -211,10 +211,10 @@ def _prepared(folder: Path) -> None:
 
 def _same(found: Any, expected: Any) -> None:
     if not np.array_equal(np.asarray(found), np.asarray(expected)):
-        raise TypeError("other numbers came out")
+        raise TypeError("the values differ")
 
 
-# What reads a file, and its path below the folder.
+# The function that reads a file, and the path of the file in the folder.
 READERS: Mapping[str, tuple[Callable[[Path], None], str]] = {
     "config.json": (_config, "config.json"),
     "metrics.jsonl": (_metrics, "metrics.jsonl"),
@@ -232,12 +232,12 @@ READERS: Mapping[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
-# Which come in turn: those that take a tenth of a second and more one time in five.
+# The order of kinds: files that take a tenth of a second or more come a fifth as often as the others.
 TURNS = [*READERS, *[name for name, (_, place) in READERS.items() if "/" not in place] * 4]
 
 
 def _odd_value(content: bytes, chance: random.Random) -> bytes:
-    """A value of the JSON replaced by one of another kind, or a name that stands twice."""
+    """Replaces a JSON value by one of another type, or duplicates a name."""
     try:
         lines = content.decode().rstrip("\n").split("\n")
         whole = [json.loads(line) for line in lines] if _is_lines(lines) else [json.loads(content)]
@@ -274,7 +274,7 @@ def _with(value: Any, path: tuple, new: Any) -> Any:
 
 
 def _other_kind(content: bytes, chance: random.Random) -> bytes:
-    """What is no such file at all."""
+    """Content of another file type, or something that is not a file."""
     others = (
         PIPE,
         FOLDER,
@@ -301,14 +301,14 @@ CHANGES = {
 
 
 def mutated(number: int, seed: int = 0) -> tuple[str, str, bytes]:
-    """What reads it, the path and the content of a file; always the same."""
+    """Kind, name and content of a file, reproducible from number and seed."""
     chance = random.Random(f"{seed} {number}")
     name = TURNS[number % len(TURNS)]
     return name, name, CHANGES[chance.choice(list(CHANGES))](good()[name], chance)
 
 
 def read(folder: Path, name: str) -> None:
-    """Reads a file that `fuzz.verdict` wrote, in its place among the good ones."""
+    """Reads a file that `fuzz.verdict` wrote, in its place among the valid files."""
     good()
     reader, place = READERS[name]
     content = (folder / name).read_bytes()
@@ -325,7 +325,7 @@ def read(folder: Path, name: str) -> None:
         file.symlink_to(file.name)
     else:
         file.write_bytes(content)
-    with contextlib.redirect_stderr(io.StringIO()):  # a checkpoint that is passed over, a classifier trained anew
+    with contextlib.redirect_stderr(io.StringIO()):  # hides expected warnings
         reader(folder)
 
 

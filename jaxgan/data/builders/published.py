@@ -1,8 +1,8 @@
 """TFDS's MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100, prepared without TensorFlow or a network.
 
-Names, versions, features, splits and order of examples are those of TFDS; only reading the files that their authors
-publish, and encoding the images, for which TFDS takes TensorFlow, are done here. So a data set prepared here is read by
-`tfds.data_source(name)`, and one that TFDS prepared is read by jaxgan.
+Names, versions, features, splits and the order of examples are those of TFDS. Only what TFDS does with TensorFlow is
+done here: reading the files of the authors, and encoding the images. So `tfds.data_source(name)` reads a data set
+prepared here, and jaxgan reads one that TFDS prepared.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import Any, BinaryIO
 import numpy as np
 from tensorflow_datasets.image_classification import cifar, mnist
 
-from jaxgan.data.folder import Image  # Pillow's, or the word how to install it
+from jaxgan.data.folder import Image  # Pillow's; raises with advice if it is not installed
 
 MOST_ROWS = 100_000
-"""Images or labels of one file."""
+"""Largest number of images or labels in a file."""
 
 MOST_UNPACKED = 2**29
-"""Bytes that a tar.gz unpacks to."""
+"""Largest unpacked size of a tar.gz, in bytes."""
 
 
 class _Published:
-    """Goes before a TFDS builder: reads files that lie at hand, by the names in `FILES`."""
+    """A mixin for TFDS builders that reads local files, by the names in `FILES`."""
 
     FILES: tuple[str, ...]
 
@@ -45,7 +45,7 @@ class MNIST(_Published, mnist.MNIST, skip_registration=True):
         "t10k-images-idx3-ubyte",
         "t10k-labels-idx1-ubyte",
     )
-    FIRST_LABELS = bytes((5, 0, 4, 1, 9, 2, 1, 3, 1, 4))  # other data sets come in files of the same names
+    FIRST_LABELS = bytes((5, 0, 4, 1, 9, 2, 1, 3, 1, 4))  # other data sets have the same file names
 
     def _split_generators(self, dl_manager):
         shapes = ((28, 28), ()) * 2
@@ -54,9 +54,9 @@ class MNIST(_Published, mnist.MNIST, skip_registration=True):
         )
         folder = self._files[self.FILES[0]].parent
         if train_labels[:10].tobytes() != self.FIRST_LABELS:
-            raise ValueError(f"the files in {folder} are of another data set than {self.name}: the labels differ")
+            raise ValueError(f"the files in {folder} belong to another data set than {self.name}: the labels differ")
         if (len(train_images), len(test_images)) != (len(train_labels), len(test_labels)):
-            raise ValueError(f"the files in {folder} hold unequal numbers of images and labels")
+            raise ValueError(f"the files in {folder} have unequal numbers of images and labels")
         return {
             "train": self._generate_examples(train_images, train_labels),
             "test": self._generate_examples(test_images, test_labels),
@@ -91,7 +91,7 @@ class Cifar10(_Published, cifar.Cifar10, skip_registration=True):
                 for names in (described.train_files, described.test_files)
             )
         except KeyError as missing:
-            raise ValueError(f"{path} is damaged: it holds no {missing.args[0]}") from None
+            raise ValueError(f"{path} is damaged: it has no {missing.args[0]}") from None
         return {"train": self._generate_examples("train_", train), "test": self._generate_examples("test_", test)}
 
     def _generate_examples(self, prefix, data):
@@ -109,20 +109,20 @@ class Cifar100(Cifar10, cifar.Cifar100, skip_registration=True):
     FILES = ("cifar-100-binary.tar",)
 
 
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # the package dataset-fashion-mnist
 BUILDERS: dict[str, Any] = {builder.name: builder for builder in (MNIST, FashionMNIST, Cifar10, Cifar100)}
 
 
 def folders(name: str, data_dir: Path) -> list[Path]:
-    """Where the files of a data set are looked for, in this order."""
-    found = [data_dir, data_dir / name, data_dir / "downloads" / name]  # the last is where TFDS puts them
+    """The folders in which the files of a data set are searched, in this order."""
+    found = [data_dir, data_dir / name, data_dir / "downloads" / name]  # the last is TFDS's folder of downloads
     return [*found, DEBIAN] if name == "fashion_mnist" else found
 
 
 def find_files(name: str, data_dir: Path) -> dict[str, Path] | None:
-    """The files a data set is prepared from, by the names in its builder's `FILES`, all in one folder; None if not.
+    """The files of a data set by the names in its builder's `FILES`, all in one folder; None if not found.
 
-    They end in .gz; TFDS writes the address before such a name and a checksum behind it.
+    They end in .gz; TFDS's downloads have the address before the name and a checksum after it.
     """
     for folder in folders(name, data_dir):
         found = {file: sorted(folder.glob(f"*{file}*.gz")) for file in BUILDERS[name].FILES}
@@ -137,17 +137,17 @@ def _read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         with gzip.open(path) as file:
             start = file.read(4)
             if start[:3] != b"\x00\x00\x08":
-                raise ValueError("it does not begin as an IDX file of bytes does")
+                raise ValueError("it is not an IDX file of bytes")
             found = np.frombuffer(file.read(4 * start[3]), ">u4").tolist()
             if tuple(found[1:]) != shape or not found or found[0] > MOST_ROWS:
                 raise ValueError(
-                    f"it holds bytes of shape {found}, where [{', '.join(map(str, ('N', *shape)))}] was expected, N at "
-                    f"most {MOST_ROWS:,}"
+                    f"it holds bytes of shape {found}, but [{', '.join(map(str, ('N', *shape)))}] was expected, with N "
+                    f"at most {MOST_ROWS:,}"
                 )
             size = math.prod(found)
-            data = file.read(size + 1)  # a small file may unpack to one without an end
+            data = file.read(size + 1)  # a small file may unpack to a huge one
         if len(data) != size:
-            raise ValueError(f"it holds {'more' if len(data) > size else 'fewer'} than the {size:,} bytes it says")
+            raise ValueError(f"it has {'more' if len(data) > size else 'fewer'} than the {size:,} bytes of its header")
         return np.frombuffer(data, np.uint8).reshape(found)
     except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
@@ -161,23 +161,23 @@ def _read_tar(path: Path, wanted: Container[str]) -> dict[str, bytes]:
 
 
 def tar_members(path: Path, wanted: Callable[[str], Any], *, most: int) -> Iterator[tuple[str, bytes]]:
-    """Name and content of the files in a tar.gz that are wanted, read one after another and never unpacked to the disk.
+    """Name and content of the wanted files in a tar.gz, read one by one; nothing is written to disk.
 
     Raises:
-      ValueError: one of them has more than `most` bytes, or all of the archive more than `MOST_UNPACKED`.
+      ValueError: one of them has more than `most` bytes, or the archive unpacks to more than `MOST_UNPACKED`.
     """
     with gzip.open(path) as file, tarfile.open(fileobj=_Bounded(file), mode="r|") as tar:  # pyright: ignore
         for member in tar:
-            if member.isfile() and not member.issparse() and wanted(member.name):  # a hole has any size and no bytes
+            if member.isfile() and not member.issparse() and wanted(member.name):  # sparse files may have any size
                 if member.size > most:
                     raise ValueError(f"{member.name} has {member.size:,} bytes, more than {most:,}")
                 if content := tar.extractfile(member):
                     yield member.name, content.read()
-            tar.members = []  # which it would keep
+            tar.members = []  # tarfile would keep all of them
 
 
 class _Bounded:
-    """A file that ends in an error after `MOST_UNPACKED` bytes."""
+    """A file that raises an error after `MOST_UNPACKED` bytes."""
 
     def __init__(self, file: BinaryIO):
         self._file, self._left = file, MOST_UNPACKED

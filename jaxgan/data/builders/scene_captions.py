@@ -1,4 +1,4 @@
-"""A small grammar: what can be said of a scene, and what a sentence says."""
+"""A small grammar for captions of scenes: generation and parsing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ TEMPLATES = (
     "{relation} a {other} there is a {subject}",
 )
 
-# Two words for each thing, by its number. Of a relation, by axis: what the first object is to the second, and what the
-# second is to the first.
+# Two synonyms for each value. Relations by axis: of the first object to the second, and of the second to the first.
 _SIZES = (("small", "little"), ("large", "big"))
 _RELATIONS = (
     (("above", "over"), ("below", "under")),
@@ -29,7 +28,7 @@ _VALUES: dict[str, tuple[str, int]] = {
     **{word: ("colour", number) for number, word in enumerate(COLOURS)},
     **{word: ("size", number) for number, words in enumerate(_SIZES) for word in words},
 }
-# By the word that remains of it: the axis, and whether the subject is the second object.
+# The axis, and whether the subject is the second object, by the word that identifies a relation.
 _DIRECTIONS: dict[str, tuple[int, int]] = {
     (set(phrase.split()) - _FILLERS).pop(): (axis, second)
     for axis, pair in enumerate(_RELATIONS)
@@ -37,17 +36,17 @@ _DIRECTIONS: dict[str, tuple[int, int]] = {
     for phrase in phrases
 }
 WORDS = tuple(sorted(_FILLERS | _VALUES.keys() | _DIRECTIONS.keys()))
-"""Every word that a caption may have."""
+"""All words of the grammar."""
 
 
 def describe(attributes: np.ndarray, random: np.random.RandomState) -> list[list[str]]:
-    """Captions of scenes, one by each template.
+    """Captions of scenes, one from each template.
 
-    At random are which object is the subject, and the words for its size, the other's, and their relation.
+    The subject, and the synonyms for sizes and relation, are chosen at random.
 
     Args:
       attributes: integers `[N, 7]`, columns as in `scenes.ATTRIBUTES`.
-      random: where the choices come from.
+      random: the random generator.
 
     Returns:
       N lists of 5 captions, each of at most 14 words.
@@ -75,19 +74,19 @@ def _caption(template: str, row: list[int], second: int, own_size: int, other_si
 
 
 def parse(caption: str) -> np.ndarray:
-    """What a caption says.
+    """The attributes that a caption describes.
 
-    It names two objects, each by its size, colour and shape, the shape last, and one relation, between the objects or
-    before them. Capitals, punctuation and the small words do not matter.
+    It names two objects, each by size, colour and shape, with the shape last, and one relation, between the objects or
+    before them. Case, punctuation and filler words do not matter.
 
     Args:
-      caption: in words of `WORDS`.
+      caption: a text with words from `WORDS`.
 
     Returns:
       int32 `[7]`, columns as in `scenes.ATTRIBUTES`.
 
     Raises:
-      ValueError: a word that is not known, or a sentence that is not of this form; says which.
+      ValueError: an unknown word, or a sentence that is not of this form; the message names it.
 
     >>> parse("A big, blue square below the small red circle.").tolist()
     [0, 0, 0, 0, 1, 2, 1]
@@ -100,14 +99,14 @@ def parse(caption: str) -> np.ndarray:
         found = ", ".join(directions) or "none"
         raise ValueError(f"{caption!r} needs one relation ({', '.join(_DIRECTIONS)}), but has {found}")
     objects: list[dict[str, int]] = [{}]
-    relation_at = 2  # how many objects come before it
+    relation_at = 2  # number of objects before the relation
     for word in words:
         if word in _DIRECTIONS and not objects[-1]:
             relation_at = len(objects) - 1
         elif word in _VALUES:
             kind, number = _VALUES[word]
             if kind in objects[-1]:
-                raise ValueError(f"{caption!r} says two {kind}s of one object, the second is {word!r}")
+                raise ValueError(f"{caption!r} names two {kind}s of one object, the second is {word!r}")
             objects[-1][kind] = number
             if kind == "shape":
                 objects.append({})
@@ -115,9 +114,9 @@ def parse(caption: str) -> np.ndarray:
         raise ValueError(f"{caption!r} is not of the form 'a small red circle above a large blue square'")
     for number, one in enumerate(objects, start=1):
         if missing := [kind for kind in ("size", "colour") if kind not in one]:
-            raise ValueError(f"{caption!r} says no {' and no '.join(missing)} of object {number}")
+            raise ValueError(f"{caption!r} names no {' and no '.join(missing)} of object {number}")
     axis, second = _DIRECTIONS[directions[0]]
-    # The subject comes first, unless the relation does: "above a blue square there is a red circle".
+    # The first object named is the subject, unless the relation comes first: "above a blue square is a red circle".
     if second == (relation_at == 1):
         objects.reverse()
     return np.array([axis, *(one[kind] for one in objects for kind in ("shape", "colour", "size"))], np.int32)

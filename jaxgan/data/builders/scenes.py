@@ -1,10 +1,10 @@
-"""Scenes of two objects: their attributes, where they lie, and drawings of them in two styles.
+"""Scenes of two objects: their attributes, positions, and rendered images in two styles.
 
-A scene has seven attributes, which are all that a caption says of it. Objects are told apart by place, the first being
-the upper or the left one, so "a red circle above a blue square" and "a blue square below a red circle" are one scene.
+Captions describe a scene by seven attributes. The first object is the upper or the left one, so "a red circle above a
+blue square" and "a blue square below a red circle" are the same scene.
 
-Drawings are the same bits on every machine: the random stream is frozen, and only operations are used that IEEE 754
-rounds exactly.
+Images are bit-identical on every machine: the random stream never changes, and all operations are correctly rounded
+under IEEE 754.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ ATTRIBUTES = {
     "second_colour": COLOURS,
     "second_size": SIZES,
 }
-"""The attributes and their values, in the order of their columns; an attribute is held as its value's number."""
+"""The attributes and their values, in the order of the columns; an attribute is stored as the index of its value."""
 
 NUM_VALUES = tuple(len(values) for values in ATTRIBUTES.values())
 NUM_MEANINGS = int(np.prod(NUM_VALUES))
 
 STYLES = ("flat", "chalk")
 
-_RADII = np.array([(0.105, 0.12), (0.17, 0.19)])  # of the small and the large, in sides of the image
+_RADII = np.array([(0.105, 0.12), (0.17, 0.19)])  # ranges for small and large, as fractions of the image's side
 _EXTENTS = np.array([(1.0, 1.0), (0.88, 0.88), (1.1, 1.0)])  # half width and height of each shape, in radii
 _MARGIN, _GAP = 0.03, 0.05
 
@@ -45,11 +45,11 @@ _BOARD = np.array([(38, 44, 52), (54, 62, 72)], np.float32)
 
 
 class Scenes(NamedTuple):
-    """Scenes as they are drawn, N of them, all lengths in sides of the image.
+    """N scenes with positions and exact sizes; all lengths are fractions of the image's side.
 
     Attributes:
       attributes: `[N, 7]` int32, columns as in `ATTRIBUTES`.
-      centres: `[N, 2, 2]`, of the first and the second object: across from the left, down from the top.
+      centres: `[N, 2, 2]`, (x from the left, y from the top) of both objects.
       radii: `[N, 2]`.
     """
 
@@ -59,7 +59,7 @@ class Scenes(NamedTuple):
 
 
 def meaning_of(attributes: np.ndarray) -> np.ndarray:
-    """The number of a scene's meaning: two scenes have the same if and only if the same captions are true of them.
+    """The meaning of a scene as one integer: two scenes have the same if and only if they have the same captions.
 
     Args:
       attributes: integers `[..., 7]`, columns as in `ATTRIBUTES`.
@@ -68,7 +68,7 @@ def meaning_of(attributes: np.ndarray) -> np.ndarray:
       int32 `[...]` in 0..1151.
 
     Raises:
-      ValueError: a value that its attribute does not have.
+      ValueError: a value out of range.
 
     >>> int(meaning_of(np.array([1, 2, 3, 1, 2, 3, 1])))
     1151
@@ -82,14 +82,14 @@ def attributes_of(meaning: np.ndarray) -> np.ndarray:
 
 
 def place(attributes: np.ndarray, random: np.random.RandomState) -> Scenes:
-    """Gives every object a place and an exact size, others each time.
+    """Gives every object a random position and exact size.
 
-    The objects lie wholly inside, apart from each other along their axis by at least a twentieth of the side, and are
-    never further apart across it than half of what they are along it.
+    The objects are completely inside the image. Along their axis, the gap between them is at least a twentieth of the
+    side. Across it, their distance is at most half of the distance along it.
 
     Args:
       attributes: integers `[N, 7]`, columns as in `ATTRIBUTES`.
-      random: where the places come from.
+      random: the random generator.
 
     Returns:
       The `Scenes`.
@@ -104,13 +104,13 @@ def place(attributes: np.ndarray, random: np.random.RandomState) -> Scenes:
     along = np.where(upright, extents[..., 1], extents[..., 0])
     across = np.where(upright, extents[..., 0], extents[..., 1])
 
-    # Along the axis, what the objects leave free is cut in three at random: before, between and after them.
+    # Along the axis, the free space is divided at random into three parts: before, between and after the objects.
     free = 1 - 2 * _MARGIN - _GAP - 2 * (along[:, 0] + along[:, 1])
     cuts = np.sort(draws[:, 2:4], axis=1) * free[:, None]
     first = _MARGIN + along[:, 0] + cuts[:, 0]
     second = _MARGIN + 2 * along[:, 0] + _GAP + along[:, 1] + cuts[:, 1]
 
-    # Across it, the difference is drawn first, then a place at which both objects are inside.
+    # Across it, the difference of positions is drawn first, then a position at which both objects are inside.
     room = 1 - 2 * _MARGIN - across[:, 0] - across[:, 1]
     shift = (2 * draws[:, 4] - 1) * np.minimum(room, (second - first) / 2)
     lowest = np.maximum(_MARGIN + across[:, 0], _MARGIN + across[:, 1] - shift)
@@ -124,29 +124,29 @@ def place(attributes: np.ndarray, random: np.random.RandomState) -> Scenes:
 
 
 def boxes(scenes: Scenes) -> np.ndarray:
-    """Of each object top, left, bottom and right, in sides of the image: float32 `[N, 2, 4]`."""
+    """Bounding boxes: top, left, bottom, right of each object, as fractions of the side, float32 `[N, 2, 4]`."""
     extents = _EXTENTS[scenes.attributes[:, [1, 4]]] * scenes.radii[..., None]
     corners = np.concatenate([scenes.centres - extents, scenes.centres + extents], axis=-1)
     return corners[..., [1, 0, 3, 2]].astype(np.float32)
 
 
 def draw(scenes: Scenes, image_size: int, *, style: str = "flat") -> np.ndarray:
-    """Draws scenes, their edges antialiased by how much of a pixel is covered.
+    """Renders scenes with antialiased edges.
 
     Args:
-      scenes: what to draw.
-      image_size: side in pixels, 32 or more for shapes that can be told apart.
-      style: `flat`, one colour on white; or `chalk`, an outline and hatching in a lighter colour on a woven board. The
-        weave and the hatching repeat every 4 pixels, at the same place in every image.
+      scenes: the scenes.
+      image_size: side in pixels; shapes are distinguishable at 32 or more.
+      style: `flat`, one colour on white; or `chalk`, outline and hatching in a lighter colour on a woven board. Weave
+        and hatching have a period of 4 pixels and the same phase in every image.
 
     Returns:
       uint8 `[N, image_size, image_size, 3]`.
 
     Raises:
-      ValueError: no such style.
+      ValueError: an unknown style.
     """
     if style not in STYLES:
-        raise ValueError(f"no style {style!r}: there are {', '.join(STYLES)}")
+        raise ValueError(f"unknown style {style!r}: there are {', '.join(STYLES)}")
     images = np.empty((len(scenes.radii), image_size, image_size, 3), np.uint8)
     for rows, part in _parts(scenes):
         images[rows] = _paint(part, image_size, style)
@@ -154,7 +154,7 @@ def draw(scenes: Scenes, image_size: int, *, style: str = "flat") -> np.ndarray:
 
 
 def masks(scenes: Scenes, image_size: int) -> np.ndarray:
-    """Where the objects are: bool `[N, image_size, image_size]`, true where at least half of a pixel is covered."""
+    """Foreground masks: bool `[N, image_size, image_size]`, true where objects cover at least half of a pixel."""
     inside = np.empty((len(scenes.radii), image_size, image_size), bool)
     for rows, part in _parts(scenes):
         inside[rows] = (_distances(part, image_size) <= 0).any(axis=1)
@@ -162,7 +162,7 @@ def masks(scenes: Scenes, image_size: int) -> np.ndarray:
 
 
 def _parts(scenes: Scenes) -> Iterator[tuple[slice, Scenes]]:
-    """A few hundred at a time, since what is computed of each takes a hundred times the bytes of its image."""
+    """The scenes, 256 at a time: intermediate results take a hundred times the memory of the images."""
     for start in range(0, len(scenes.radii), 256):
         rows = slice(start, start + 256)
         yield rows, Scenes(*(field[rows] for field in scenes))
@@ -190,7 +190,7 @@ def _paint(scenes: Scenes, image_size: int, style: str) -> np.ndarray:
 
 
 def _distances(scenes: Scenes, image_size: int) -> np.ndarray:
-    """How far each pixel's middle lies outside each object, in pixels: float32 `[N, 2, image_size, image_size]`."""
+    """Signed distance of each pixel's centre to each object, in pixels: float32 `[N, 2, image_size, image_size]`."""
     middles = np.arange(image_size, dtype=np.float32) + np.float32(0.5)
     radii = (scenes.radii * image_size).astype(np.float32)[..., None, None]
     centres = (scenes.centres * image_size).astype(np.float32)

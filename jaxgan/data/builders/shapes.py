@@ -1,4 +1,4 @@
-"""Scenes of two objects with captions, as a TFDS data set that is drawn here: it needs no network."""
+"""Scenes of two objects with captions, as a rendered TFDS data set."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from jaxgan.data.builders.scenes import (
     meaning_of,
     place,
 )
-from jaxgan.data.folder import Image  # Pillow's, or the word how to install it
+from jaxgan.data.folder import Image  # Pillow's; raises with advice if it is not installed
 
 HELD_OUT = (("circle", "green"), ("square", "blue"), ("triangle", "red"))
-"""The pairs of shape and colour that are only in the split `heldout`."""
+"""The pairs of shape and colour that occur only in the split `heldout`."""
 
 _SPLITS = {"train": 30_000, "test": 2_000, "heldout": 2_000}
 
 _DESCRIPTION = """\
 Procedural scenes: two objects on white, each a circle, square or triangle, red, green, blue or yellow, small or large,
-one above the other or left of it, at a place and of an exact size that vary. Five captions say so in different words.
-Of the 12 pairs of shape and colour 3 occur in no scene of train and test, and in every scene of heldout: {held_out}.
+one above the other or left of it, with random positions and exact sizes. Five captions describe each scene. Of the 12
+pairs of shape and colour, 3 occur in no scene of train and test, and in every scene of heldout: {held_out}.
 
-captions: five, each of at most 14 words, made by a small grammar.
-meaning: a number that two scenes share if and only if the same captions are true of them, 0 to 1151.
-attributes: numbers of {attributes}; the first object is the upper or the left one.
-boxes: of the first and the second object top, left, bottom, right, in sides of the image.
+captions: five, each of at most 14 words, from a small grammar.
+meaning: an integer, 0 to 1151, that two scenes share if and only if they have the same captions.
+attributes: indices of {attributes}; the first object is the upper or the left one.
+boxes: top, left, bottom, right of the first and the second object, as fractions of the image's side.
 """
 
 
 def has_held_out(attributes: np.ndarray) -> np.ndarray:
-    """Whether a scene has an object of a pair in `HELD_OUT`: integers `[..., 7]` to bool `[...]`."""
+    """Whether an object of a scene is in `HELD_OUT`: integers `[..., 7]` to bool `[...]`."""
     pairs = np.array([[SHAPES.index(shape), COLOURS.index(colour)] for shape, colour in HELD_OUT])
     objects = np.stack([attributes[..., 1:3], attributes[..., 4:6]], axis=-2)
     return (objects[..., None, :] == pairs).all(axis=-1).any(axis=(-2, -1))
 
 
 def encoded(pixels: np.ndarray) -> io.BytesIO:
-    """A PNG file, which TFDS stores as it is: it would encode arrays with TensorFlow, and compress harder."""
+    """The image as a PNG file, which TFDS stores unchanged; TFDS would encode arrays with TensorFlow."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "png", compress_level=1)
     file.seek(0)
@@ -82,8 +82,8 @@ class Shapes(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     "boxes": tfds.features.Tensor(shape=(2, 4), dtype=np.float32),
                 }
             ),
-            license="Drawn by jaxgan: Apache License 2.0",
-            disable_shuffling=True,  # they are drawn in random order
+            license="Rendered by jaxgan: Apache License 2.0",
+            disable_shuffling=True,  # the order is random already
         )
 
     @property

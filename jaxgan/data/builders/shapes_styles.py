@@ -1,4 +1,4 @@
-"""The same kind of scenes in two styles, unpaired for training and paired for tests, as a TFDS data set drawn here."""
+"""Scenes in two styles as a rendered TFDS data set: unpaired for training, paired for tests."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from jaxgan.data.builders.scenes import ATTRIBUTES, boxes, draw, masks, place
 from jaxgan.data.builders.shapes import encoded
 
 FREQUENCIES = {"shape": (0.5, 0.33, 0.17), "colour": (0.48, 0.28, 0.16, 0.08)}
-"""How often an object has each shape and each colour, in both domains; sizes and axes are equally frequent."""
+"""Probabilities of shapes and colours, in both domains; sizes and axes are equally frequent."""
 
-# Of each split which random stream, how many scenes, and their style.
+# Random stream, number of scenes and style of each split.
 _SPLITS = {
     "trainA": (0, 4_000, "flat"),
     "trainB": (1, 4_000, "chalk"),
@@ -23,26 +23,26 @@ _SPLITS = {
 }
 
 _DESCRIPTION = """\
-Procedural scenes of two objects, each a circle, square or triangle of one of four colours and two sizes. Domain A is
-flat colours on white, domain B outlines and hatching in lighter colours on a dark woven board. For training the scenes
-of A and B are different ones; in the tests row i of both is the same scene.
+Procedural scenes of two objects, each a circle, square or triangle of one of four colours and two sizes. Domain A has
+flat colours on white, domain B outlines and hatching in lighter colours on a dark woven board. The training scenes of A
+and B are different (unpaired); in the test splits row i of both is the same scene (paired).
 
-Some shapes and colours are more frequent than others, in both domains alike, since nothing in unpaired data tells one
-of two equally frequent values from the other. In the configs `equal_*` all are equally frequent, to show just that.
+Shapes and colours have different frequencies, the same in both domains, because unpaired data cannot distinguish
+equally frequent values. In the configs `equal_*` all values are equally frequent, to demonstrate this.
 
-mask: 255 where an object is, else 0.
-attributes: numbers of {attributes}; the first object is the upper or the left one.
-boxes: of the first and the second object top, left, bottom, right, in sides of the image.
+mask: 255 on objects, else 0.
+attributes: indices of {attributes}; the first object is the upper or the left one.
+boxes: top, left, bottom, right of the first and the second object, as fractions of the image's side.
 """
 
 
 def draw_attributes(count: int, random: np.random.RandomState, *, equal: bool = False) -> np.ndarray:
-    """Attributes of scenes, each value as often as `FREQUENCIES` says.
+    """Random attributes of scenes, with the probabilities in `FREQUENCIES`.
 
     Args:
-      count: how many scenes.
-      random: where they come from.
-      equal: whether all values are equally frequent.
+      count: number of scenes.
+      random: the random generator.
+      equal: whether all values have equal probability.
 
     Returns:
       int32 `[count, 7]`, columns as in `scenes.ATTRIBUTES`.
@@ -83,8 +83,8 @@ class ShapesStyles(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     "boxes": tfds.features.Tensor(shape=(2, 4), dtype=np.float32),
                 }
             ),
-            license="Drawn by jaxgan: Apache License 2.0",
-            disable_shuffling=True,  # so that row i of testA and of testB is one scene
+            license="Rendered by jaxgan: Apache License 2.0",
+            disable_shuffling=True,  # testA and testB are paired by their order
         )
 
     @property
