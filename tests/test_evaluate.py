@@ -209,7 +209,10 @@ def test_other_scores_that_are_none(opened, tmp_path, monkeypatch):
         (whole | {"stamp": older}, "its stamp has no subset_seed, subset_size, .*: it is from an earlier version"),
         (whole | {"stamp": whole["stamp"] | {"step": "200"}}, "step is '200', not int"),
         (whole | {"stamp": None}, "a stamp is an object"),
-        (whole | {"stamp": {n: v for n, v in whole["stamp"].items() if n != "real_digest"}}, "its stamp has no real_digest"),
+        (
+            whole | {"stamp": {n: v for n, v in whole["stamp"].items() if n != "real_digest"}},
+            "its stamp has no real_digest",
+        ),
         (whole | {"scores": [1.0]}, "not an object with"),
         (whole | {"scores": {"fid": "3"}}, "the score fid is '3', not a number"),
         (whole | {"scores": {"fid": float("nan")}}, "NaN is not a finite number"),
