@@ -24,6 +24,8 @@ from jaxgan.losses import LOSSES
 from jaxgan.networks.linen import from_linen
 from jaxgan.types import GAN, AdversarialLoss, Network
 
+__version__ = "0.1.0"
+
 __all__ = [
     "GAN",
     "LOSSES",
@@ -31,6 +33,7 @@ __all__ = [
     "GANState",
     "Network",
     "TrainState",
+    "__version__",
     "augment",
     "divergences",
     "f_gan_loss",

@@ -1,0 +1,1 @@
+"""Runs: their flags, their folder, and what is reported of them."""
