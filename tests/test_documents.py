@@ -34,6 +34,8 @@ def test_the_programs_of_a_page_run_in_order(name, tmp_path, monkeypatch):
     if name == "docs/own_gan.md":
         assert names["samples"].shape == (16, 16, 16, 1)
         assert (tmp_path / "runs/bars/samples/00000100.png").exists()
+        latents, plain = names["jnp"].zeros((4, 8)), names["generator"]
+        assert plain.apply(*plain.init(jax.random.key(0), latents), latents, train=True)[0].shape == (4, 16, 16, 1)
 
 
 def test_the_notebook_runs_with_few_steps(tmp_path, monkeypatch):

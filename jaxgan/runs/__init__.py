@@ -1,1 +1,1 @@
-"""Runs: their flags, their folder, and what is reported of them."""
+"""What a run is: its flags, its folder, what it reports."""
