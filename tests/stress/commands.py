@@ -80,25 +80,29 @@ def parsed(command: str) -> Any:
 def tiny(command: str) -> str:
     """A training in the same run folder that takes seconds; any other command as it is."""
     flags = TINY.get(experiment(command) or "")
-    return command if flags is None else f"{command} --workdir '{run_folder(parsed(command))}' {flags}"
+    if flags is None:
+        return command
+    flags += f" --workdir '{run_folder(parsed(command))}'"
+    return f"{command} {flags}".replace("PATH", "DOMAINS" if experiment(command) == "cyclegan" else "PATH")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true", help="print the commands and run none")
     parser.add_argument("--all", action="store_true", help="at the sizes written, and those left out too")
+    parser.add_argument("--only", default="", help="those that this regular expression is found in")
     options = parser.parse_args()
     found = dict.fromkeys(command for page in PAGES for command in fenced_commands(page.read_text()))
-    commands = [command for command in found if experiment(command) and (options.all or not ELSEWHERE.search(command))]
+    commands = [command for command in found if experiment(command) and re.search(options.only, command)]
+    commands = [command for command in commands if options.all or not ELSEWHERE.search(command)]
     commands.sort(key=lambda command: (experiment(command) not in TINY, "--init-from" in command))
     if options.list:
         print("\n".join(commands))
         return 0
     failed = []
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("train/a", "train/b", "train/c", "trainA", "trainB"):
-            make_images(Path(folder, "PATH", name))
-        make_images(Path(folder, "IMAGES"))
+        for name in ("PATH/a", "PATH/b", "PATH/c", "DOMAINS/trainA", "DOMAINS/trainB", "IMAGES"):
+            make_images(Path(folder, name))
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         for command in commands:
             line = re.sub(r"\bpython\b", sys.executable, command if options.all else tiny(command), count=1)
