@@ -183,6 +183,12 @@ def test_the_version_has_one_source():
     assert f"version: {jaxgan.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
+def test_no_page_has_gaps():
+    assert not [
+        name for name in NAMES if re.search(r"^@\w+@$|\bTODO\b|\bTBD\b", (ROOT / name).read_text(), re.MULTILINE)
+    ]
+
+
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 110
 
