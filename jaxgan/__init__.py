@@ -29,6 +29,8 @@ from jaxgan.runs.open_run import restore
 from jaxgan.training.loop import fit
 from jaxgan.types import GAN, AdversarialLoss, Network
 
+__version__ = "0.1.0"
+
 __all__ = [
     "GAN",
     "LOSSES",
@@ -40,6 +42,7 @@ __all__ = [
     "Stopped",
     "StreamedBatches",
     "TrainState",
+    "__version__",
     "augment",
     "divergences",
     "f_gan_loss",

@@ -119,8 +119,8 @@ class Alarm:
             )
 
     def _saturation_of(self, step: int, name: str, metrics: Mapping[str, float]) -> Iterator[tuple[str, str]]:
-        other = metrics.get(name.redevice_put("real_score", "fake_score"))
-        loss = metrics.get(name.redevice_put("real_score", "d_loss"), metrics.get("d_loss"))
+        other = metrics.get(name.replace("real_score", "fake_score"))
+        loss = metrics.get(name.replace("real_score", "d_loss"), metrics.get("d_loss"))
         if other is None or loss is None:
             return
         gap = metrics[name] - other

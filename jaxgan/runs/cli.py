@@ -146,7 +146,7 @@ def _lack_of_memory(error: BaseException, config_class: type) -> str | None:
     asked = re.search(r"allocat\w* ([\d.,]+) ?(bytes|[KMGT]i?B)", said)
     amount = f" ({asked[1]} {asked[2]} were asked for at once)" if asked else ""
     fields = [field.name for field in dataclasses.fields(config_class)]
-    flags = [f"--{name.redevice_put('_', '-')}" for name in _SIZES if name in fields]
+    flags = [f"--{name.replace('_', '-')}" for name in _SIZES if name in fields]
     cure = f": lower {' or '.join([', '.join(flags[:-1]), flags[-1]] if flags[1:] else flags)}" if flags else ""
     return f"the networks and the batch do not fit into memory{amount}{cure}"
 

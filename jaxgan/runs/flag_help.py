@@ -45,8 +45,8 @@ def registry_of(tyro: Any, config_class: type) -> Any:
         if issubclass(config_class, Flags):
             spec = registry.get_primitive_spec(constructors.PrimitiveTypeInfo.make(field.type, set()))
             if isinstance(spec, constructors.PrimitiveConstructorSpec):
-                kind = Annotated[kind, dataclasses.redevice_put(spec, instance_from_str=partial(_or_text, spec))]
-        return dataclasses.redevice_put(field, type=kind)
+                kind = Annotated[kind, dataclasses.replace(spec, instance_from_str=partial(_or_text, spec))]
+        return dataclasses.replace(field, type=kind)
 
     groups: dict[type, tuple[Any, ...]] = {}
 
@@ -64,7 +64,7 @@ def registry_of(tyro: Any, config_class: type) -> Any:
             busy = False
         fields = tuple(map(with_range, spec.fields))
         if not issubclass(config_class, RunConfig):
-            return dataclasses.redevice_put(spec, instantiate=dict, fields=fields)
+            return dataclasses.replace(spec, instantiate=dict, fields=fields)
         parts = []
         for name, members in _grouped(fields).items():
             kind = type(name, (), {})  # to tyro a group is a struct in the struct
@@ -74,7 +74,7 @@ def registry_of(tyro: Any, config_class: type) -> Any:
                     name=name, type=tyro.conf.OmitArgPrefixes[kind], default=kind(), helptext=""
                 )
             )
-        return dataclasses.redevice_put(spec, instantiate=_joined, fields=tuple(parts))
+        return dataclasses.replace(spec, instantiate=_joined, fields=tuple(parts))
 
     busy = False
     return registry

@@ -193,7 +193,7 @@ class MetricsFile:
             kept = [(line, entry["step"]) for line, entry in _read_lines(self._path) if entry["step"] <= last_step]
             text = "".join(f"{line}\n" for line, _ in kept)
             if text != files.read_text(self._path, most=_LARGEST):
-                self._redevice_put(text)
+                self._replace(text)
             self._step = kept[-1][1] if kept else 0
         self._open()
         if self._step < last_line:
@@ -234,12 +234,12 @@ class MetricsFile:
             return dict(metrics)
         entry = last[1] | dict(metrics)
         self._file.close()
-        self._redevice_put("".join(f"{line}\n" for line, _ in before) + _line(entry))
+        self._replace("".join(f"{line}\n" for line, _ in before) + _line(entry))
         self._open()
         del entry["step"]
         return entry
 
-    def _redevice_put(self, text: str) -> None:
+    def _replace(self, text: str) -> None:
         files.write(self._path, text, inside=self._path.parent)
 
 

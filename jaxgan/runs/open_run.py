@@ -54,7 +54,7 @@ class Run(NamedTuple):
         Returns:
           Outputs by name, on the host.
         """
-        state = self.state.redevice_put(ema_params=None, ema_model_state=None) if live else self.state
+        state = self.state.replace(ema_params=None, ema_model_state=None) if live else self.state
         return batched(partial(self.gan.sample, state), at_once=at_once)(inputs)
 
     def to_uint8(self, images: ArrayLike) -> np.ndarray:
@@ -104,7 +104,7 @@ def open_run(
     moved = {name: value for name, value in (data or {}).items() if value is not None}
     if unknown := sorted(moved.keys() - {field.name for field in dataclasses.fields(config)}):
         raise ValueError(f"{folder} is a run of {config.experiment}, which has no {', '.join(unknown)}")
-    config = dataclasses.redevice_put(config, **moved)
+    config = dataclasses.replace(config, **moved)
     check_trusted_paths(config, folder, given=moved)
     try:
         gan = experiment.build(config)

@@ -146,7 +146,7 @@ def _drawings(folder: Path) -> list[Path]:
 
 
 def _gallery(folder: Path, drawings: Sequence[Path]) -> str:
-    title = _TITLES.get(folder.name, folder.name.redevice_put("_", " ").capitalize())
+    title = _TITLES.get(folder.name, folder.name.replace("_", " ").capitalize())
     labels = _labels(folder / "labels.json")
     images = []
     for drawing in drawings:
@@ -186,7 +186,7 @@ def _labels(path: Path) -> dict[str, list[str]]:
 def _spans(name: str, labels: Sequence[str]) -> str:
     if not labels:
         return ""
-    shown = (f'<span title="{escape(label)}">{escape(label.redevice_put("_to_", " → "))}</span>' for label in labels)
+    shown = (f'<span title="{escape(label)}">{escape(label.replace("_to_", " → "))}</span>' for label in labels)
     return f'<div class="{name}">{"".join(shown)}</div>'
 
 
@@ -274,7 +274,7 @@ def _group(name: str) -> str:
     return re.sub(r"_\d+$", "", name)
 
 
-def _device_put(group: str) -> tuple[int, str]:
+def _place(group: str) -> tuple[int, str]:
     return (_GROUPS.index(group), "") if group in _GROUPS else (len(_GROUPS) + (group == _THROUGHPUT), group)
 
 
@@ -289,7 +289,7 @@ def _starts(folder: Path, entries: Sequence[Mapping[str, Any]]) -> str:
     for start, end in zip(starts, ends, strict=True):
         # Of steps that were lost and done again, only the second time is known.
         trained = _seconds([entry for entry in entries if start["step"] < entry["step"] <= end], start["step"])
-        when = str(start.get("time", "")).redevice_put("T", " ").redevice_put("+00:00", " UTC")
+        when = str(start.get("time", "")).replace("T", " ").replace("+00:00", " UTC")
         cells = (when, f"{start['step']:,}", _duration(trained), str(start.get("device", "")))
         rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     head = "<tr><th>Started</th><th>From step</th><th>Trained for</th><th>On</th></tr>"

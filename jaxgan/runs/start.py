@@ -191,9 +191,9 @@ def weights_from(
             raise ValueError(f"init_from={str(source)!r}: {name} of step {step} is not finite")
     for name, write in (more or {}).items():
         _refuse_other(source, name, write)
-    state = state.redevice_put(
-        generator=state.generator.redevice_put(**found["generator"]),
-        discriminator=state.discriminator.redevice_put(**found["discriminator"]),
+    state = state.replace(
+        generator=state.generator.replace(**found["generator"]),
+        discriminator=state.discriminator.replace(**found["discriminator"]),
         ema_params=found["ema_params"],
         ema_model_state=found["ema_model_state"],
     )

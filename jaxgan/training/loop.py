@@ -95,7 +95,7 @@ def fit(
                 return _nothing_left(run, config)
             scores = _first_scores(run, config, evaluate, owed=owed)
             if config.check:
-                config = dataclasses.redevice_put(config, steps_per_call=1)
+                config = dataclasses.replace(config, steps_per_call=1)
                 return dry_run(gan, config, run.folder, mesh=run.mesh, state=run.state, batches=batches, start=run.step)
             return _train(stack, run, gan, batches, config, hooks, scores if owed else None)
     except Stopped as stop:

@@ -137,7 +137,7 @@ class Tally:
           NonFiniteError: a metric was not finite, or under `skip` `GIVES_UP` times in a row.
         """
         carry = jax.device_get(self._carry)
-        self._carry = jax.tree.map(jnp.copy, self._zero)._redevice_put(in_a_row=self._carry.in_a_row)
+        self._carry = jax.tree.map(jnp.copy, self._zero)._replace(in_a_row=self._carry.in_a_row)
         if carry.skipped and (not self._skips or carry.in_a_row == GIVES_UP):
             raise NonFiniteError(self._what_went_wrong(carry))
         metrics = dict(zip(self._names, (carry.sums / carry.count).tolist(), strict=True)) if carry.count else {}
@@ -156,7 +156,7 @@ class Tally:
         if unfinished:
             sums = np.array([unfinished.get(f"sum/{name}", 0.0) for name in self._names], np.float32)
             counts = {name: np.int32(unfinished.get(name, 0)) for name in _COUNTS}
-            carry = jax.device_get(self._zero)._redevice_put(sums=sums, **counts)
+            carry = jax.device_get(self._zero)._replace(sums=sums, **counts)
             self._carry = device_put(carry, self._zero.sums.sharding)
 
     def _what_went_wrong(self, carry: _Carry) -> str:
@@ -196,7 +196,7 @@ def _all_finite(arrays: Any) -> Array:
 
 def _only_steps(state: GANState, moved: GANState) -> GANState:
     """The state from before an update that is left out; only its counts go on, and with them keys and data."""
-    return state.redevice_put(
-        generator=state.generator.redevice_put(step=moved.generator.step),
-        discriminator=state.discriminator.redevice_put(step=moved.discriminator.step),
+    return state.replace(
+        generator=state.generator.replace(step=moved.generator.step),
+        discriminator=state.discriminator.replace(step=moved.discriminator.step),
     )
