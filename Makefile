@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv-$(notdir $(PYTHON))
 BIN = $(VENV)/bin
+WHEEL ?= dist
 
 # The compilation cache saves half a minute at the second start of anything.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 
-.PHONY: help gan test test-slow lint docs
+.PHONY: help gan test test-slow lint docs wheel
 
 help:
 	@echo "make gan        train a DCGAN on 4,500 MNIST digits (2 to 4 minutes on 2 CPU cores) and name the picture"
@@ -14,6 +15,7 @@ help:
 	@echo "make test-slow  the long ones"
 	@echo "make lint       ruff and pyright"
 	@echo "make docs       the documentation, into site/"
+	@echo "make wheel      build a wheel, install it alone and try it"
 
 gan: $(VENV)/ready
 	$(BIN)/python -m experiments.gan $(FLAGS)
@@ -31,6 +33,17 @@ lint: $(VENV)/ready
 docs: $(VENV)/ready
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
 	$(BIN)/mkdocs build --strict
+
+# The README's lines run with what the wheel installs by itself: no extra, and no checkout around.
+wheel: $(VENV)/ready
+	rm -rf $(WHEEL) && mkdir -p $(WHEEL)
+	$(BIN)/python -m pip wheel -q --no-deps -w $(WHEEL) .
+	$(PYTHON) -m venv $(WHEEL)/alone
+	$(WHEEL)/alone/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt $(WHEEL)/jaxgan-*.whl
+	sed -n '/^```python/,/^```/{/^```/d;p}' README.md > $(WHEEL)/readme.py
+	cd $(WHEEL) && alone/bin/python -I readme.py
+	cd $(WHEEL) && alone/bin/python -I -c "import jaxgan; from importlib.resources import files; \
+		assert all(files(jaxgan).joinpath(name).is_file() for name in ('py.typed', 'runs/page.html')); print(jaxgan.__version__)"
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "jaxgan needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }

@@ -183,8 +183,8 @@ def _refused(path: StrPath, kind: str = "regular file") -> LinkError:
     return LinkError(errno.ELOOP, message, os.fspath(path))
 
 
-def import_extra(name: str) -> Any:
-    """Imports a module that the extra `experiments` installs.
+def import_extra(name: str, extra: str = "experiments") -> Any:
+    """Imports a module that an extra of this package installs.
 
     Raises:
       ModuleNotFoundError: it is not installed; the message says how to install it.
@@ -192,6 +192,4 @@ def import_extra(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{error.name} is missing: pip install -e '.[experiments]'", name=error.name
-        ) from None
+        raise ModuleNotFoundError(f"{error.name} is missing: pip install -e '.[{extra}]'", name=error.name) from None

@@ -1,6 +1,7 @@
 """Who may import whom, and what `import jaxgan` must not cost."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "jaxgan"
+README = PACKAGE.parent / "README.md"
 EXPERIMENTS = PACKAGE.parent / "experiments"
 
 # Each part of the package, and the parts it may import besides itself and those of ANYBODY.
@@ -100,3 +102,35 @@ print(time.process_time() - start, *sorted({heavy!r} & sys.modules.keys()))
     seconds, *loaded = output.stdout.split()
     assert not loaded
     assert float(seconds) <= 0.3
+
+
+def test_the_core_alone_runs_the_readme_and_names_the_extra_that_more_needs(tmp_path):
+    """Without what the extras install: checkpoints and named data sets ask for `train`, the losses do not."""
+    (tmp_path / "readme.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)))
+    extras = ("orbax", "tensorflow_datasets", "array_record", "tyro", "PIL", "matplotlib", "tqdm", "grain", "bokeh")
+    code = f"""
+import runpy, sys
+from importlib.abc import MetaPathFinder
+
+class Absent(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {extras}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+runpy.run_path({str(tmp_path / "readme.py")!r})
+from jaxgan.checkpoints.checkpoint import Checkpoints
+from jaxgan.data.sources import images
+
+for function, argument in ((images, "mnist_5k"), (Checkpoints, "folder")):
+    try:
+        function(argument)
+    except ModuleNotFoundError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "tensorflow_datasets is missing: pip install -e '.[train]'",
+        "orbax is missing: pip install -e '.[train]'",
+    ]

@@ -278,7 +278,7 @@ class Checkpoints:
         return step
 
     def _open(self) -> None:
-        import orbax.checkpoint as ocp
+        ocp = files.import_extra("orbax.checkpoint", "train")
 
         options = ocp.CheckpointManagerOptions(
             create=False,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxgan.data.identity import Identity
-from jaxgan.files import expanded
+from jaxgan.files import expanded, import_extra
 
 NAMES = ("mnist_5k", "noise", "fashion_mnist", "mnist", "cifar10", "cifar100", "emoji", "shapes", "shapes_styles")
 
@@ -80,7 +80,7 @@ def split_rows(name: str, split: str, sizes: Mapping[str, int]) -> np.ndarray:
     if split in sizes:
         rows = starts[split] + np.arange(sizes[split])
     else:
-        import tensorflow_datasets as tfds  # for its syntax of slices and sums
+        tfds = import_extra("tensorflow_datasets", "train")  # for its syntax of slices and sums
 
         try:
             infos = {key: tfds.core.SplitInfo(key, [size], 0) for key, size in sizes.items()}

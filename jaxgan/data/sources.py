@@ -13,7 +13,7 @@ from jaxgan.data.base import Rows, Source, Stored, folder_of, read_all, split_ro
 from jaxgan.data.classes import why_unlabelled
 from jaxgan.data.identity import Identity, composed, digest, of_arrays, of_files
 from jaxgan.data.stacked import open_stacked
-from jaxgan.files import expanded
+from jaxgan.files import expanded, import_extra
 from jaxgan.messages import is_text
 from jaxgan.pixels import from_uint8, to_uint8
 
@@ -115,6 +115,7 @@ def open_images(
     elif name.endswith((".npy", ".npz")):
         stored = _file(name, split)
     else:
+        import_extra("tensorflow_datasets", "train")
         from jaxgan.data.prepared import open_split
 
         stored = open_split(name, split, data_dir)
