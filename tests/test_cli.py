@@ -13,8 +13,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import test_check
-import test_tally
+import test_dry_run
+import test_step
 from PIL import Image
 
 from experiments import cyclegan, gan, gaussians_2d
@@ -409,7 +409,7 @@ def test_in_the_run_folder_nothing_is_written_through_a_link(run, tmp_path):
 def test_a_run_folder_that_cannot_be_made(workdir, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("mine")
-    main = lambda config: fit(test_tally.GAN_OF_NUMBERS, test_check.Batches(), config, draw=None)
+    main = lambda config: fit(test_step.GAN_OF_NUMBERS, test_dry_run.Batches(), config, draw=None)
     toy = types.SimpleNamespace(Config=RunConfig, main=main)
     arguments = ["--workdir", workdir, "--num-steps", "2", "--num-devices", "1"]
     status, said = ended(toy, arguments, capsys, monkeypatch)

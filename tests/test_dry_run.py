@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
-import test_tally
+import test_step
 from PIL import Image
 
 from jaxgan.checkpoints.checkpoint import Checkpoints
@@ -21,18 +21,18 @@ PICTURES = jnp.linspace(-1, 1, 4 * 8 * 8 * 3).reshape(4, 8, 8, 3)
 
 
 class Batches:
-    """What the GAN of test_tally reads, and pictures."""
+    """What the GAN of test_step reads, and pictures."""
 
     size, notice = 10, "ten of them"
 
     def __init__(self, **changes):
-        self.batch = test_tally.batch(**changes)[0] | {"image": PICTURES}
+        self.batch = test_step.batch(**changes)[0] | {"image": PICTURES}
 
     def __call__(self, step):
         return (self.batch,)
 
 
-def check(folder, batches, gan=test_tally.GAN_OF_NUMBERS, **options):
+def check(folder, batches, gan=test_step.GAN_OF_NUMBERS, **options):
     state = gan.init(jax.random.key(0), {})
     return dry_run(gan, RunConfig(**options), folder, mesh=data_mesh(1), state=state, batches=batches, start=0)
 
@@ -115,11 +115,11 @@ def test_a_step_that_gives_no_numbers(tmp_path):
 
 def test_a_key_that_is_used_twice(tmp_path, capsys):
     def train_step(state, batches):
-        moved, metrics = test_tally.train_step(state, batches)
+        moved, metrics = test_step.train_step(state, batches)
         noise = jax.random.normal(state.key) - jax.random.normal(state.key)
         return moved, metrics | {"noise": noise}
 
-    check(tmp_path / "run", Batches(), test_tally.GAN_OF_NUMBERS._replace(train_step=train_step))
+    check(tmp_path / "run", Batches(), test_step.GAN_OF_NUMBERS._replace(train_step=train_step))
     assert re.search(r"keys +JAX finds one used twice .*consumed", capsys.readouterr().out)
 
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
-import test_check
-import test_tally
+import test_dry_run
+import test_step
 
 from jaxgan import optim
 from jaxgan.algorithms.gan import make_gan
@@ -291,9 +291,9 @@ def test_several_steps_in_one_call(tmp_path, monkeypatch):
         assert a["d_loss"] == pytest.approx(b["d_loss"], rel=1e-4, abs=1e-5)
 
 
-def quick(config, batches=test_check.Batches(), **options):  # noqa: B008 (it holds no state)
+def quick(config, batches=test_dry_run.Batches(), **options):  # noqa: B008 (it holds no state)
     """A run that takes no time to compile."""
-    gan = test_tally.GAN_OF_NUMBERS._replace(preview=lambda key, batch: {}, sample=lambda state, inputs: {})
+    gan = test_step.GAN_OF_NUMBERS._replace(preview=lambda key, batch: {}, sample=lambda state, inputs: {})
     return fit(gan, batches, config, **{"draw": None} | options)
 
 

@@ -16,14 +16,14 @@ from typing import Annotated, Any, TypeVar
 
 import jax
 
-from jaxgan.devices.memory import keep_freed_memory
 from jaxgan.devices.compilation_cache import keep_compiled_programs
-from jaxgan.runs.config import RunConfig
 from jaxgan.devices.distributed import join
-from jaxgan.runs.flags import Flags, ranges
-from jaxgan.runs.streams import forgiving, open_standard_streams
-from jaxgan.runs.start import refuse_at_once
+from jaxgan.devices.memory import keep_freed_memory
 from jaxgan.messages import printable
+from jaxgan.runs.config import RunConfig
+from jaxgan.runs.flags import Flags, ranges
+from jaxgan.runs.start import refuse_at_once
+from jaxgan.runs.streams import forgiving, open_standard_streams
 
 Config = TypeVar("Config")
 

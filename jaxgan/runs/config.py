@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from jaxgan import files, records
-from jaxgan.runs.flags import BatchSize, Count, Flags, PathName, Pixels, Range, Seed, Steps, StepsOrNone, check
 from jaxgan.messages import displayed
+from jaxgan.runs.flags import BatchSize, Count, Flags, PathName, Pixels, Range, Seed, Steps, StepsOrNone, check
 from jaxgan.types import Batch
 
 Mebibytes = Annotated[int, Range(0, 2**30)]

@@ -23,10 +23,10 @@ import numpy as np
 
 from jaxgan import files, records
 from jaxgan.files import import_extra
+from jaxgan.messages import printable
 from jaxgan.runs.flags import Range, check
 from jaxgan.runs.images import as_image, save_image
 from jaxgan.runs.streams import Forgiving
-from jaxgan.messages import printable
 
 _LARGEST = 2**32  # bytes of metrics: a line at every step of a long run
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}

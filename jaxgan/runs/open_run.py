@@ -16,9 +16,9 @@ from jax.typing import ArrayLike
 
 from jaxgan import pixels
 from jaxgan.checkpoints.checkpoint import Checkpoints
-from jaxgan.runs.config import RunConfig, load_config
 from jaxgan.data.trust import check_trusted_paths
 from jaxgan.devices.sharding import in_parts
+from jaxgan.runs.config import RunConfig, load_config
 from jaxgan.types import GAN
 
 

@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from jaxgan import files, records
+from jaxgan.messages import displayed
 from jaxgan.runs.alarm import Alarm
 from jaxgan.runs.config import class_names, load_config
 from jaxgan.runs.flags import check
 from jaxgan.runs.logging import read_metrics
-from jaxgan.messages import displayed
 
 MAX_DRAWINGS = 40  # on the page
 MAX_DRAWING_BYTES = 24 * 2**20  # of them together, as files

@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import files, records
-from jaxgan.runs import report, logging
-from jaxgan.checkpoints.checkpoint import CheckpointError, Checkpoints
-from jaxgan.runs.config import RunConfig, class_names, differences, load_config, other_classes, run_folder
-from jaxgan.checkpoints.leaves import leaves
-from jaxgan.runs.lock import refuse_held
 from jaxgan.algorithms.state import GANState
+from jaxgan.checkpoints.checkpoint import CheckpointError, Checkpoints
+from jaxgan.checkpoints.leaves import leaves
+from jaxgan.runs import logging, report
+from jaxgan.runs.config import RunConfig, class_names, differences, load_config, other_classes, run_folder
+from jaxgan.runs.lock import refuse_held
 
 _LOGS = (".err", ".log", ".out")
 

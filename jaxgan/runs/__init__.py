@@ -1,0 +1,1 @@
+"""What a run is: its flags, its folder, what it reports."""
