@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from jaxgan.runs.logging import read_metrics
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 STARTS = 600.0  # seconds after which a process that has not trained yet hangs
 
 
