@@ -11,7 +11,20 @@ import reference
 from jax.test_util import check_grads
 
 from jaxgan import losses
-from jaxgan.losses import LOSSES, LossName, matching_aware_discriminator_loss, mode_seeking_loss
+from jaxgan.losses import (
+    LOSSES,
+    LossName,
+    least_squares_discriminator_loss,
+    least_squares_generator_loss,
+    matching_aware_discriminator_loss,
+    minimax_discriminator_loss,
+    minimax_generator_loss,
+    mode_seeking_loss,
+    non_saturating_generator_loss,
+    relativistic_discriminator_loss,
+    wasserstein_discriminator_loss,
+    wasserstein_generator_loss,
+)
 from jaxgan.types import AdversarialLoss
 
 PAIRED = {"relativistic"}
@@ -301,3 +314,57 @@ def test_mode_seeking_loss():
     assert mode_seeking_loss(half(samples), half(others), latents, other_latents).dtype == jnp.float32
     with pytest.raises(AssertionError, match="different shapes"):
         mode_seeking_loss(samples, others[:2], latents, other_latents)
+
+
+def test_signs_of_the_wasserstein_losses():
+    """martinarjovsky/WassersteinGAN#61: users could not tell which sign was minimized."""
+    real, fake = jnp.array([1.0, 2.0, 3.0]), jnp.array([0.5, 1.5])
+    loss = LOSSES["wasserstein"]
+    assert float(wasserstein_discriminator_loss(real, fake)) == float(loss.discriminator(real, fake)) == -1.0
+    assert float(wasserstein_generator_loss(fake)) == float(loss.generator(real, fake)) == -1.0
+    assert {name: float(value) for name, value in loss.estimate(real, fake).items()} == {"wasserstein_estimate": 1.0}
+
+    # One step on each side, with critic D(x) = w x and generator G(z) = z + b.
+    data, latents = real, fake
+
+    def real_and_fake_scores(w, b):
+        return w * data, w * (latents + b)
+
+    w, b = 1.0, 0.0
+    stepped_w = w - 0.1 * jax.grad(lambda w: loss.discriminator(*real_and_fake_scores(w, b)))(w)
+    before, after = (loss.estimate(*real_and_fake_scores(w, b))["wasserstein_estimate"] for w in (w, stepped_w))
+    assert after > before
+    stepped_b = b - 0.1 * jax.grad(lambda b: loss.generator(*real_and_fake_scores(w, b)))(b)
+    assert jnp.mean(real_and_fake_scores(w, stepped_b)[1]) > jnp.mean(real_and_fake_scores(w, b)[1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_losses_take_raw_scores(dtype):
+    """carpedm20/DCGAN-tensorflow#15: cross-entropy was given probabilities, which it took for logits."""
+    zero, low, high = (jnp.full((4,), score, dtype) for score in (0.0, -100.0, 100.0))
+    np.testing.assert_allclose(minimax_discriminator_loss(zero, zero), 2.0 * np.log(2.0), rtol=1e-6)
+    np.testing.assert_allclose(non_saturating_generator_loss(zero), np.log(2.0), rtol=1e-6)
+
+    # As wrong as can be: 100 for each class, and a slope of 1 (a quarter for each of four samples).
+    np.testing.assert_allclose(minimax_discriminator_loss(low, high), 200.0, rtol=1e-6)
+    real_slope, fake_slope = jax.grad(minimax_discriminator_loss, argnums=(0, 1))(low, high)
+    np.testing.assert_array_equal(np.float32(real_slope), np.full(4, -0.25))
+    np.testing.assert_array_equal(np.float32(fake_slope), np.full(4, 0.25))
+    sure = jnp.asarray(-20.0, dtype)
+    np.testing.assert_allclose(np.float32(jax.grad(non_saturating_generator_loss)(sure)), -1.0, rtol=1e-6)
+    np.testing.assert_allclose(np.float32(jax.grad(minimax_generator_loss)(sure)), -np.exp(-20.0), rtol=1e-2)
+
+    half = jnp.full((4,), 0.5, dtype)  # no factor 1/2 in our least squares
+    assert float(least_squares_discriminator_loss(half, half)) == 0.5
+    assert float(least_squares_generator_loss(half)) == 0.25
+    beyond = jnp.asarray([3.9], dtype)
+    expected = (float(beyond[0]) - 1.0) ** 2  # 8.41 in float32: no sigmoid
+    np.testing.assert_allclose(least_squares_discriminator_loss(beyond, jnp.zeros(1)), expected, rtol=1e-6)
+    np.testing.assert_allclose(expected, 8.41, rtol=1e-2)
+
+    # [[0], [1]] against [0, 1] is refused where broadcasting would make four pairs of it (0.5).
+    column, row = jnp.array([[0.0], [1.0]], dtype), jnp.array([0.0, 1.0], dtype)
+    with pytest.raises(AssertionError):
+        least_squares_generator_loss(column, target=row)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(AssertionError):
+        relativistic_discriminator_loss(column, row)
