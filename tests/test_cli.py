@@ -260,7 +260,7 @@ def test_help_and_mistakes_start_no_device_and_load_nothing_heavy():
     """In a process of its own: here all of it is loaded."""
     program = f"""
 import contextlib, importlib, io, sys
-from jaxgan import cli
+from jaxgan.runs import cli
 
 for name in {NAMES}:
     module = importlib.import_module(f"experiments.{{name}}")

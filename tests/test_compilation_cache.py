@@ -4,6 +4,7 @@ import types
 from pathlib import Path
 
 import jax
+import pytest
 
 from jaxgan.devices import compilation_cache
 from jaxgan.devices.compilation_cache import cache_folder, keep_compiled_programs
@@ -14,7 +15,6 @@ ROOT = Path(__file__).parent.parent
 PROGRAM = """
 import os
 import jax, numpy as np
-from jaxgan import cache
 from jaxgan.devices.compilation_cache import keep_compiled_programs
 
 print(keep_compiled_programs(), end=" ")
@@ -35,6 +35,7 @@ def run(folder, **variables):
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_the_next_process_finds_what_was_compiled(tmp_path):
     folder, bits, found = run(tmp_path)
     assert (folder, found) == (str(tmp_path / ".cache/jaxgan/compiled"), "False")
@@ -45,6 +46,7 @@ def test_the_next_process_finds_what_was_compiled(tmp_path):
     assert run(tmp_path)[1] == bits  # compiled anew
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_does_no_harm(tmp_path):
     (tmp_path / "file").write_text("no folder")
     expected = run(tmp_path)[1]

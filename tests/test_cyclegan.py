@@ -1,5 +1,6 @@
 """make_cyclegan with networks small enough to follow by hand, and every rule of its steps."""
 
+import functools
 from functools import partial
 
 import jax
@@ -362,9 +363,14 @@ class Images:
         return (jax.tree.map(lambda images: images * jnp.nan, batch) if step == self.spoilt else batch,)
 
 
-def run(folder, num_steps, spoilt=None, pool_size=3, **changes):
+@functools.cache
+def decaying(pool_size):
     rate = optim.linear_decay(1e-2, 10, constant_steps=4)
-    gan = small_cyclegan(g_tx=optim.adam(rate), d_tx=optim.adam(rate), ema_decay=0.9, pool_size=pool_size)
+    return small_cyclegan(g_tx=optim.adam(rate), d_tx=optim.adam(rate), ema_decay=0.9, pool_size=pool_size)
+
+
+def run(folder, num_steps, spoilt=None, pool_size=3, **changes):
+    gan = decaying(pool_size)
     options = {"batch_size": 2, "log_every": 1, "checkpoint_every": 100, "num_devices": 1, **changes}
     return fit(gan, Images(spoilt), small.Config(workdir=str(folder), num_steps=num_steps, **options), draw=None)
 

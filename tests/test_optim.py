@@ -6,8 +6,6 @@ import pytest
 
 from experiments import wgan
 from jaxgan import optim
-from jaxgan.checkpoints.checkpoint import Checkpoints
-from jaxgan.training.loop import fit
 
 
 def test_linear_decay_is_constant_then_linear_then_zero():
@@ -113,23 +111,15 @@ def largest(params):
     return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(params))
 
 
-def test_the_generator_meets_a_clipped_critic(tmp_path):
+def test_the_generator_meets_a_clipped_critic():
     """martinarjovsky/WassersteinGAN#50: weights were clipped before the update, so the generator met others."""
-    config = wgan.Config(
-        workdir=str(tmp_path), dataset="noise", width=8, num_steps=3, batch_size=4, num_devices=1, checkpoint_every=1,
-        keep=3, d_learning_rate=0.05,
-    )  # fmt: skip
+    config = wgan.Config(dataset="noise", width=2, batch_size=4, d_learning_rate=0.05)
     gan, data = wgan.build(config), wgan.batches(config)
     state = gan.init(jax.random.key(0), data(0)[0])
     assert largest(state.discriminator.params) > 0.01
-    for batch in data(0):
+    for batch in data(0)[:2]:
         state, _ = gan.d_step(state, batch)
         assert largest(state.discriminator.params) <= 0.01 * (1 + 1e-4)  # norm scales, which start near 1, included
-    fit(gan, data, config)
-    with Checkpoints(tmp_path / "checkpoints", keep=3) as checkpoints:
-        assert checkpoints.steps() == [1, 2, 3]
-        for step in checkpoints.steps():
-            assert largest(checkpoints.restore(step, state).discriminator.params) <= 0.01 * (1 + 1e-4)
 
 
 def test_the_first_update_of_rmsprop():

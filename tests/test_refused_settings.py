@@ -98,21 +98,21 @@ def test_settings_that_contradict_each_other(name, arguments, expected, capsys, 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("name", "arguments", "expected"),
     [
-        (["--dataset", "noise", "--batch-size", "2048"], "1024 examples, fewer than one batch of 2048"),
-        (["--dataset", "noise", "--channels", "3", "--image-size", "40"], "32, 64, 128"),
-        (["--d-norm", "batch"], "norm='layer'"),
-        (["--loss", "wasserstein"], "experiments.wgan_gp"),
-        (["--dataset", "noise", "--init-from", "nowhere"], "nowhere"),
-        (["--dataset", "noise", "--channels", "3", "--best", "fid"], "best='fid' is no score"),
+        ("gan", ["--dataset", "noise", "--batch-size", "2048"], "1024 examples, fewer than one batch of 2048"),
+        ("gan", ["--dataset", "noise", "--channels", "3", "--image-size", "40"], "32, 64, 128"),
+        ("gan", ["--d-norm", "batch"], "norm='layer'"),
+        ("gan", ["--loss", "wasserstein"], "experiments.wgan_gp"),
+        ("gan", ["--dataset", "noise", "--width", "2", "--init-from", "nowhere"], "nowhere"),
+        ("gaussians_2d", ["--best", "fid"], "best='fid' is no score"),
     ],
 )
-def test_settings_that_do_not_fit_the_data(arguments, expected, tmp_path, monkeypatch, capsys):
+def test_settings_that_do_not_fit_the_data(name, arguments, expected, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["gan", *arguments])
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
     with pytest.raises(SystemExit) as stop:
-        cli.run(gan.Config, gan.main)
+        cli.run(MODULES[name].Config, MODULES[name].main)
     assert stop.value.code == 2
     message = capsys.readouterr().err
     *notes, error = message.splitlines()

@@ -73,22 +73,15 @@ def test_resume_brings_back_everything(tmp_path, capsys):
     assert {path: path.read_bytes() for path in (tmp_path / "b").rglob("*") if path.is_file()} == before
 
 
-def test_a_stop_does_not_disturb_the_average(tmp_path):
-    whole, _ = small.run(small.config(tmp_path / "whole"))
-    small.run(small.config(tmp_path / "parts", num_steps=10))
-    parts, _ = small.run(small.config(tmp_path / "parts"))
-    small.assert_same(whole.ema_params, parts.ema_params)
-
-
 def test_a_run_goes_on_with_other_devices(tmp_path):
     """google/orbax#648: a checkpoint could not be read on another number of devices."""
-    one, _ = small.run(small.config(tmp_path / "one"))
-    for first, second in ((4, 1), (1, 4), (2, 4)):
+    one, _ = small.run(small.config(tmp_path / "one", num_steps=8))
+    for first, second in ((4, 1), (1, 4)):
         folder = tmp_path / f"{first}-{second}"
-        small.run(small.config(folder, num_steps=10, num_devices=first))
-        state, _ = small.run(small.config(folder, num_devices=second))
+        small.run(small.config(folder, num_steps=4, num_devices=first))
+        state, _ = small.run(small.config(folder, num_steps=8, num_devices=second))
         for a, b in zip(jax.tree.leaves(state.ema_params), jax.tree.leaves(one.ema_params), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)  # 20 Adam steps amplify the order of a sum
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)  # steps of Adam amplify the order of a sum
 
 
 @pytest.mark.parametrize("d_steps", [1, 2])

@@ -68,17 +68,18 @@ PLACING = """
 import os, sys, time
 import tyro
 from experiments import gaussians_2d
-from jaxgan import cli, tally
+from jaxgan.runs import cli
+from jaxgan.training import step as compiled
 
 step, number = int(sys.argv.pop(1)), int(sys.argv.pop(1))
 
-def update(self, *arguments, update=tally.Tally.update):
+def update(self, *arguments, update=compiled.Tally.update):
     state = update(self, *arguments)
     if int(state.step) == step:
         os.kill(os.getpid(), number)
     return state
 
-tally.Tally.update = update
+compiled.Tally.update = update
 print("imported", time.time(), flush=True)
 cli.run(gaussians_2d.Config, gaussians_2d.main)
 """
