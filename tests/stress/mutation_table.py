@@ -96,13 +96,6 @@ MUTATIONS = (
         "gan",
     ),
     Mutation(
-        "average_shares_its_arrays",
-        "algorithms/gan.py",
-        "jax.tree.map(jnp.copy, (g.params, g.model_state))",
-        "(g.params, g.model_state)",
-        "loop gan",
-    ),
-    Mutation(
         "real_and_fake_swapped",
         "algorithms/gan.py",
         "loss.discriminator(real_scores, fake_scores)",
@@ -296,7 +289,7 @@ MUTATIONS = (
         "checkpoints/digests.py",
         "if found.get(name) != digest\n",
         "if name not in found\n",
-        "checkpoint",
+        "checkpoint_damage",
     ),
     Mutation(
         "best_is_the_worst",
