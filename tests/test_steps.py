@@ -126,3 +126,17 @@ def test_real_and_fake_are_augmented_by_draws_of_their_own():
     batch = {"image": jnp.zeros((4, 2))}
     _, metrics = gan.d_step(gan.init(jax.random.key(0), batch), batch)
     assert abs(float(metrics["d_loss"])) > 0.01
+
+
+def test_every_step_augments_by_draws_of_its_own():
+    """Nothing is learned here, so steps of one key would have one loss."""
+    gan = make_gan(
+        constant_generator(0.0), mean_critic(), loss=LOSSES["wasserstein"], g_tx=optax.sgd(0.0), d_tx=optax.sgd(0.0),
+        latent_dim=1, augment=lambda x, key: x + jax.random.normal(key, x.shape),
+    )  # fmt: skip
+    batch, found = {"image": jnp.zeros((4, 2))}, []
+    state = gan.init(jax.random.key(0), batch)
+    for _ in range(3):
+        state, metrics = gan.train_step(state, (batch,))
+        found += [float(metrics["d_loss"]), float(metrics["g_loss"])]
+    assert len(set(found)) == 6

@@ -128,7 +128,7 @@ MUTATIONS = (
         "algorithms/steps.py",
         "jax.random.fold_in(jax.random.fold_in(key, player), state.step)",
         "jax.random.fold_in(key, player)",
-        "gan gan_penalties",
+        "steps",
     ),
     Mutation(
         "spectral_norm_is_not_refreshed",
