@@ -282,7 +282,7 @@ MUTATIONS = (
         "checkpoints/checkpoint.py",
         "for path, leaf in leaves(state).items() if leaf.size}",
         'for path, leaf in leaves(state).items() if leaf.size and "ema" not in path}',
-        "checkpoint",
+        "checkpoint_states",
     ),
     Mutation(
         "damaged_step_is_read",
