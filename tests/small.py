@@ -1,6 +1,7 @@
 """The smallest GAN and the smallest complete run: 2-D points, MLPs of width 8."""
 
 import dataclasses
+import functools
 from typing import ClassVar
 
 import jax
@@ -36,7 +37,12 @@ class Config(RunConfig):
 
 
 def build(config):
-    rate = lambda updates: optim.linear_decay(config.learning_rate, 20, updates_per_step=updates)
+    return _gan(config.learning_rate)
+
+
+@functools.cache  # so that its functions are traced once
+def _gan(learning_rate):
+    rate = lambda updates: optim.linear_decay(learning_rate, 20, updates_per_step=updates)
     return make_gan(
         mlp_generator((8,), features=2),
         mlp_discriminator((8,)),

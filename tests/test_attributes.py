@@ -163,13 +163,17 @@ def test_a_classifier_of_several_attributes():
     assert (likeliest(probabilities) == attributes[500:]).mean() > 0.95
 
 
+def test_an_unknown_style_of_scenes():
+    with pytest.raises(ValueError, match="no style 'oil'"):
+        scene_classifier("oil", num_scenes=10)
+
+
+@pytest.mark.slow
 def test_a_short_training_reads_something():
     read = scene_classifier(num_scenes=960, epochs=2)
     truth = scenes_of(300, 99)
     found = attribute_accuracy(likeliest(read.probabilities(draw(place(truth, np.random.RandomState(99)), 32))), truth)
     assert found["axis"] > 0.65 and found["attributes"] > 0.42  # by chance 0.5 and 0.38
-    with pytest.raises(ValueError, match="unknown style 'oil'"):
-        scene_classifier("oil", num_scenes=10)
 
 
 @pytest.mark.slow

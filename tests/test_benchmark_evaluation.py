@@ -9,6 +9,7 @@ from benchmarks import evaluation
 SMALL = {"counts": (20, 30), "num_features": 4, "wide_features": 6, "images": 3, "inception_images": 0}
 
 
+@pytest.mark.slow
 def test_every_score_is_timed_at_every_count(tmp_path, capsys):
     rows = evaluation.main(evaluation.Config(**SMALL, output=str(tmp_path / "found.json")))
     network, *scores = rows

@@ -15,7 +15,7 @@ from jaxgan.runs.open_run import open_run
 
 
 def tiny(folder, **changes):
-    options = {"dataset": "noise", "channels": 3, "width": 8, "num_steps": 3, "batch_size": 4, "num_devices": 1}
+    options = {"dataset": "noise", "channels": 3, "width": 4, "num_steps": 3, "batch_size": 4, "num_devices": 1}
     return class_conditional.Config(workdir=str(folder), **options | changes)
 
 

@@ -4,6 +4,7 @@ import types
 from pathlib import Path
 
 import jax
+import pytest
 
 from jaxgan.devices import compilation_cache
 from jaxgan.devices.compilation_cache import cache_folder, keep_compiled_programs
@@ -34,6 +35,7 @@ def run(folder, **variables):
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_the_next_process_finds_what_was_compiled(tmp_path):
     folder, bits, found = run(tmp_path)
     assert (folder, found) == (str(tmp_path / ".cache/jaxgan/compiled"), "False")
@@ -44,6 +46,7 @@ def test_the_next_process_finds_what_was_compiled(tmp_path):
     assert run(tmp_path)[1] == bits  # compiled anew
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_does_no_harm(tmp_path):
     (tmp_path / "file").write_text("no folder")
     expected = run(tmp_path)[1]

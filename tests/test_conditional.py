@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import class_conditional
 from jaxgan.networks.conditional import (
     ConditionalNorm,
     ConditionalScore,
@@ -214,3 +215,17 @@ def test_check_labels():
     np.testing.assert_array_equal(check_labels([[0, 9]], 10), [[0, 9]])
     assert check_labels(np.array([3], np.uint8), 10).dtype == np.int32
     assert check_labels(np.zeros(0, np.int64), 10).shape == (0,)
+
+
+@pytest.mark.parametrize("label", [10, -1, 57, 3.7])
+def test_labels_outside_the_table(label, tmp_path):
+    """TimoBolkart/voca#19: a label beyond the classes was accepted, as a vector of zeros."""
+    with pytest.raises(ValueError, match=f"0\\.\\.9, not .*{label}"):
+        check_labels([3, label], 10)
+    np.savez(tmp_path / "set.npz", image=np.zeros((8, 32, 32, 1), np.uint8), label=np.array([label] + [0] * 7))
+    config = class_conditional.Config(dataset=str(tmp_path / "set.npz"), batch_size=4, workdir=str(tmp_path / "run"))
+    with pytest.raises(ValueError, match=f"label {label}," if isinstance(label, int) else "integers"):
+        class_conditional.batches(config)
+    assert not (tmp_path / "run").exists()
+    if isinstance(label, int):
+        assert bool(jnp.isnan(as_vectors(jnp.array([label]), 10)).all())

@@ -43,13 +43,14 @@ def test_equal_to_the_same_networks_of_flax_layers():
 
 
 def test_initialisers_and_what_has_a_norm():
-    params, state = dcgan_generator(64, channels=3, width=16).init(jax.random.key(1), LATENTS)
+    params, state = jax.jit(dcgan_generator(64, channels=3, width=16).init)(jax.random.key(1), LATENTS)
     kernel = params["layer_1"]["kernel"]
     assert float(kernel.std()) == pytest.approx(0.02, rel=0.05)
     assert abs(float(kernel.mean())) < 0.001
     assert "bias" not in params["layer_0"] and "bias" in params["layer_4"]
     assert state["batch_stats"].keys() == {"norm_0", "norm_1", "norm_2", "norm_3"}
-    params, state = dcgan_discriminator(64, width=4).init(jax.random.key(1), jnp.zeros((1, 64, 64, 3)))
+    init = dcgan_discriminator(64, width=4).init
+    params, state = jax.eval_shape(init, jax.random.key(1), jnp.zeros((1, 64, 64, 3)))
     assert state["batch_stats"].keys() == {"norm_1", "norm_2", "norm_3"}
     assert params["layer_0"]["kernel"].shape == (4, 4, 3, 4)
 

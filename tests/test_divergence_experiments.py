@@ -2,6 +2,7 @@
 
 import csv
 import math
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy import integrate, stats
 from scipy.optimize import linear_sum_assignment
 
 from experiments.divergence import critics, few_samples, figures, generators, plans, segments
+from jaxgan.estimates import WassersteinEstimate
 
 
 def read(folder, name):
@@ -40,7 +42,12 @@ def jensen_shannon(gap):
 THETA = [0.05, 0.25, 0.5, 1.0, 2.0, 4.0]
 
 
-def test_segments(tmp_path, capsys):
+def test_segments(tmp_path, capsys, monkeypatch):
+    """With estimates that nothing was trained for: what is trained here is trained in `test_critics`, too."""
+    found = WassersteinEstimate(value=np.array([0.4, 0.6]), slope=np.ones(2), history=np.zeros((2, 3)))
+    for name in ("estimate_divergence", "estimate_wasserstein"):
+        stub = mock.create_autospec(getattr(segments, name), return_value=found)
+        monkeypatch.setattr(segments, name, stub)
     rows = segments.main(segments.Config(num_samples=50, num_steps=40, num_seeds=2, output=str(tmp_path)))
     columns = read(tmp_path, "segments")
     assert len(rows) == 12 and list(columns) == list(rows[0])
@@ -51,6 +58,8 @@ def test_segments(tmp_path, capsys):
     assert np.all(np.isinf(numbers(columns, "kl", law="segments")))
     assert numbers(columns, "js", law="Gaussians") == pytest.approx([jensen_shannon(x) for x in THETA], rel=1e-6)
     assert numbers(columns, "kl", law="Gaussians") == pytest.approx(np.square(THETA) / 2.0)
+    assert numbers(columns, "penalty_10") == pytest.approx([0.5] * 12)
+    assert numbers(columns, "penalty_10_std") == pytest.approx([0.1] * 12)
     printed = capsys.readouterr().out
     assert "penalty_10" in printed and "_std" not in printed
     assert printed.endswith(f"figure:  {tmp_path / 'segments.png'}\nnumbers: {tmp_path / 'segments.csv'}\n")

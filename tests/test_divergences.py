@@ -141,9 +141,8 @@ def test_the_best_critic_attains_the_divergence_and_no_other_does(name):
 
 @each_divergence
 @each_form
-@pytest.mark.parametrize("shape", [(7,), (7, 1), (3, 4, 5, 1)], ids=["vector", "column", "patches"])
-def test_losses_equal_the_paper(name, practical, shape):
-    real, fake = draw_scores(shape, (4, *shape))
+def test_losses_equal_the_paper(name, practical):
+    real, fake = draw_scores((3, 4, 5, 1), (9, 1))
     _, activation, conjugate = PAPER[name]
     loss = f_gan_loss(name, practical=practical)
     value = loss.discriminator(real, fake)
@@ -166,20 +165,23 @@ def test_the_gan_row_is_the_original_gan(practical):
     np.testing.assert_allclose(shifted, original.discriminator(real, fake), rtol=1e-6)
 
 
+def players(name):
+    """The discriminator's loss, and both forms of the generator's."""
+    loss = f_gan_loss(name)
+    return loss.discriminator, loss.generator, f_gan_loss(name, practical=False).generator
+
+
 @each_divergence
-@each_form
-def test_derivatives_equal_finite_differences(name, practical):
+def test_derivatives_equal_finite_differences(name):
     real, fake = np.array([-2.0, 0.3, 1.7, 4.0]), np.array([-3.0, -0.4, 0.6, 2.5])
     with jax.enable_x64(True):
-        loss = f_gan_loss(name, practical=practical)
-        for player in (loss.discriminator, loss.generator):
+        for player in players(name):
             check_grads(
                 jax.jit(player), (jnp.asarray(real), jnp.asarray(fake)), order=1, modes=["rev"], atol=1e-6, rtol=1e-6
             )
 
 
-@each_divergence
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
+@pytest.mark.parametrize(("name", "dtype"), [*((name, "bfloat16") for name in DIVERGENCES), ("kl", "float64")])
 def test_dtype_is_at_least_float32(name, dtype):
     with jax.enable_x64(dtype == "float64"):
         real, fake = (jnp.asarray(scores, dtype) for scores in draw_scores((6,), (5,)))
@@ -191,12 +193,9 @@ def test_dtype_is_at_least_float32(name, dtype):
 
 
 @each_divergence
-@each_form
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-def test_extreme_scores_leave_squares_finite(name, practical, dtype):
-    scores = jnp.asarray([-16384.0, -96.0, -30.0, 0.0, 30.0, 96.0, 16384.0], dtype)  # exact in bfloat16
-    loss = f_gan_loss(name, practical=practical)
-    for player in (loss.discriminator, loss.generator):
+def test_extreme_scores_leave_squares_finite(name):
+    scores = jnp.bfloat16([-16384.0, -96.0, -30.0, 0.0, 30.0, 96.0, 16384.0])  # all exact
+    for player in players(name):
         value, gradients = jax.value_and_grad(player, argnums=(0, 1))(scores, scores)
         assert np.isfinite(value)
         for gradient in gradients:
@@ -301,7 +300,7 @@ def test_rare_points_do_not_overflow():
 
 
 @pytest.mark.parametrize("name", ["total_variation", "kl", "reverse_kl", "pearson", "squared_hellinger"])
-@pytest.mark.parametrize(("gap", "std"), [(1.0, 1.0), (0.7, 1.25), (-0.5, 0.6), (4.0, 1.0)])
+@pytest.mark.parametrize(("gap", "std"), [(-0.7, 1.25), (4.0, 1.0)])
 def test_gaussians_by_closed_form_by_our_integral_and_by_scipy(name, gap, std):
     f = PAPER[name][0]
     # To where q f(p / q) is spent: for pearson at a gap of 4 it peaks at -4.

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import small_domains
 import tensorflow_datasets as tfds
 from PIL import Image
 from tiny_tfds import numbered, prepare
@@ -191,4 +192,48 @@ def test_the_authors_sizes_and_what_is_cut_out(tmp_path):
     paired = configured_domains(DomainsConfig(**config, paired=True))
     for step in range(4):
         (batch,) = paired(step)
-        np.testing.assert_array_equal(batch["a"], batch["b"])  # one image, cut at one place
+        np.testing.assert_array_equal(batch["a"], batch["b"])  # one picture, cut at one place
+
+
+@pytest.mark.parametrize("resident_mib", [0, 1])
+def test_unequal_sets(tmp_path, resident_mib):
+    """junyanz/pytorch-CycleGAN-and-pix2pix#801: unequal sets were paired one to one, and images of the larger were
+    left out.
+    """
+    config = DomainsConfig(dataset=folder(tmp_path, trainA=3, trainB=7), resident_mib=resident_mib, **SMALL)
+    batches = configured_domains(config)
+    epochs = [shown(batches, range(7 * epoch, 7 * epoch + 7)) for epoch in range(2)]
+    for a, b in epochs:
+        assert sorted(b) == list(range(7))
+        assert set(np.bincount(a, minlength=3)) <= {2, 3}
+    assert set(zip(*epochs[0], strict=True)) != set(zip(*epochs[1], strict=True))
+
+
+def test_one_image_against_seven(tmp_path):
+    batches = configured_domains(DomainsConfig(dataset=folder(tmp_path, trainA=1, trainB=7), **SMALL))
+    for epoch in range(2):
+        a, b = shown(batches, range(7 * epoch, 7 * epoch + 7))
+        assert a == [0] * 7 and sorted(b) == list(range(7))
+
+
+def test_paired_sets_are_of_one_size(tmp_path):
+    name = folder(tmp_path, trainA=3, trainB=7, testA=4, testB=4)
+    with pytest.raises(ValueError, match="paired domains need equal numbers of images, not 3 of a and 7 of b"):
+        configured_domains(DomainsConfig(dataset=name, paired=True, **SMALL))
+    config = DomainsConfig(dataset=name, split_a="testA", split_b="testB", paired=True, **SMALL)
+    a, b = shown(configured_domains(config), range(8))
+    assert a == b and sorted(a[:4]) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("a", "b"), [(3, 7), (7, 3), (2, 9), (5, 6)])
+def test_every_image_is_shown_about_equally_often(a, b):
+    batches = arrays(a, b)
+    for epoch in range(20):
+        found = shown(batches, range(epoch * max(a, b), (epoch + 1) * max(a, b)))
+        for size, numbers in zip((a, b), found, strict=True):
+            assert set(np.bincount(numbers, minlength=size)) <= {max(a, b) // size, -(-max(a, b) // size)}
+
+
+def test_the_length_of_an_epoch_is_printed_at_the_start(tmp_path, capsys):
+    small_domains.train(tmp_path / "run", tmp_path / "data")
+    assert "3 images of a, 4 of b: an epoch is 2 steps" in capsys.readouterr().out

@@ -29,8 +29,8 @@ def two_jsd(gap):
     return integrated_divergence("jensen_shannon", norm.pdf, lambda x: norm.pdf(x, gap), -12.0, 12.0 + gap)
 
 
-@pytest.mark.parametrize("gap", [0.1, 1.0, 2.0, 4.0])
-def test_the_gan_discriminator_estimates_the_jensen_shannon_divergence_of_gaussians(gap):
+@pytest.mark.parametrize("gap", [0.1, 2.0])
+def test_the_gan_s_discriminator_finds_the_jensen_shannon_divergence_of_gaussians(gap):
     estimate, exact = gaussian_estimate("gan", gap), two_jsd(gap)
     error = estimate.value + LOG4 - exact
     assert np.all(np.abs(error) <= max(0.01 * exact, 0.0005))
@@ -65,27 +65,24 @@ def segment(position, count=400):
 
 def test_parallel_segments_are_log_2_apart_at_any_distance():
     # Arjovsky et al. 2017, example 1: JSD = log 2 unless the segments coincide, so no gradient pulls them together.
-    for position in (0.05, 0.25, 0.5, 1.0, 2.0, 4.0):
+    for position in (0.05, 4.0):
         value = estimate_divergence(segment(0.0), segment(position), "jensen_shannon", num_seeds=2).value
         np.testing.assert_allclose(value / 2.0, math.log(2.0), rtol=0.005)
     same = estimate_divergence(segment(0.0), segment(0.0), "jensen_shannon", num_seeds=2).value
     np.testing.assert_allclose(same, 0.0, atol=1e-3)
 
 
-def test_the_gradient_penalty_estimate_exceeds_the_distance_by_its_formula():
-    # At gradient norm s the objective is s W - weight (s - 1)^2, with the maximum at s = 1 + W / (2 weight).
-    for distance in (0.25, 0.5, 1.0, 2.0, 4.0):
-        for weight in (1.0, 10.0, 100.0):
-            estimate = estimate_wasserstein(segment(distance), segment(0.0), penalty_weight=weight, num_seeds=2)
-            norm = 1.0 + distance / (2.0 * weight)
-            np.testing.assert_allclose(estimate.value, norm * distance, rtol=0.01)
-            np.testing.assert_allclose(estimate.gradient_norm, norm, rtol=0.03)
-            if weight == 100.0:
-                np.testing.assert_allclose(estimate.value, distance, rtol=0.05)
+def test_the_penalised_critic_s_estimate_lies_on_its_line():
+    # A slope s earns s W and pays weight (s - 1)^2: best at s = 1 + W / (2 weight).
+    for distance, weight in ((0.25, 1.0), (0.5, 100.0), (4.0, 10.0)):
+        estimate = estimate_wasserstein(segment(distance), segment(0.0), penalty_weight=weight, num_seeds=2)
+        slope = 1.0 + distance / (2.0 * weight)
+        np.testing.assert_allclose(estimate.value, slope * distance, rtol=0.01)
+        np.testing.assert_allclose(estimate.gradient_norm, slope, rtol=0.03)
 
 
 def test_the_spectrally_normalized_critic_is_a_bound_and_reaches_it_between_segments():
-    for distance in (0.05, 0.25, 1.0, 4.0):
+    for distance in (0.05, 4.0):
         estimate = estimate_wasserstein(segment(0.0), segment(distance), "spectral_norm", num_seeds=2)
         assert np.all(estimate.value <= distance * (1.0 + 1e-5)) and np.all(estimate.gradient_norm <= 1.0 + 1e-5)
         np.testing.assert_allclose(estimate.value, distance, rtol=0.005)
@@ -98,7 +95,7 @@ def test_the_spectrally_normalized_critic_is_a_bound_and_reaches_it_between_segm
 
 def test_the_clipped_critic_estimates_the_distance_up_to_its_lipschitz_constant():
     values = []
-    for distance in (0.25, 1.0, 4.0):
+    for distance in (0.25, 4.0):
         estimate = estimate_wasserstein(segment(0.0), segment(distance), "clipping", num_seeds=2)
         # Three layers of weights up to .01: 32 * 32 paths, and the norm of (1, 1) at the input.
         assert np.all(estimate.gradient_norm <= 0.01**3 * 32**2 * math.sqrt(2.0))

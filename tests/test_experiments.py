@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,7 @@ from jaxgan.runs.open_run import open_run
 TINY = {"num_steps": 3, "batch_size": 4, "num_devices": 1}
 
 
-@pytest.mark.parametrize("data", ["ring", "grid", "swiss_roll"])
+@pytest.mark.parametrize("data", ["ring", "swiss_roll"])
 def test_gaussians_2d(data, tmp_path, capsys):
     metrics = gaussians_2d.main(gaussians_2d.Config(workdir=str(tmp_path), data=data, width=8, **TINY))
     assert 0 <= metrics["high_quality"] <= 1
@@ -50,7 +51,8 @@ def test_gaussians_2d_data_has_the_modes_it_says():
 
 
 IMAGE_EXPERIMENTS = (gan, relativistic, sngan, wgan, wgan_gp)
-NARROW = {sngan: {"g_width": 8, "d_width": 8}, relativistic: {"widths": (16, 16, 16, 16)}}
+NARROW = {sngan: {"g_width": 4, "d_width": 4, "n_critic": 2}, relativistic: {"widths": (8, 8, 8, 8)}}
+NARROW |= {experiment: {"width": 4, "n_critic": 2} for experiment in (wgan, wgan_gp)}
 
 
 def tiny(experiment, folder, **changes):
@@ -93,7 +95,7 @@ def captioned_folder(tmp_path_factory):
 
 
 def test_text_to_image_of_a_folder(captioned_folder, tmp_path, capsys):
-    options = {"dataset": f"folder:{captioned_folder}", "width": 8, **TINY}
+    options = {"dataset": f"folder:{captioned_folder}", "width": 4, **TINY}
     metrics = text_to_image.main(text_to_image.Config(workdir=str(tmp_path), **options))
     assert np.isfinite([metrics[name] for name in ("d_loss", "g_loss", "mismatched_score", "mode_seeking")]).all()
     assert "red" in (tmp_path / "vocabulary.json").read_text()
@@ -328,25 +330,21 @@ def finished_run(tmp_path_factory):
     return str(folder)
 
 
-def test_from_the_command_line_to_a_score(tmp_path):
-    """The one test that starts processes, as a person does: train, then evaluate the run."""
-    data_dir, run = str(tmp_path / "data"), str(tmp_path / "run")
-    start = lambda *command: subprocess.run(
-        [sys.executable, "-m", *command], capture_output=True, text=True, cwd=Path(__file__).parent.parent, check=False
-    )
-    small = ["--width", "8", "--num-steps", "2", "--batch-size", "8", "--data-dir", data_dir]
-    trained = start("experiments.gan", *small, "--workdir", run)
+def test_a_command_trains(tmp_path):
+    """The one experiment that is started as a person does it, in a process of its own."""
+    run = str(tmp_path / "run")
+    small = ["--dataset", "noise", "--width", "4", "--num-steps", "2", "--batch-size", "4", "--num-devices", "1"]
+    trained = subprocess.run(
+        [sys.executable, "-m", "experiments.gan", *small, "--workdir", run],
+        capture_output=True, text=True, cwd=Path(__file__).parent.parent, check=False,
+    )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
     assert f"samples: {run}/samples/00000002.png" in trained.stdout
-    refused = start("experiments.gan", *small, "--workdir", run, "--loss", "hinge")
-    assert refused.returncode == 2
-    assert "loss was 'non_saturating', is 'hinge'" in refused.stderr
-    assert "Traceback" not in refused.stderr
 
 
 def test_evaluate(tmp_path, capsys):
-    for name in ("run", "other"):
-        gan.main(gan.Config(workdir=str(tmp_path / name), width=8, dataset="noise", channels=1, **TINY))
+    gan.main(gan.Config(workdir=str(tmp_path / "run"), width=4, dataset="noise", channels=1, **TINY))
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
     scores = evaluate.main(evaluate.Config(run=str(tmp_path / "run"), num_samples=30))
     assert sum(share for name, share in scores.items() if name.startswith("class_")) == pytest.approx(1.0)
     assert "at step 3" in capsys.readouterr().out

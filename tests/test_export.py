@@ -127,6 +127,7 @@ def test_the_examples_of_use_run_without_flax_and_jaxgan(run):
     assert result.stdout == "(16, 32, 32, 3) uint8 6 (4, 4, 32, 6)\n"
 
 
+@pytest.mark.slow
 def test_the_example_of_the_documents_runs_as_written(run, tmp_path):
     """In a process that has neither flax nor jaxgan."""
     for to in ("stablehlo", "safetensors"):
@@ -152,7 +153,13 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("name", export.EXPERIMENTS)
+# These have the generator of `gan`.
+SAME = ("wgan", "wgan_gp")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SAME)) for name in export.EXPERIMENTS]
+)
 def test_every_experiment_is_exported_for_both_uses(name):
     """As a program for any number of rows, of texts up to the longest, and as the weights that it draws with."""
     experiment = export.EXPERIMENTS[name]

@@ -5,8 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from test_frechet import normals
 
+from jaxgan.data.sources import images
 from jaxgan.metrics.extract import as_bytes, extract, extract_batches, resize
+from jaxgan.metrics.frechet import frechet_distance, gather_statistics
+from jaxgan.pixels import from_uint8
 
 BYTES = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
 
@@ -106,3 +110,58 @@ def test_refusals(images, batch_size, message):
 def test_features_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="the feature extractor gives NaN or infinity"):
         extract(numbered(3), lambda images: images.reshape(len(images), -1) * jnp.nan, batch_size=2)
+
+
+def flattened(images):
+    return images.reshape(len(images), -1).astype(jnp.float32)
+
+
+@pytest.mark.parametrize("count", [100, 128, 5])
+def test_every_image_is_read_once(count):
+    """GaParmar/clean-fid#32: counts were rounded to whole batches."""
+    pictures = np.random.default_rng(count).integers(256, size=(count, 2, 2, 1), dtype=np.uint8)
+    batches = list(extract_batches(pictures, flattened, batch_size=64))
+    assert sum(len(batch) for batch in batches) == count
+    np.testing.assert_array_equal(np.concatenate(batches), pictures.reshape(count, 4))
+
+
+def test_unequal_counts_and_any_batch_size():
+    """GaParmar/clean-fid#32: counts were rounded to whole batches."""
+    assert frechet_distance(normals(0, 20, 4), normals(1, 50, 4)) == pytest.approx(0.614079, rel=1e-5)
+    random = np.random.default_rng(0)
+    real, fake = (random.integers(256, size=(count, 2, 2, 1), dtype=np.uint8) for count in (7, 23))
+    values = [
+        frechet_distance(*(gather_statistics(extract_batches(one, flattened, batch_size=size)) for one in (real, fake)))
+        for size in (1, 7, 64)
+    ]
+    np.testing.assert_allclose(values, values[0], rtol=1e-9)
+
+
+def test_reduced_images_are_averaged():
+    """mseitzer/pytorch-fid#74: how images of other sizes are resized was not said, and changes the score."""
+    stripes = np.zeros((1, 64, 64, 1), np.uint8)
+    stripes[:, :, 1::4] = 255
+    resized = resize(jnp.asarray(stripes), 16, "antialiased")
+    np.testing.assert_allclose(resized[0, 2:-2, 2:-2], 63.75, atol=1e-3)  # 127.5 without, 0 by the nearest
+
+
+def test_declared_ranges_agree_and_none_is_guessed():
+    """Lightning-AI/torchmetrics#1244: which range floats have was guessed."""
+    pictures = np.random.default_rng(0).integers(256, size=(50, 4, 4, 3), dtype=np.uint8)
+    unit, signed = pictures / np.float32(255), np.asarray(from_uint8(pictures))
+    ways = [as_bytes(pictures), as_bytes(unit, (0, 1)), as_bytes(signed, (-1, 1))]
+    features = [extract(way, flattened, batch_size=25) for way in ways]
+    assert max(frechet_distance(features[0], other) for other in features[1:]) < 1e-2
+    for floats in (signed, pictures.astype(np.float32)):
+        with pytest.raises(ValueError, match="without a value_range"):
+            as_bytes(floats)
+
+
+def test_a_folder_of_several_sizes_and_kinds(tmp_path):
+    """mseitzer/pytorch-fid#81: a folder of several sizes was an error."""
+    random = np.random.default_rng(0)
+    for name, shape in (("a", (32, 32, 3)), ("b", (40, 48, 3)), ("c", (32, 32))):
+        Image.fromarray(random.integers(256, size=shape, dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    pictures = images(f"folder:{tmp_path}", image_size=16, channels=3)["image"]
+    assert extract(as_bytes(pictures), flattened, batch_size=2).shape == (3, 16 * 16 * 3)
+    np.testing.assert_array_equal(pictures[2, ..., 0], pictures[2, ..., 2])

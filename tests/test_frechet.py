@@ -116,3 +116,34 @@ def test_refusals(call, message):
 
 def test_statistics_are_a_plain_tuple():
     assert Statistics(2, np.zeros(1), np.ones((1, 1))).covariance.tolist() == [[1.0]]
+
+
+def normals(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+@pytest.mark.parametrize(
+    ("real", "fake", "expected"),
+    [
+        ([0, 2], [1, 3], 1.0),
+        ([0, 2], [0, 4], 3.0),  # 2.0 if the covariance is divided by n
+        ([[0, 0], [2, 0]], [[0, 0], [0, 2]], 6.0),
+        (normals(0, 10, 64), normals(1, 10, 64), 99.1742),
+        (normals(0, 10, 2048), normals(1, 10, 2048), 4256.162),
+        (normals(0, 64, 8), np.zeros((64, 8)), 8.28628),
+    ],
+)
+def test_few_samples_and_collapse_have_a_distance(real, fake, expected):
+    """mseitzer/pytorch-fid#13: with fewer samples than features the root was complex."""
+    assert frechet_distance(real, fake) == pytest.approx(expected, rel=1e-6)
+    if np.shape(real)[-1] < 100:  # the same from covariances, where the rank is short
+        assert frechet_distance(gather_statistics([real]), gather_statistics([fake])) == pytest.approx(expected, 1e-6)
+    for same in (real, fake):
+        assert 0.0 <= frechet_distance(same, same) < 1e-6
+
+
+def test_one_sample_is_refused_and_few_are_warned_about():
+    """bioinf-jku/TTUR#5: whether a score of few images means anything was not said."""
+    with pytest.raises(ValueError, match="at least 2 samples"):
+        frechet_distance(normals(0, 1, 8), normals(1, 5, 8))
+    assert "with 10 samples and 64 features" in bias_warning(10, 10, 64)

@@ -120,7 +120,8 @@ def test_losses_equal_pytorchs():
 
 @pytest.mark.parametrize("size", [(64, 64), (99, 101), (50, 500), (17, 33), (5, 6)], ids=str)
 @pytest.mark.parametrize("upsampling", ["transposed", "resize"])
-def test_case_40_a_residual_generator_keeps_every_size(size, upsampling):
+def test_a_residual_generator_keeps_every_size(size, upsampling):
+    """junyanz/pytorch-CycleGAN-and-pix2pix#237: sizes that 4 does not divide came back as others."""
     network = residual_generator(channels=1, width=2, blocks=1, upsampling=upsampling)
     assert shapes(network, jnp.zeros((2, *size, 3)))[1].shape == (2, *size, 1)
 
@@ -128,19 +129,20 @@ def test_case_40_a_residual_generator_keeps_every_size(size, upsampling):
 @pytest.mark.parametrize(
     ("levels", "size"), [(5, (64, 64)), (6, (99, 101)), (5, (50, 500)), (5, (17, 33)), (2, (3, 4))], ids=str
 )
-def test_case_40_a_unet_keeps_every_size(levels, size):
+def test_a_unet_keeps_every_size(levels, size):
+    """junyanz/pytorch-CycleGAN-and-pix2pix#237: sizes that 4 does not divide came back as others."""
     network = unet_generator(channels=1, width=2, levels=levels)
     assert shapes(network, jnp.zeros((2, *size, 3)))[1].shape == (2, *size, 1)
 
 
-def test_case_40_what_cannot_be_extended_is_refused_with_the_nearest_size():
+def test_what_cannot_be_extended_is_refused_with_the_nearest_size():
     with pytest.raises(ValueError, match="U-Net of 7 levels takes images of at least 65 x 65, not 50 x 500: 65 x 500"):
         shapes(unet_generator(channels=3, levels=7), jnp.zeros((1, 50, 500, 3)))
     with pytest.raises(ValueError, match="at least 5 x 5, not 4 x 64: 5 x 64 is the nearest"):
         shapes(residual_generator(channels=3), jnp.zeros((1, 4, 64, 3)))
 
 
-def test_case_40_what_is_added_is_a_reflection_and_is_cut_off_where_it_was_added():
+def test_what_is_added_is_a_reflection_and_is_cut_off_where_it_was_added():
     """A 30 x 31 image is translated as its extension to 32 x 32 is."""
     network = residual_generator(channels=1, width=2, blocks=0, norm="none")
     small = images(1)[:, :30, :31]

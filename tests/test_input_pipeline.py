@@ -1,5 +1,7 @@
 import time
 
+import pytest
+
 from benchmarks import input_pipeline
 from experiments import gaussians_2d
 from jaxgan.data.sources import images
@@ -7,6 +9,7 @@ from jaxgan.data.sources import images
 SMALL = ("--width", "4", "--batch-size", "16")
 
 
+@pytest.mark.slow
 def test_a_slow_source_is_the_greater_part_of_a_step(monkeypatch):
     make = gaussians_2d.batches
 

@@ -266,3 +266,10 @@ def test_in_a_gan_the_vectors_move_with_the_discriminator_alone_and_a_penalty_is
     after_g, _ = gan.g_step(after_d, batch)
     assert moved(after_g.discriminator.model_state, after_d.discriminator.model_state) == 0.0
     assert jnp.isfinite(metrics["penalty"]) and metrics["penalty"] > 0
+
+
+def test_no_gradient_flows_into_the_vectors_of_the_power_iteration():
+    state = {"spectral": {"layer": {"u": jnp.array([0.6, 0.8])}}}
+    total = lambda params: power_step(params, state)["spectral"]["layer"]["u"].sum()
+    kernel = jax.grad(total)({"layer": {"kernel": jnp.array([[3.0, 1.0], [0.5, 1.0]])}})["layer"]["kernel"]
+    np.testing.assert_array_equal(kernel, 0.0)

@@ -20,6 +20,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.slow
 def test_importing_is_light():
     code = (
         "import sys, jaxgan.runs.logging\n"

@@ -68,6 +68,7 @@ def output_of(program, variables):
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.split()
 
 
+@pytest.mark.slow
 @needs_glibc
 def test_freed_memory_is_used_again():
     """64 MiB taken 20 times: 16,384 pages of 4 KiB once, not 20 times; huge pages make fewer of them."""
@@ -79,6 +80,7 @@ def test_freed_memory_is_used_again():
     assert found["kept"][1] < found["left"][1] / 5
 
 
+@pytest.mark.slow
 @needs_glibc
 def test_gaps_are_filled_once_after_a_compilation():
     """10,000 gaps of 2 to 200 KB: little is left of their gigabyte, and a second call has nothing to do."""
@@ -88,6 +90,7 @@ def test_gaps_are_filled_once_after_a_compilation():
     assert int(left) < int(free) / 5
 
 
+@pytest.mark.slow
 @needs_glibc
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no /proc")
 def test_free_memory_is_given_back():

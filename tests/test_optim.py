@@ -1,8 +1,10 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from experiments import wgan
 from jaxgan import optim
 
 
@@ -103,3 +105,26 @@ def test_the_linear_decay_is_that_of_cyclegans_authors():
     rate = optim.linear_decay(1.0, n + n_decay, constant_steps=n - 1)
     expected = [1 - max(0, e + 1 - n) / (n_decay + 1) for e in range(n + n_decay)]
     np.testing.assert_allclose([rate(e) for e in range(n + n_decay)], expected, rtol=1e-6)
+
+
+def largest(params):
+    return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(params))
+
+
+def test_the_generator_meets_a_clipped_critic():
+    """martinarjovsky/WassersteinGAN#50: weights were clipped before the update, so the generator met others."""
+    config = wgan.Config(dataset="noise", width=2, batch_size=4, d_learning_rate=0.05)
+    gan, data = wgan.build(config), wgan.batches(config)
+    state = gan.init(jax.random.key(0), data(0)[0])
+    assert largest(state.discriminator.params) > 0.01
+    for batch in data(0)[:2]:
+        state, _ = gan.d_step(state, batch)
+        assert largest(state.discriminator.params) <= 0.01 * (1 + 1e-4)  # norm scales, which start near 1, included
+
+
+def test_the_first_update_of_rmsprop():
+    """google-deepmind/optax#532: RMSProp meant another rule in PyTorch than in optax."""
+    first = lambda gradient: float(optim.rmsprop(5e-5).update(jnp.array(gradient), _start(), None)[0])
+    _start = lambda: optim.rmsprop(5e-5).init(jnp.zeros(()))
+    assert first(1.0) == pytest.approx(-5.0e-4, rel=1e-3)
+    assert first(1e-4) == pytest.approx(-4.995e-4, rel=1e-3)  # with eps inside the root it would be 4.98e-5

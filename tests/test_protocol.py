@@ -113,3 +113,15 @@ def test_a_reference_made_otherwise_is_refused_by_name(tmp_path):
             load_reference(file, STAMP)
     with pytest.raises(ValueError, match="does not exist"):
         load_reference(tmp_path / "none.npz", STAMP)
+
+
+def test_a_reference_of_another_size_resizer_or_network_is_refused(tmp_path):
+    """GaParmar/clean-fid#2: whether sets of other resolutions can be compared was not said."""
+    stamp = Stamp(
+        dataset="folder:x", split="train", real_count=3, fake_count=3, image_size=32, features="inception",
+        feature_weights="ab", resizer="antialiased", quantized=True, averaged=True, step=1,
+    )  # fmt: skip
+    save_reference(tmp_path / "reference.npz", gather_statistics([np.eye(3)]), stamp)
+    for name, value in (("image_size", 64), ("resizer", "legacy"), ("features", "classifier")):
+        with pytest.raises(ValueError, match=f"computed with {name} {getattr(stamp, name)}, not {value}"):
+            load_reference(tmp_path / "reference.npz", dataclasses.replace(stamp, **{name: value}))

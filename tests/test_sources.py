@@ -328,6 +328,7 @@ def test_splits_there_are_not(tmp_path, split):
         images(str(tmp_path / "a.npy"), split)
 
 
+@pytest.mark.slow
 def test_importing_the_data_package_loads_no_data_library():
     code = (
         "import sys, jaxgan.data.order, jaxgan.data.sources, jaxgan.data.pipeline\n"

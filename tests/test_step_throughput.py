@@ -34,6 +34,7 @@ def test_names():
         throughput.named(["gan", "dcgan"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", throughput.SHAPES)
 def test_every_shape_is_a_configuration(name):
     module, config = throughput.configuration(name, ["--seed", "3"])
@@ -115,6 +116,7 @@ TINY = ["gaussians_2d", "--width", "8", "--batch-size", "8", "--r1", "0", "--r2"
 TINY += ["--iterations", "3"]
 
 
+@pytest.mark.slow
 def test_a_report_beside_another_program(tmp_path, capsys, quick):
     """The other side of the comparison is a process that answers lines; here it always says 1000 ms and 2000 ms."""
     stub, output = tmp_path / "python", tmp_path / "found.json"
@@ -150,6 +152,7 @@ def test_a_report_beside_another_program(tmp_path, capsys, quick):
     assert "no PyTorch compile: no g++" in printed.err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(HAS_TORCH, reason="PyTorch is installed")
 def test_a_missing_pytorch_is_said(quick, capfd):
     with pytest.raises(RuntimeError, match="ended with status 1"):

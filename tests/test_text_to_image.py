@@ -1,11 +1,14 @@
 """Text encoders against formulas in NumPy, and the discriminator in two parts."""
 
+import functools
+
 import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgan.data.vocabulary import UNKNOWN, Vocabulary
 from jaxgan.networks.conditional import conditional_dcgan_generator
 from jaxgan.networks.text_to_image import attentive_encoder, recurrent_encoder, slot_encoder, text_discriminator
 
@@ -193,3 +196,34 @@ def test_refusals():
         text_discriminator(32, conditioning="sum")
     with pytest.raises(ValueError, match="unknown norm 'group'"):
         text_discriminator(32, norm="group")
+
+
+MAKERS = [functools.partial(attentive_encoder, heads=1), recurrent_encoder, slot_encoder]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def embeddings(encoder, tokens):
+    params, _ = encoder.init(jax.random.key(0), tokens)
+    return encoder.apply(params, {}, tokens, train=True)[0]
+
+
+def test_words_and_tokens_outside_the_vocabulary():
+    """TimoBolkart/voca#19: an index beyond the table was accepted, as a vector of zeros."""
+    vocabulary = Vocabulary([f"word{n}" for n in range(48)])
+    assert vocabulary.size == 50
+    tokens = vocabulary.encode(["word3 unheard word47"], max_len=4)
+    np.testing.assert_array_equal(tokens, [[5, UNKNOWN, 49, 0]])
+    assert vocabulary.read(["word3 unheard word47"], max_len=4).unknown == {"unheard": 1}
+    with pytest.raises(ValueError, match=r"token id 50 is outside the vocabulary: 0\.\.49"):
+        vocabulary.check([[50]])
+    texts = jnp.array([tokens[0], [5, 50, 49, 0], [5, -1, 49, 0]])
+    for make in MAKERS:
+        encoder = make(50, features=2, word_features=2)
+        np.testing.assert_array_equal(np.isnan(embeddings(encoder, texts)).all(axis=1), [False, True, True])
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_no_nan_from_texts_of_any_length(make):
+    """lichengunc/MAttNet#5: a text of no words; the mean over its words would be 0 / 0."""
+    encoder = make(5, features=2, word_features=2)
+    assert np.isfinite(embeddings(encoder, jnp.array([[0, 0, 0], [2, 0, 0], [2, 3, 4]]))).all()

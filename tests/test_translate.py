@@ -311,3 +311,40 @@ def test_only_the_translation_asked_for_is_computed(run):
     one = jax.jit(lambda state, a: opened.gan.sample(state, {"a": a})["a_to_b"]).lower(opened.state, images).compile()
     flops = [compiled.cost_analysis()["flops"] for compiled in (one, both)]
     assert flops[0] < 0.6 * flops[1]
+
+
+def test_a_folder_of_120_images(tmp_path, monkeypatch, capsys):
+    """junyanz/pytorch-CycleGAN-and-pix2pix#235: a test stopped at 50 images."""
+    monkeypatch.setattr(translate, "EXPERIMENTS", {"small_domains": small_domains})
+    small_domains.train(tmp_path / "run", tmp_path / "data")
+    shutil.rmtree(tmp_path / "data")  # neither what it was trained on nor the other domain is there
+    folder = tmp_path / "pile/testA"
+    names = ["a.jpg", "a.png", "sub/a.jpg", "1.jpg", "2.jpg", "10.jpg", *(f"{number:03d}.png" for number in range(114))]
+    for place, name in enumerate(names):
+        save(folder / name, (16, 16 + place % 2 * 8))
+    capsys.readouterr()
+
+    def translated(output, **options):
+        config = translate.Config(
+            run=str(tmp_path / "run"), input=str(folder), output=str(tmp_path / output), **options
+        )
+        translate.main(config)
+        return {path.relative_to(tmp_path / output).as_posix(): path for path in (tmp_path / output).rglob("*.png")}
+
+    for direction in ("a_to_b", "b_to_a"):
+        first, again, eight = (
+            translated(f"{direction}{run}", direction=direction, batch_size=size)
+            for run, size in (("first", 1), ("again", 1), ("eight", 8))
+        )
+        printed = capsys.readouterr().out
+        assert printed.count(f"direction   {direction}") == printed.count("translated  120 images of") == 3
+        expected = [name.rpartition(".")[0] + ".png" for name in names]
+        expected[:2] = ["a.jpg.png", "a.png.png"]
+        assert set(first) == set(again) == set(eight) == set(expected) and len(set(expected)) == 120
+        for source, name in zip(names, expected, strict=True):
+            assert first[name].read_bytes() == again[name].read_bytes()
+            pictures = [read_image(path).astype(int) for path in (first[name], eight[name])]
+            assert abs(pictures[0] - pictures[1]).max() <= 1
+            assert pictures[0].shape[:2] == read_image(folder / source).shape[:2]
+    # Each output is its own input's: no two images of noise become the same.
+    assert len({path.read_bytes() for path in first.values()}) == 120

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxgan.data.vocabulary import Reading, Vocabulary, tokenize
+from jaxgan.data.vocabulary import UNKNOWN, Reading, Vocabulary, tokenize
 from jaxgan.messages import displayed
 
 
@@ -124,3 +124,32 @@ def test_a_vocabulary_is_read_within_bounds(tmp_path, monkeypatch):
     (tmp_path / "deep.json").write_text("[" * 10)
     with pytest.raises(ValueError, match=r"deep\.json is not a vocabulary"):
         Vocabulary.load(tmp_path / "deep.json")
+
+
+@pytest.mark.parametrize("text", ["", "   ", "!!!", "\U0001f600", "\ufeff"])
+def test_a_text_without_words_is_refused(text):
+    """lichengunc/MAttNet#5: a text of no words was an error in the middle of training."""
+    with pytest.raises(ValueError, match=r"text 1, .* has no words"):
+        Vocabulary(["red"]).encode(["red", text], max_len=20)
+
+
+def test_scripts_accents_and_line_ends():
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    vocabulary = Vocabulary.of([composed, "жёлтый круг"])
+    ids = vocabulary.encode([composed, decomposed, composed.upper(), "cafe"], max_len=2)
+    assert (ids[0] == ids[1]).all() and (ids[0] == ids[2]).all() and ids[3, 0] == UNKNOWN
+    assert vocabulary.decode(vocabulary.encode(["Жёлтый круг"], max_len=2)) == ["жёлтый круг"]
+    assert tokenize("\ufeffa red\r\ncircle\r\n") == ["a", "red", "circle"]
+
+
+def test_a_long_text_keeps_its_first_words_and_the_cut_is_reported():
+    """taoxugit/AttnGAN, code/datasets.py: long captions lose words at random."""
+    words = [f"w{n}" for n in range(199)] + ["yellow"]
+    vocabulary = Vocabulary(words)
+    texts = [" ".join(words), "w1 yellow"]
+    tokens = vocabulary.encode(texts, max_len=20)
+    assert tokens.shape == (2, 20)
+    np.testing.assert_array_equal(tokens[0], np.arange(20) + 2)
+    np.testing.assert_array_equal(tokens, vocabulary.encode(texts, max_len=20))
+    assert vocabulary.read(texts, max_len=20).truncated == 1
+    assert vocabulary.read(texts, max_len=20).notice == "truncated texts: 1"

@@ -22,8 +22,8 @@ from typing import NamedTuple
 
 from jaxgan.runs.logging import read_metrics
 
-ROOT = Path(__file__).parent.parent
-STARTS = 600.0  # seconds within which training must start
+ROOT = Path(__file__).parents[2]
+STARTS = 600.0  # seconds after which a process that has not trained yet hangs
 
 
 class Sample(NamedTuple):
