@@ -91,8 +91,8 @@ MUTATIONS = (
     Mutation(
         "average_is_not_kept",
         "algorithms/gan.py",
-        "average = moving_average(average, new, value_at(ema_decay, state.step))",
-        "moving_average(average, new, value_at(ema_decay, state.step))",
+        "update_ema(state, (g.params, g.model_state), ema_decay).replace(",
+        "state.replace(",
         "gan",
     ),
     Mutation(
@@ -152,7 +152,7 @@ MUTATIONS = (
         "layers",
     ),
     Mutation(
-        "raw_weights_are_drawn_with", "algorithms/gan.py", "if state.ema_params is None else", "if True else", "gan"
+        "raw_weights_are_drawn_with", "algorithms/steps.py", "raw if state.ema_params is None", "raw if True", "gan"
     ),
     Mutation("generator_draws_other_latents", "algorithms/gan.py", "d.step - 1)", "d.step)", "gan"),
     Mutation(
@@ -172,8 +172,8 @@ MUTATIONS = (
     Mutation(
         "text_average_one_update_late",
         "algorithms/text_gan.py",
-        "value_at(ema_decay, g.step - 1)",
-        "value_at(ema_decay, g.step)",
+        "raw_weights(state.replace(generator=g)), ema_decay",
+        "raw_weights(state), ema_decay",
         "text_gan",
     ),
     Mutation(
@@ -312,7 +312,7 @@ MUTATIONS = (
         "pass",
         "step",
     ),
-    Mutation("resumed_run_begins_its_means_anew", "training/loop.py", "tally.go_on(unfinished)", "pass", "loop"),
+    Mutation("resumed_run_begins_its_means_anew", "training/loop.py", "tally.go_on(run.unfinished)", "pass", "loop"),
     # Scores.
     Mutation("frechet_without_its_trace", "metrics/frechet.py", "- 2.0 * common", "", "frechet"),
     Mutation(
