@@ -2,7 +2,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +18,8 @@ from jaxgan.data.pipeline import DeviceBatches
 from jaxgan.losses import LOSSES
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
 from jaxgan.runs.images import scatter
-from jaxgan.runs.interruption import Stopped
 from jaxgan.training.loop import fit
-from jaxgan.training.step import NonFiniteError, Tally
+from jaxgan.training.step import NonFiniteError
 
 
 def lines(folder):
@@ -99,73 +97,6 @@ def test_or_the_update_is_skipped(tmp_path):
     assert int(state.step) == 3
     assert int(state.discriminator.step) == 15
     assert int(state.generator.opt_state.count) == 2
-
-
-def untimed(folder):
-    return [{n: x for n, x in line.items() if not n.endswith("per_second")} for line in lines(folder)]
-
-
-def scored(state):
-    return {"score": float(jax.tree.leaves(state.generator.params)[0].sum())}
-
-
-def pictured(outputs):
-    return np.asarray(np.clip(outputs["samples"][:8] * 100 + 128, 0, 255), np.uint8)
-
-
-def run_with_all(folder):
-    config = small.config(folder, evaluate_every=10, sample_every=4, best="score", keep=1)
-    return small.run(config, draw=pictured, evaluate=scored)
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("unbroken")
-    return folder, *run_with_all(folder)
-
-
-@pytest.mark.parametrize(
-    ("number", "step", "owed"),
-    [
-        (signal.SIGUSR1, 7, set()),
-        (signal.SIGINT, 10, {"scores"}),
-        (signal.SIGHUP, 20, {"scores"}),
-    ],
-)
-def test_a_signal_saves_and_a_restart_leaves_no_trace_of_it(tmp_path, number, step, owed, capsys, unbroken):
-    """Nor of one at a step where an image and scores are due, as the last: facebookincubator/submitit#1701."""
-
-    def update(self, state, *batches, original=Tally.update):
-        state = original(self, state, *batches)
-        if int(state.step) == step:
-            os.kill(os.getpid(), number)
-        return state
-
-    handler = signal.getsignal(number)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped) as stop:
-        patch.setattr(Tally, "update", update)
-        run_with_all(tmp_path)
-    assert (stop.value.signal, stop.value.step) == (number, step)
-    assert f"stopped at step {step}" in capsys.readouterr().err
-    assert signal.getsignal(number) == handler
-    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-        assert {name.removeprefix("unfinished/") for name in checkpoints.metrics(step)} & {"scores"} == owed
-    resumed, metrics = run_with_all(tmp_path)
-    folder, state, expected = unbroken
-    small.assert_same(resumed, state)
-    assert metrics.keys() == expected.keys()
-    assert metrics["score"] == expected["score"]
-    assert untimed(tmp_path) == untimed(folder)
-    pictures = [{path.name: path.read_bytes() for path in (f / "samples").iterdir()} for f in (tmp_path, folder)]
-    assert pictures[0] == pictures[1]
-    found = []
-    for name in (tmp_path, folder):
-        with Checkpoints(name / "checkpoints", best="score", best_mode="max") as checkpoints:
-            steps = [checkpoints.resolve(which) for which in ("best", "last")]
-            found.append([(step, checkpoints.metrics(step)) for step in steps])
-    assert found[0] == found[1]
-    assert run_with_all(tmp_path)[1] == {}
-    assert "nothing to do" in capsys.readouterr().out
 
 
 def test_one_train_step_is_compiled_in_a_run_and_none_while_it_goes(tmp_path):
@@ -252,22 +183,6 @@ def test_a_best_score_must_exist(tmp_path):
     with pytest.raises(ValueError, match="best='fid': 25% of the samples at step 0 are not finite"):
         config = small.config(tmp_path, best="fid", evaluate_every=5, on_nonfinite="skip")
         small.run(config, evaluate=lambda state: {"nonfinite_samples": 0.25})
-
-
-@pytest.mark.parametrize("on_alarm", ["note", "stop"])
-def test_an_alarm_is_said_and_stops_a_run_that_should_stop(on_alarm, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        "jaxgan.training.watch.Alarm.update", lambda self, step, metrics: ["too alike"] if step == 10 else []
-    )
-    config = small.config(tmp_path, on_alarm=on_alarm, checkpoint_every=20)
-    if on_alarm == "stop":
-        with pytest.raises(Stopped):
-            small.run(config)
-    else:
-        small.run(config)
-    assert "alarm: too alike" in "".join(capsys.readouterr())
-    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-        assert checkpoints.latest_step() == (10 if on_alarm == "stop" else 20)
 
 
 def test_several_steps_in_one_call(tmp_path, monkeypatch):
@@ -382,42 +297,6 @@ def test_what_only_shows_a_run_does_not_end_it(tmp_path, monkeypatch, capsys):
     assert len(lines(tmp_path / "True")) == len(lines(tmp_path / "False")) == 1
 
 
-@pytest.fixture
-def stopped_at(monkeypatch):
-    """`stopped_at(step, number)` has a signal come in that step of a quick run."""
-
-    def stop(step, number=signal.SIGTERM, original=Tally.update):
-        def update(self, state, *batches):
-            state = original(self, state, *batches)
-            if int(state.generator.step) == step:
-                os.kill(os.getpid(), number)
-            return state
-
-        monkeypatch.setattr(Tally, "update", update)
-
-    return stop
-
-
-def test_what_a_stop_saves_besides_pushes_out_no_checkpoint(tmp_path, stopped_at):
-    for step, ends, kept in ((3, pytest.raises(Stopped), [2, 3]), (0, contextlib.nullcontext(), [2, 4])):
-        stopped_at(step)
-        with ends:
-            quick(small.config(tmp_path, num_steps=4, checkpoint_every=2, keep=2))
-        with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-            assert checkpoints.steps() == kept
-
-
-def test_a_resumed_run_says_which_lines_are_lost_and_else_nothing(tmp_path, stopped_at, capsys):
-    for step in (3, 7, 11, 16):
-        stopped_at(step)
-        with pytest.raises(Stopped):
-            quick(small.config(tmp_path, num_steps=20))
-        if step == 11:
-            assert "no lines" not in capsys.readouterr().err
-            os.truncate(tmp_path / "metrics.jsonl", (tmp_path / "metrics.jsonl").stat().st_size - 5)
-    assert capsys.readouterr().err.count("metrics.jsonl has no lines of the steps 6 to 10: ") == 1
-
-
 def test_what_is_removed_while_a_run_goes_on_is_made_again_or_said(tmp_path, capsys):
     def removes(state):
         for path in tmp_path.iterdir() if int(state.generator.step) == 4 else ():
@@ -433,27 +312,10 @@ def test_what_is_removed_while_a_run_goes_on_is_made_again_or_said(tmp_path, cap
     assert "is at step 6 of 4, which is more than was asked for: nothing to do" in capsys.readouterr().out
 
 
-def test_ctrl_c_at_a_prompt_gives_the_state_so_far_and_the_same_call_goes_on(tmp_path, monkeypatch, stopped_at):
-    monkeypatch.setattr("sys.ps1", ">>> ", raising=False)
-    stopped_at(3, signal.SIGINT)
-    state, metrics = quick(small.config(tmp_path, num_steps=4))
-    assert int(state.step) == 3 and "d_loss" in metrics
-    stopped_at(0)
-    assert int(quick(small.config(tmp_path, num_steps=4))[0].step) == 4
-
-
 def test_batches_of_another_size_are_refused(tmp_path):
     batches = DeviceBatches(np.ones((40, 2)), batch_size=4)
     with pytest.raises(ValueError, match="batch_size=8 asks for 8 rows, but a batch has 4"):
         fit(small.build(small.config(tmp_path)), batches, small.config(tmp_path))
-
-
-def test_a_signal_before_the_first_step_is_heeded(tmp_path, capsys):
-    files = {"words.json": lambda path: os.kill(os.getpid(), signal.SIGTERM)}
-    with pytest.raises(Stopped) as stop:
-        quick(small.config(tmp_path), files=files)
-    assert stop.value.signal == signal.SIGTERM
-    assert "stopped at step 1 and saved" in capsys.readouterr().err
 
 
 def test_of_checkpoints_none_of_which_can_be_read_the_cure_is_named(tmp_path):

@@ -305,10 +305,7 @@ def conv_transpose(maps: Array, kernel: Array, *, strides: int | Sequence[int] =
         feature maps.
 
     Returns:
-      Images `[B, H, W, I]`.
-
-    Raises:
-      ValueError: channels that do not match.
+      Images `[B, H, W, I]`. A ValueError says what does not match.
     """
     if maps.ndim != 4 or kernel.ndim != 4 or maps.shape[3] != kernel.shape[3]:
         raise ValueError(f"maps [B, h, w, O] and kernel [kh, kw, I, O] expected, not {maps.shape}, {kernel.shape}")

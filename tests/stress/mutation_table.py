@@ -25,27 +25,45 @@ MUTATIONS = (
     # Losses and penalties.
     Mutation(
         "sign_of_a_loss",
-        "losses.py",
-        "return -jnp.mean(softplus(_wide(fake_scores)))",
-        "return jnp.mean(softplus(_wide(fake_scores)))",
+        "losses/adversarial.py",
+        "return -jnp.mean(softplus(at_least_float32(fake_scores)))",
+        "return jnp.mean(softplus(at_least_float32(fake_scores)))",
         "losses",
     ),
-    Mutation("sum_for_a_mean", "losses.py", "jnp.mean(jnp.square(_wide", "jnp.sum(jnp.square(_wide", "losses"),
     Mutation(
-        "smoothing_of_the_wrong_side", "losses.py", "label_smoothing * real)", "label_smoothing * fake)", "losses"
+        "sum_for_a_mean",
+        "losses/adversarial.py",
+        "jnp.mean(jnp.square(at_least_float32",
+        "jnp.sum(jnp.square(at_least_float32",
+        "losses",
+    ),
+    Mutation(
+        "smoothing_of_the_wrong_side",
+        "losses/adversarial.py",
+        "label_smoothing * real)",
+        "label_smoothing * fake)",
+        "losses",
     ),
     Mutation(
         "loss_in_low_precision",
-        "losses.py",
+        "losses/adversarial.py",
         "scores.astype(jnp.promote_types(scores.dtype, jnp.float32))",
         "scores",
         "losses",
     ),
-    Mutation("hinge_turned_around", "losses.py", "relu(1.0 + _wide(fake", "relu(1.0 - _wide(fake", "losses"),
-    Mutation("pairs_turned_around", "losses.py", "softplus(fake - real)", "softplus(real - fake)", "losses"),
+    Mutation(
+        "hinge_turned_around",
+        "losses/adversarial.py",
+        "relu(1.0 + at_least_float32(fake",
+        "relu(1.0 - at_least_float32(fake",
+        "losses",
+    ),
+    Mutation(
+        "pairs_turned_around", "losses/adversarial.py", "softplus(fake - real)", "softplus(real - fake)", "losses"
+    ),
     Mutation(
         "mismatch_weight_of_the_wrong_term",
-        "losses.py",
+        "losses/auxiliary.py",
         "(1.0 - mismatch_weight) * against_fake + mismatch_weight * against_mismatched",
         "mismatch_weight * against_fake + (1.0 - mismatch_weight) * against_mismatched",
         "losses",
