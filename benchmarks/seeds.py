@@ -1,0 +1,74 @@
+"""Results as distributions: trains an experiment with several seeds, scores each run, and prints what they reached.
+
+    python -m benchmarks.seeds sngan --dataset fashion_mnist
+    python -m benchmarks.seeds gan --num-seeds 5 --split 'train[:500]' --augment translation
+
+Prints the mean, the standard deviation and the worst seed of every score of `experiments.evaluate`, and of the seconds
+of training, all runs one after another. A seed that is trained and scored is not trained again, so the same command
+goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxgan.runs.config import RunConfig
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", help="module of experiments to train, such as gan; its flags follow")
+    parser.add_argument(
+        "--num-seeds", type=int, default=5, help="number of runs, with the seeds 0, 1, ... (default: 5)"
+    )
+    parser.add_argument("--runs", default="runs/seeds", help="folder for their run folders (default: runs/seeds)")
+    arguments, flags = parser.parse_known_args(argv)
+    folder = Path(arguments.runs, "-".join([arguments.experiment, *flags]).replace("/", "_").replace("--", ""))
+    found = [
+        scores_of(arguments.experiment, flags, folder / f"seed-{seed}", seed) for seed in range(arguments.num_seeds)
+    ]
+    print("\n".join(table(found)))
+
+
+def scores_of(experiment: str, flags: Sequence[str], run: Path, seed: int) -> dict[str, float]:
+    """Trains and scores one seed, unless that is done already."""
+    scores = run / "scores.jsonl"
+    if not scores.exists():
+        began = time.monotonic()
+        module = ["-m", f"experiments.{experiment}", *flags, "--seed", str(seed), "--workdir", str(run)]
+        subprocess.run([sys.executable, *module], check=True, stdout=subprocess.DEVNULL)
+        (run / "seconds.log").write_text(f"{time.monotonic() - began}\n")
+        evaluate = ["-m", "experiments.evaluate", "--run", str(run)]
+        subprocess.run([sys.executable, *evaluate], check=True, stdout=subprocess.DEVNULL)
+    last = json.loads(scores.read_text().splitlines()[-1])["scores"]
+    print(f"seed {seed}: " + ", ".join(f"{name} {value:.4g}" for name, value in last.items()), flush=True)
+    return last | {"seconds": float((run / "seconds.log").read_text())}
+
+
+def table(found: Sequence[dict[str, float]]) -> list[str]:
+    """Lines of a Markdown table: mean, standard deviation and worst of each score.
+
+    >>> print("\\n".join(table([{"fid": 10.0, "coverage": 0.5}, {"fid": 14.0, "coverage": 0.7}])))
+    | score | mean | standard deviation | worst of 2 |
+    |---|---|---|---|
+    | fid | 12 | 2.828 | 14 |
+    | coverage | 0.6 | 0.1414 | 0.5 |
+    """
+    lines = [f"| score | mean | standard deviation | worst of {len(found)} |", "|---|---|---|---|"]
+    for name in found[0]:
+        values = [scores[name] for scores in found]
+        worst = max if name == "seconds" or RunConfig(best=name).best_mode == "min" else min
+        deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+        lines.append(f"| {name} | {statistics.mean(values):.4g} | {deviation:.4g} | {worst(values):.4g} |")
+    return lines
+
+
+if __name__ == "__main__":
+    main()
