@@ -164,7 +164,7 @@ def test_a_classifier_of_several_attributes():
 
 
 def test_an_unknown_style_of_scenes():
-    with pytest.raises(ValueError, match="no style 'oil'"):
+    with pytest.raises(ValueError, match="unknown style 'oil'"):
         scene_classifier("oil", num_scenes=10)
 
 

@@ -40,7 +40,7 @@ def test_every_flipped_byte_is_found(tmp_path, capsys):
             else:
                 warned = capsys.readouterr().err
                 assert warned.startswith(f"warning: step 2 in {tmp_path} is damaged: ")
-                assert warned.endswith("; going back to step 1\n")
+                assert warned.endswith("; falling back to step 1\n")
                 assert path.name in warned
                 assert checkpoints.latest_step() == 1
         path.write_bytes(content)
@@ -203,7 +203,10 @@ def test_a_folder_of_any_name_is_written_and_read(tmp_path, name):
 
 def test_what_cannot_be_read_again_is_not_certified(tmp_path, monkeypatch):
     monkeypatch.setattr(step_folders, "stored_arrays", lambda folder: {"key"})
-    with pytest.raises(CheckpointError, match=r"step 1 could not be saved in .*wrote no w"), Checkpoints(tmp_path) as c:
+    with (
+        pytest.raises(CheckpointError, match=r"step 1 could not be saved in .*did not write w"),
+        Checkpoints(tmp_path) as c,
+    ):
         c.save(1, state_of(1))
     assert list(tmp_path.iterdir()) == []
 
@@ -221,7 +224,7 @@ def test_a_step_under_another_number_is_damaged(tmp_path, capsys):
     renamed(tmp_path, {"1": "1000000"})
     with Checkpoints(tmp_path, best="fid") as checkpoints:
         assert value_in(checkpoints, None) == 2
-        assert "step 1000000 in" in (said := capsys.readouterr().err) and "it was written as step 1; going" in said
+        assert "step 1000000 in" in (said := capsys.readouterr().err) and "it was written as step 1; falling" in said
         assert checkpoints.best_step() == 2
     renamed(tmp_path, {"1000000": "1"})
     renamed(tmp_path, {"1": "2", "2": "1"})
@@ -313,11 +316,11 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path, capsys, digested):
         for put in (os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path, to=aside: path.symlink_to(to)):
             put(path)
             with Checkpoints(tmp_path, best="fid") as checkpoints:
-                with pytest.raises(DamagedCheckpointError, match=f"step 2 .* {name} is no regular file"):
+                with pytest.raises(DamagedCheckpointError, match=f"step 2 .* {name} is not a regular file"):
                     checkpoints.arrays(2)
                 assert checkpoints.metrics(2) == {}
                 assert value_in(checkpoints, None) == 1
-            assert f"{name} is no regular file; going back to step 1" in capsys.readouterr().err
+            assert f"{name} is not a regular file; falling back to step 1" in capsys.readouterr().err
             path.unlink()
         aside.rename(path)
     with Checkpoints(tmp_path) as checkpoints:
@@ -331,7 +334,7 @@ def test_a_step_that_is_no_folder(tmp_path, capsys):
     os.mkfifo(tmp_path / "run" / "3")
     with Checkpoints(tmp_path / "run") as checkpoints:
         assert value_in(checkpoints, None) == 1
-        assert "2 is no regular file; going back to step 1" in capsys.readouterr().err
+        assert "2 is not a regular file; falling back to step 1" in capsys.readouterr().err
         checkpoints.save(2, state_of(2))
         checkpoints.save(3, state_of(3))
         assert value_in(checkpoints, None) == 3
@@ -355,7 +358,7 @@ def test_what_describes_a_step_is_of_bounded_size(tmp_path, capsys):
     deep = tmp_path / "1" / "/".join("d" * 30)
     with Checkpoints(tmp_path) as checkpoints:
         assert value_in(checkpoints, None) == 1
-        assert "state/_METADATA has more than 67,108,864 bytes; going back" in capsys.readouterr().err
+        assert "state/_METADATA is larger than 67,108,864 bytes; falling back" in capsys.readouterr().err
         deep.mkdir(parents=True)
-        with pytest.raises(DamagedCheckpointError, match="lies deeper than any file"):
+        with pytest.raises(DamagedCheckpointError, match="nested deeper than any file"):
             value_in(checkpoints, 1)

@@ -179,7 +179,7 @@ def test_empty_arrays_and_numbers(tmp_path):
         assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(restored))
         with pytest.raises(CheckpointError, match="arrays only, but name is 'x'"):
             checkpoints.save(2, {"name": "x"})
-        with pytest.raises(CheckpointError, match="share the path a/b"):
+        with pytest.raises(CheckpointError, match="have the path a/b"):
             checkpoints.save(2, {"a": {"b": jnp.ones(1)}, "a/b": jnp.ones(1)})
 
 

@@ -15,7 +15,7 @@ from jaxgan.training.loop import fit
 class Images:
     """Batches of noise, one of which may be spoilt."""
 
-    size = 8
+    size, batch_size = 8, 2
 
     def __init__(self, spoilt=None):
         self.spoilt = spoilt

@@ -44,7 +44,7 @@ THETA = [0.05, 0.25, 0.5, 1.0, 2.0, 4.0]
 
 def test_segments(tmp_path, capsys, monkeypatch):
     """With estimates that nothing was trained for: what is trained here is trained in `test_critics`, too."""
-    found = WassersteinEstimate(value=np.array([0.4, 0.6]), slope=np.ones(2), history=np.zeros((2, 3)))
+    found = WassersteinEstimate(value=np.array([0.4, 0.6]), gradient_norm=np.ones(2), history=np.zeros((2, 3)))
     for name in ("estimate_divergence", "estimate_wasserstein"):
         stub = mock.create_autospec(getattr(segments, name), return_value=found)
         monkeypatch.setattr(segments, name, stub)

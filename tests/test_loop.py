@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -209,6 +210,7 @@ def test_several_steps_in_one_call(tmp_path, monkeypatch):
 
 def quick(config, batches=test_dry_run.Batches(), **options):  # noqa: B008 (it holds no state)
     """A run that takes no time to compile."""
+    config = dataclasses.replace(config, batch_size=4)  # of the batches of test_dry_run
     gan = test_step.GAN_OF_NUMBERS._replace(preview=lambda key, batch: {}, sample=lambda state, inputs: {})
     return fit(gan, batches, config, **{"draw": None} | options)
 

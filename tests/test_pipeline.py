@@ -129,7 +129,7 @@ def test_a_notice_only_where_much_is_thrown_away():
     ("arrays", "options", "error", "message"),
     [
         ({"image": IMAGES, "label": LABELS[:-1]}, {}, ValueError, "image has 50, label has 49"),
-        ({}, {}, ValueError, "it has no arrays"),
+        ({}, {}, ValueError, "there are none"),
         ({"image": IMAGES, "label": LABELS + 2**31}, {}, ValueError, "'label'.* beyond 32 bits"),
         (IMAGES, {"batch_size": 51}, ValueError, "50 examples, fewer than one batch of 51"),
         (IMAGES[:0], {}, ValueError, "0 examples"),

@@ -138,7 +138,7 @@ def test_ctrl_c_at_a_prompt_gives_the_state_so_far_and_the_same_call_goes_on(tmp
     monkeypatch.setattr("sys.ps1", ">>> ", raising=False)
     stopped_at(3, signal.SIGINT)
     state, metrics = quick(small.config(tmp_path, num_steps=4))
-    assert int(state.step) == 3 and "d_loss" in metrics
+    assert int(state.step) == 3 and "g_loss" in metrics
     stopped_at(0)
     assert int(quick(small.config(tmp_path, num_steps=4))[0].step) == 4
 

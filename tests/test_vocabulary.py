@@ -94,7 +94,7 @@ def test_refusals():
         Vocabulary(["red"]).encode(["red", "!"], max_len=2)
     with pytest.raises(ValueError, match=r"token id 3 is outside the vocabulary: 0\.\.2"):
         Vocabulary(["red"]).check([[2, 3]])
-    with pytest.raises(ValueError, match="token -1"):
+    with pytest.raises(ValueError, match="token id -1"):
         Vocabulary(["red"]).decode([[2, -1]])
     with pytest.raises(ValueError, match="integers, not float64"):
         Vocabulary(["red"]).check([0.5])
@@ -119,7 +119,7 @@ def test_a_name_from_others_is_one_short_line(name, shown):
 def test_a_vocabulary_is_read_within_bounds(tmp_path, monkeypatch):
     Vocabulary(["a", "bird"]).save(tmp_path / "words.json")
     monkeypatch.setattr("jaxgan.data.vocabulary.MOST_BYTES", 10)
-    with pytest.raises(ValueError, match=r"words\.json is not a vocabulary: .* more than 10 bytes"):
+    with pytest.raises(ValueError, match=r"words\.json is not a vocabulary: .* larger than 10 bytes"):
         Vocabulary.load(tmp_path / "words.json")
     (tmp_path / "deep.json").write_text("[" * 10)
     with pytest.raises(ValueError, match=r"deep\.json is not a vocabulary"):

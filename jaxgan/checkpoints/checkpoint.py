@@ -300,7 +300,7 @@ class Checkpoints:
         """Checks and digests a step: called in the background when its files are written, before it gets its name."""
         for folder in step_folders.unfinished(self.folder):
             if lost := self._unwritten - step_folders.stored_arrays(self._shown / folder.name / "state"):
-                raise RuntimeError(f"Orbax did not write {min(lost)} and {len(lost) - 1} more arrays")
+                raise RuntimeError(f"Orbax did not write {', '.join(_first(sorted(lost), 3))}")
             found = digests.digests(folder)
             found.pop("_CHECKPOINT_METADATA", None)  # Orbax adds the time to it later
             digests.write(folder, {"step": int(folder.name.partition(".")[0]), "files": found})
@@ -389,9 +389,9 @@ def _warn(message: str) -> None:
         print(printable(f"warning: {message}"), file=sys.stderr, flush=True)
 
 
-def _first(lines: Sequence[str]) -> list[str]:
+def _first(lines: Sequence[str], number: int = 10) -> list[str]:
     """The first lines, and the number of further ones."""
-    return [*lines[:10], *([f"and {len(lines) - 10} more"] if len(lines) > 10 else [])]
+    return [*lines[:number], *([f"and {len(lines) - number} more"] if len(lines) > number else [])]
 
 
 def _finite(metrics: Mapping[str, Any] | None) -> dict[str, float]:

@@ -76,6 +76,8 @@ def open_state(
         raise ValueError("check is a dry run of one process: leave out --coordinator")
     led(lambda: refuse_foreign(folder))
     lock = None if config.check else led(lambda: stack.enter_context(Lock(folder)))
+    if (rows := config.batch_size * gan.num_seeds) != batches.batch_size:
+        raise ValueError(f"batch_size={config.batch_size} asks for {rows} rows, but a batch has {batches.batch_size}")
     first = batches(0)
     key = jax.random.key(config.seed)
     abstract = jax.eval_shape(gan.init, key, first[0])
