@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from experiments import class_conditional
 from jaxgan.algorithms.gan import make_gan
-from jaxgan.algorithms.text_gan import make_text_gan, wrong_pairs
+from jaxgan.algorithms.text_gan import make_text_gan, mismatched_pairs
 from jaxgan.data.pipeline import DeviceBatches
 from jaxgan.data.vocabulary import UNKNOWN, Vocabulary, tokenize
 from jaxgan.losses import LOSSES
@@ -79,7 +79,7 @@ def pairs(captions, meaning=None, draws=1000):
     if meaning is not None:
         batch["meaning"] = jnp.asarray(meaning)
     keys = jax.random.split(jax.random.key(0), draws)
-    rows, partners, share = jax.jit(jax.vmap(lambda key: wrong_pairs(key, batch)))(keys)
+    rows, partners, share = jax.jit(jax.vmap(lambda key: mismatched_pairs(key, batch)))(keys)
     return np.asarray(rows).ravel(), np.asarray(partners).ravel(), float(share[0])
 
 
@@ -98,7 +98,7 @@ def test_case_35_equal_captions_are_never_wrong_for_each_other():
     # Two words that the vocabulary does not hold look alike to the networks, whatever they mean.
     unknown = jnp.array([[UNKNOWN], [UNKNOWN], [5]])
     keys = jax.random.split(jax.random.key(0), 100)
-    rows, partners, _ = jax.vmap(lambda key: wrong_pairs(key, {"text": unknown, "meaning": jnp.arange(3)}))(keys)
+    rows, partners, _ = jax.vmap(lambda key: mismatched_pairs(key, {"text": unknown, "meaning": jnp.arange(3)}))(keys)
     assert (unknown[rows, 0] != unknown[partners, 0]).all()
 
 

@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from experiments import gaussians_2d
-from jaxgan.training.interruption import Interruption
+from jaxgan.runs.interruption import Interruption
 from tests.stress import faults
 
 

@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan.algorithms.text_gan import wrong_pairs
+from jaxgan.algorithms.text_gan import mismatched_pairs
 
 
-def test_wrong_pairs_are_uniform_over_what_differs():
+def test_mismatched_pairs_are_uniform_over_what_differs():
     batch = {"text": jnp.array([[2], [3], [4], [5], [6]]), "meaning": jnp.array([0, 0, 1, 2, 3])}
-    draw = jax.jit(jax.vmap(lambda key: wrong_pairs(key, batch)))
+    draw = jax.jit(jax.vmap(lambda key: mismatched_pairs(key, batch)))
     rows, partners, share = map(np.asarray, draw(jax.random.split(jax.random.key(0), 3000)))
     np.testing.assert_array_equal(rows, np.broadcast_to(np.arange(5), rows.shape))
     assert (share == 1).all()
@@ -28,7 +28,7 @@ def test_wrong_pairs_are_uniform_over_what_differs():
 def test_a_row_without_a_partner_lends_its_place():
     # The last row shares its text with the first and its meaning with the second.
     batch = {"text": jnp.array([[2], [3], [2]]), "meaning": jnp.array([0, 1, 1])}
-    draw = jax.jit(jax.vmap(lambda key: wrong_pairs(key, batch)))
+    draw = jax.jit(jax.vmap(lambda key: mismatched_pairs(key, batch)))
     rows, partners, share = map(np.asarray, draw(jax.random.split(jax.random.key(0), 200)))
     np.testing.assert_allclose(share, 2 / 3)
     assert {tuple(pair) for pair in np.stack([rows, partners], axis=2).reshape(-1, 2).tolist()} == {(0, 1), (1, 0)}
