@@ -151,8 +151,8 @@ def test_zero_logits_cost_2_log_2_whatever_the_weight(weight):
 
 def test_a_wasserstein_step_by_hand():
     # Real and matched 1, real and mismatched 0, generated (2, 2) with any text 2. With a quarter of the weight on
-    # mismatched pairs d_loss = w (0.75 * 2 + 0.25 * 0 - 1) = 0.5 at w = 1, and w becomes 1 - 0.1 * 0.5 = 0.95. Then g_loss = -0.95 * 2,
-    # its gradient in b is -0.95 * (1/2, 1/2), and b becomes 2 + 0.1 * 0.475 = 2.0475.
+    # mismatched pairs d_loss = w (0.75 * 2 + 0.25 * 0 - 1) = 0.5 at w = 1, and w becomes 1 - 0.1 * 0.5 = 0.95. Then
+    # g_loss = -0.95 * 2, its gradient in b is -0.95 * (1/2, 1/2), and b becomes 2 + 0.1 * 0.475 = 2.0475.
     gan = by_hand(mismatch_weight=0.25)
     state, metrics = gan.train_step(start(gan), (BATCH,))
     expected = {
