@@ -12,8 +12,8 @@ The preset paper is pfnet-research/sngan_projection's sn_projection.yml on 4 GPU
 64 real and 128 generated images. It differs from that code in four things: generated images have the labels of the
 batch instead of labels drawn uniformly, batch norm uses the whole batch instead of a GPU's part and adds 1e-5 to the
 variance instead of 2e-5, pixels get no uniform noise below 1/128, and the spectral norm is half a power step ahead
-(jaxgan.networks.layers). With --conditioning concatenate, labels are concatenated with the last features, in the authors'
-networks with those of 16x16.
+(jaxgan.networks.layers). With --conditioning concatenate, labels are concatenated with the last features, in the
+authors' networks with those of 16x16.
 """
 
 from dataclasses import dataclass

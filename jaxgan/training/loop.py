@@ -83,7 +83,7 @@ def fit(
       OSError: metrics or an image could not be written, or data could not be read.
     """
     if config.best is not None and evaluate is None:
-        raise ValueError(f"best={config.best!r} names a score, but this run computes no scores")
+        raise ValueError(f"best={config.best!r} names a score, but this run has no evaluation")
     if (rows := config.batch_size * gan.num_seeds) != batches.batch_size:
         raise ValueError(f"batch_size={config.batch_size} asks for {rows} rows, but a batch has {batches.batch_size}")
     hooks = _Hooks(evaluate, draw, panels, files or {})
