@@ -280,7 +280,7 @@ def test_several_steps_in_one_call(tmp_path, monkeypatch):
         config = small.config(tmp_path / name, **options)
         return fit(gan, DeviceBatches(np.ones((40, 2)), batch_size=8), config, draw=None)[0]
 
-    with pytest.raises(ValueError, match="steps_per_call=5: on a CPU convolutions in a loop"):
+    with pytest.raises(ValueError, match="steps_per_call=5: on a CPU it must be 1"):
         run("refused", steps_per_call=5)
     assert not (tmp_path / "refused").exists()
     monkeypatch.setattr("jaxgan.training.opening._refuse_scan_on_cpu", lambda config, mesh: None)
