@@ -1,1 +1,1 @@
-"""One module an algorithm; `python -m experiments.NAME --help`."""
+"""One module for each algorithm; `python -m experiments.NAME --help`."""

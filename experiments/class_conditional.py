@@ -2,18 +2,18 @@
 
 Miyato and Koyama 2018 (arXiv:1802.05637): each class has its own scale and offset in every norm of the generator, and
 the discriminator adds to its score how well its features fit the label. `--conditioning concatenate` concatenates the
-label with the features instead. `--networks resnet` are the paper's, with spectral normalization.
+label with the features instead. `--networks resnet` selects the paper's networks, with spectral normalization.
 
     python -m experiments.class_conditional
     python -m experiments.class_conditional --dataset fashion_mnist
     python -m experiments.class_conditional --dataset folder:PATH --num-classes 3
 
-The preset paper is pfnet-research/sngan_projection's sn_projection.yml on 4 GPUs, as its README_paper.md has it: 64
-real images, 128 generated ones. It differs from that code in four things: generated images have the labels of the batch
-instead of labels drawn uniformly, batch norm sees the whole batch instead of a GPU's part and adds 1e-5 to the variance
-instead of 2e-5, pixels get no uniform noise below 1/128, and the spectral norm is half a power step ahead
-(jaxgan.networks.layers). With --conditioning concatenate labels join the last features, in the authors' networks those
-of 16x16.
+The preset paper is pfnet-research/sngan_projection's sn_projection.yml on 4 GPUs, as in its README_paper.md: batches of
+64 real and 128 generated images. It differs from that code in four things: generated images have the labels of the
+batch instead of labels drawn uniformly, batch norm uses the whole batch instead of a GPU's part and adds 1e-5 to the
+variance instead of 2e-5, pixels get no uniform noise below 1/128, and the spectral norm is half a power step ahead
+(jaxgan.networks.layers). With --conditioning concatenate, labels are concatenated with the last features, in the
+authors' networks with those of 16x16.
 """
 
 from dataclasses import dataclass
@@ -112,7 +112,7 @@ def build(config: Config) -> GAN:
         return optim.adam(rate(config, learning_rate, updates_per_step), b1=config.b1, b2=config.b2)
 
     if config.loss == "wasserstein" and config.networks == "dcgan":
-        raise ValueError("loss wasserstein needs a Lipschitz critic: use --networks resnet")
+        raise ValueError("loss wasserstein needs a Lipschitz-continuous critic: use --networks resnet")
     options: dict[str, Any] = {"width": config.width, "num_classes": config.num_classes, "dtype": config.dtype}
     g_options: dict[str, Any] = options | {"channels": config.channels, "norm": config.g_norm}
     d_options: dict[str, Any] = options | {"conditioning": config.conditioning}

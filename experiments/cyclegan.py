@@ -1,8 +1,9 @@
 """CycleGAN: translation between two unpaired datasets.
 
 Zhu et al. 2017 (arXiv:1703.10593): each generator learns to make images that its discriminator takes for the other
-domain, and both together to reconstruct their inputs. Residual generators, PatchGAN discriminators that are shown a
-pool of earlier translations, least squares, Adam whose learning rate falls to zero in the second half of the run.
+domain, and both together to reconstruct their inputs. Residual generators, PatchGAN discriminators with a
+pool of earlier translations, the least-squares loss, Adam with a learning rate that falls to zero in the second half of
+the run.
 
     python -m experiments.cyclegan
     python -m experiments.cyclegan --preset paper --dataset folder:PATH    (with folders trainA and trainB)
@@ -59,8 +60,8 @@ class Config(DomainsConfig):
     )
     gradient_penalty: Weight = 0.0  # weight of the gradient penalty on both discriminators, 10 for wasserstein
     cycle_weight: Weight = 10.0  # weight of the cycle-consistency loss
-    # weight of the identity loss, as a multiple of cycle_weight; the authors have 0.5, with which the default data's
-    # colours trade places
+    # weight of the identity loss, as a multiple of cycle_weight; with the authors' 0.5 the translations of the default
+    # data exchange colours
     identity_weight: Weight = 5.0
     pool_size: CountOrNone = 50  # earlier translations of each domain kept to show the discriminators again
     # Adam's learning rate for all networks; falls to zero in the second half of the run
@@ -69,7 +70,7 @@ class Config(DomainsConfig):
     blocks: Layers = 3  # residual blocks of the generators
     upsampling: Literal["transposed", "resize"] = "transposed"  # resize leaves no checkerboard pattern
     d_width: Channels = 24  # channels of the discriminators' first layer
-    # layers of the discriminators that halve the size: 1 to 5, for patches of 16, 34, 70, 142 or 286 pixels
+    # layers of the discriminators that halve the resolution: 1 to 5, for patches of 16, 34, 70, 142 or 286 pixels
     patch_layers: Layers = 2
     ema_decay: Decay = 0.995  # decay of the EMA of the generators' weights, 0 for no EMA
 
@@ -77,13 +78,13 @@ class Config(DomainsConfig):
     # resize to this many pixels, then take a random crop of image_size (default: no random crop)
     load_size: Pixels | None = None
     flip: bool = False  # mirror a random half of the images left to right
-    num_steps: Steps = free(10_000)  # updates of each player
+    num_steps: Steps = free(10_000)  # updates of each network
     batch_size: BatchSize = 4  # images of each domain per update, over all devices
 
     def __post_init__(self):
         super().__post_init__()
         if self.loss == "wasserstein" and not self.gradient_penalty:
-            raise ValueError("loss=wasserstein needs a critic that is kept smooth: give gradient_penalty, such as 10")
+            raise ValueError("loss=wasserstein needs a Lipschitz-continuous critic: give gradient_penalty, such as 10")
 
 
 def build(config: Config) -> GAN:

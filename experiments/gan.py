@@ -1,15 +1,15 @@
 """GAN on images: DCGAN networks and any adversarial loss.
 
-Goodfellow et al. 2014 (arXiv:1406.2661) with the networks of Radford et al. 2015 (DCGAN, arXiv:1511.06434); with other
-losses LSGAN, hinge, relativistic GANs and f-GANs.
+Goodfellow et al. 2014 (arXiv:1406.2661) with the networks of Radford et al. 2015 (DCGAN, arXiv:1511.06434). Other
+losses give LSGAN, the hinge GAN, relativistic GANs and f-GANs.
 
     python -m experiments.gan
     python -m experiments.gan --loss hinge
     python -m experiments.gan --loss f_gan --divergence kl
 
-The preset paper is soumith/dcgan.torch's main.lua on LSUN's bedrooms; --dataset takes another set. It differs from that
-code in two things: the first and the last layers have a bias, and the generator learns from the updated discriminator
-instead of from the scores before the update.
+The preset paper is soumith/dcgan.torch's main.lua on LSUN bedrooms; --dataset takes another data set. It differs from
+that code in two things: the first and the last layers have a bias, and the generator learns from the updated
+discriminator instead of from the scores before the update.
 """
 
 from dataclasses import dataclass
@@ -87,7 +87,7 @@ def build(config: Config) -> GAN:
         return optim.adam(falling if config.decay else learning_rate, b1=config.b1, b2=config.b2)
 
     if config.loss == "wasserstein":
-        raise ValueError("loss wasserstein needs a Lipschitz critic: use experiments.wgan_gp")
+        raise ValueError("loss wasserstein needs a Lipschitz-continuous critic: use experiments.wgan_gp")
     return make_gan(
         dcgan_generator(
             config.image_size, channels=config.channels, width=config.width, norm=config.g_norm, dtype=config.dtype

@@ -1,14 +1,14 @@
-"""Gaussians in the plane: which loss finds every mode of a mixture, and which loses some.
+"""Gaussians in the plane: which losses find all modes of a mixture, and which lose some.
 
 The ring of 8 and the grid of 25 Gaussians of Metz et al. 2016 (Unrolled GANs, arXiv:1611.02163) and Srivastava et
-al. 2017 (VEEGAN, arXiv:1705.07761), and a swiss roll. Both networks are small MLPs. A run ends with the count of modes
-and a plot of samples over data.
+al. 2017 (VEEGAN, arXiv:1705.07761), and a swiss roll. Both networks are small MLPs. At its end a run prints the number
+of modes found; its images are scatter plots of samples over data.
 
     python -m experiments.gaussians_2d --data grid --num-steps 17000
     python -m experiments.gaussians_2d --num-seeds 8  # 8 runs at once: means and standard deviations
 
-The settings are all our own, those of the preset wgan_gp too. Gulrajani et al. 2017 (igul222/improved_wgan_training,
-gan_toy.py) have 512 units a layer, 5 critic updates, Adam with 1e-4, 0.5 and 0.9, lambda 0.1 and 100,000 steps.
+No preset has a paper's settings, not even wgan_gp. Gulrajani et al. 2017 (igul222/improved_wgan_training, gan_toy.py)
+use 512 units per layer, 5 critic updates, Adam with 1e-4, 0.5 and 0.9, lambda 0.1 and 100,000 steps.
 """
 
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ class Config(RunConfig):
     width: Channels = 128  # units in each of the three hidden layers
     latent_dim: LatentDim = 2  # size of a latent vector
     ema_decay: Decay = 0.999  # decay of the EMA of the generator's weights
-    num_seeds: Few = 1  # runs that train at once; logged are their means and, as <name>_std, standard deviations
+    num_seeds: Few = 1  # runs that train at once; logs hold their means and, as <name>_std, standard deviations
 
     num_steps: Steps = free(6000)  # generator updates
     batch_size: BatchSize = 256  # points per update of one run
@@ -100,7 +100,7 @@ def build(config: Config) -> GAN:
 
 
 def modes(data: str) -> tuple[np.ndarray, float]:
-    """Centers `[K, 2]` and the standard deviation of each; the swiss roll has a center every few degrees."""
+    """Centers `[K, 2]` and the standard deviation of each; on the swiss roll there is one every few degrees."""
     if data == "ring":
         angle = np.arange(8) * np.pi / 4
         return 2.0 * np.stack([np.cos(angle), np.sin(angle)], axis=1), 0.02
@@ -131,7 +131,7 @@ def main(config: Config) -> dict[str, float]:
     def evaluate(state):
         samples = np.split(np.asarray(gan.sample(state, {"latents": latents})["samples"]), config.num_seeds)
         scores = [mode_coverage(points, *modes(config.data)) for points in samples]
-        # The swiss roll's centers overlap, so a count of modes means nothing.
+        # The swiss roll's centers overlap, so a count of modes would be meaningless.
         names = ["high_quality"] if config.data == "swiss_roll" else list(scores[0])
         return spread({name: np.array([score[name] for score in scores]) for name in names})
 
@@ -140,15 +140,15 @@ def main(config: Config) -> dict[str, float]:
         figures = [scatter(points, shown, title=f"{config.data}, {config.loss}") for points in samples[:9]]
         return image_grid({"samples": np.stack([as_image(figure) for figure in figures])})
 
-    def told(name, form):
-        deviation = f" (standard deviation {metrics[f'{name}_std']:{form}})" if config.num_seeds > 1 else ""
-        return f"{metrics[name]:{form}}{deviation}"
+    def formatted(name, form):
+        std = f" (standard deviation {metrics[f'{name}_std']:{form}})" if config.num_seeds > 1 else ""
+        return f"{metrics[name]:{form}}{std}"
 
     _, metrics = fit(gan, data, config, evaluate=evaluate, draw=draw)
     if "modes" in metrics:
-        print(f"modes: {told('modes', '.3g')} of {len(modes(config.data)[0])}")
+        print(f"modes: {formatted('modes', '.3g')} of {len(modes(config.data)[0])}")
     if metrics:
-        print(f"within 3 standard deviations of a mode: {told('high_quality', '.1%')}")
+        print(f"within 3 standard deviations of a mode: {formatted('high_quality', '.1%')}")
     return metrics
 
 

@@ -1,15 +1,15 @@
 """R3GAN: the relativistic pairing loss with R1 and R2, and residual networks without normalization.
 
-Huang et al. 2025 (arXiv:2501.05441), its configuration E in small; the loss is Jolicoeur-Martineau's (2018,
+Huang et al. 2025 (arXiv:2501.05441), a small version of its configuration E; the loss is Jolicoeur-Martineau's (2018,
 arXiv:1807.00734). Learning rate, Adam's beta2, gamma and the half-life of the EMA go from their first to their last
 value along a half cosine, as in the authors' code.
 
     python -m experiments.relativistic
 
-The preset paper is brownvc/R3GAN's train.py of CIFAR-10. It differs from that code in three things: the networks are
-not told the class, there is no augmentation but mirroring (theirs is StyleGAN2-ADA's set of transformations, its
-probability going from 0 to 0.55 along the same half cosine), and all sizes compute in --dtype instead of the larger
-ones in bfloat16. Their ImageNet presets have --group-size 32.
+The preset paper is brownvc/R3GAN's train.py of CIFAR-10. It differs from that code in three things: the networks do
+not get the class, the only augmentation is flipping (theirs is StyleGAN2-ADA's set of transformations, with a
+probability that rises from 0 to 0.55 along the same half cosine), and all resolutions compute in --dtype instead of
+the larger ones in bfloat16. Their ImageNet presets have --group-size 32.
 """
 
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Config(ImageConfig):
     experiment: ClassVar[str] = "relativistic"
     presets: ClassVar = {
         "default": {},
-        # CIFAR-10's: 2e7 images until the schedules end, of the 5e7 of a run.
+        # For CIFAR-10: the schedules end after 2e7 of the 5e7 images of a run.
         "paper": {
             "widths": (768, 768, 768, 768),
             "blocks": 2,
@@ -82,7 +82,7 @@ class Config(ImageConfig):
     def __post_init__(self):
         super().__post_init__()
         if not 0 < self.anneal <= 1:
-            raise ValueError(f"anneal={self.anneal} is a share of the run, above 0 and at most 1")
+            raise ValueError(f"anneal={self.anneal} must be above 0 and at most 1")
 
 
 def build(config: Config) -> GAN:
@@ -90,7 +90,7 @@ def build(config: Config) -> GAN:
         return lambda step: last + (first - last) * optax.cosine_decay_schedule(1.0, steps)(step)
 
     steps = max(1, int(config.anneal * config.num_steps))
-    # Both players make one update a step, so one count serves all schedules.
+    # Both networks get one update per step, so all schedules share one count.
     learning_rate, b2 = (
         half_cosine(config.learning_rate, config.last_learning_rate),
         half_cosine(config.b2, config.last_b2),

@@ -87,7 +87,7 @@ def main(config: Config) -> Path:
     rows, columns, _ = latents.shape
     inputs = {"latents": latents.reshape(rows * columns, -1)}
     inputs |= {name: np.repeat(values, columns, axis=0) for name, values in conditions.items()}
-    parts = _drawn(run, inputs, live=config.weights == "live")
+    parts = _drawn(run, inputs, raw=config.weights == "live")
 
     name = f"{config.kind}-{run.step}{endings[0]}"
     output = Path(config.output or run.folder / "generated" / name)
@@ -116,10 +116,10 @@ def _count(config: Config, conditions: int) -> int:
     return count
 
 
-def _drawn(run: Run, inputs: Mapping[str, np.ndarray], *, live: bool) -> Iterator[np.ndarray]:
+def _drawn(run: Run, inputs: Mapping[str, np.ndarray], *, raw: bool) -> Iterator[np.ndarray]:
     for start in range(0, len(inputs["latents"]), AT_ONCE):
         part = {name: rows[start : start + AT_ONCE] for name, rows in inputs.items()}
-        yield run.to_uint8(run.sample(part, live=live)["samples"])
+        yield run.to_uint8(run.sample(part, raw=raw)["samples"])
 
 
 def vocabulary(run: Run) -> Vocabulary:

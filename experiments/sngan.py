@@ -1,14 +1,14 @@
-"""SNGAN: the hinge loss, and a discriminator whose every layer has a largest singular value of 1.
+"""SNGAN: the hinge loss, and spectral normalization of the discriminator.
 
-Miyato et al. 2018 (arXiv:1802.05957), the residual networks. One power iteration per update of the discriminator and
-none elsewhere; learning rates fall linearly to zero from the start.
+Miyato et al. 2018 (arXiv:1802.05957), the residual networks. Each layer of the discriminator is divided by its largest
+singular value, which one power iteration per update estimates. Learning rates fall linearly to zero over the run.
 
     python -m experiments.sngan
 
-The preset paper is pfnet-research/sngan_projection's sn_cifar10_unconditional.yml, whose generator draws two images for
-each that the discriminator is shown. It differs from that code in five things: the score has a bias, pixels get no
-uniform noise below 1/128, batch norm adds 1e-5 to the variance instead of 2e-5, the discriminator moves first, and the
-spectral norm is half a power step ahead (jaxgan.networks.layers).
+The preset paper is pfnet-research/sngan_projection's sn_cifar10_unconditional.yml, whose generator draws two images
+for each image of the discriminator's batch. It differs from that code in five things: the score has a bias, pixels get
+no uniform noise below 1/128, batch norm adds 1e-5 to the variance instead of 2e-5, the discriminator is updated first,
+and the spectral norm is half a power step ahead (jaxgan.networks.layers).
 """
 
 from dataclasses import dataclass

@@ -1,20 +1,20 @@
 """Images from sentences: the discriminator sees image and text, and is also shown mismatched pairs.
 
-Reed et al. 2016 (arXiv:1605.05396): the discriminator tells real images with their own text from generated images with
-theirs and from real images with another text, half and half, so that it has to read the text. A text encoder is trained
-with the discriminator, which projects the text on its features (Miyato and Koyama 2018, arXiv:1802.05637); R1
-(Mescheder et al. 2018, arXiv:1801.04406); a mode-seeking term (Mao et al. 2019, arXiv:1903.05628) keeps the latents
-from being ignored.
+Reed et al. 2016 (arXiv:1605.05396): the discriminator learns to tell real images with their own text from generated
+images and, with equal weight, from real images with another text. So it has to read the text. A text encoder is trained
+with the discriminator, which projects the text on its features (Miyato and Koyama 2018, arXiv:1802.05637). R1
+(Mescheder et al. 2018, arXiv:1801.04406) regularizes the discriminator, and a mode-seeking loss (Mao et al. 2019,
+arXiv:1903.05628) keeps the generator from ignoring its latents.
 
     python -m experiments.text_to_image
     python -m experiments.sample --run runs/text_to_image --prompt "a large green triangle left of a small red circle"
 
 The preset paper is reedscot/icml2016's main_cls_int.lua with scripts/train_cub.sh: GAN-INT-CLS on birds, whose captions
 have to be added to TFDS's data set (give --dataset folder:PATH, --vocabulary-size and --max-words). It differs from
-that code in five things: a learned encoder reads one caption, where the authors average their embeddings of four; there
-are no norms and no residual blocks at 4x4 and 8x8; images are neither cropped nor mirrored, which captions may
-contradict; texts halfway between two weigh 1, as in the paper's equation 5, where the code has half of that; and the
-rate is halved 5 times, at every sixth of the run.
+that code in five things: a trained encoder reads one caption, where the authors average the fixed embeddings of four;
+there are no norms, and no residual blocks at 4x4 and 8x8; images are neither cropped nor flipped, since captions may
+then be wrong; the loss on interpolated texts has weight 1, as in the paper's equation 5, and half of that in the code;
+and the learning rate is halved 5 times, after each sixth of the run.
 """
 
 from dataclasses import dataclass
@@ -43,8 +43,8 @@ from jaxgan.training.loop import fit
 from jaxgan.types import GAN, Batches
 
 ENCODERS = {"attentive": attentive_encoder, "recurrent": recurrent_encoder, "slots": slot_encoder}
-WORDS = "vocabulary.json"  # in the run folder
-PROMPTS = 8  # rows of a sample image
+WORDS = "vocabulary.json"  # file in the run folder
+PROMPTS = 8  # number of rows of a sample image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class Config(ImageConfig):
     conditioning: Conditioning = "projection"  # how the discriminator is told the text
     loss: LossName = "non_saturating"  # adversarial loss of both networks
     mismatch_weight: Share = 0.5  # weight of mismatched pairs against generated images, 0 for none
-    # what a mismatched pair exchanges: each text gets another image, or the reverse
+    # image: a mismatched pair has the image of another example; text: it has the text of another example
     swap: Literal["image", "text"] = "image"
     interpolation_weight: Weight = 0.0  # weight of the generator's loss on embeddings between two texts
     mode_seeking_weight: Weight = 0.01  # weight of the loss that keeps the generator from ignoring its latents
@@ -105,7 +105,7 @@ class Config(ImageConfig):
     def __post_init__(self):
         super().__post_init__()
         if self.flip or self.load_size:
-            raise ValueError("flip and load_size would make captions wrong, which say where things are")
+            raise ValueError("flip and load_size would make captions wrong that say where things are")
 
 
 def rate(config: Config) -> optax.Schedule:
@@ -172,7 +172,7 @@ def main(config: Config) -> dict[str, float]:
     if lost := vocabulary.read(texts, max_len=config.max_words).notice:
         print(f"captions    {lost}")
     if (before := run_folder(config) / WORDS).exists() and Vocabulary.load(before).words != vocabulary.words:
-        raise ValueError(f"{before} holds other words than the captions of {config.dataset} have now")
+        raise ValueError(f"the words in {before} differ from those in the captions of {config.dataset}")
     data = _batches(config, examples, vocabulary)
     prompts = vocabulary.decode(data(0)[0]["text"][:PROMPTS])
     gan, encode = build(config), partial(vocabulary.encode, max_len=config.max_words)

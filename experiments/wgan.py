@@ -1,16 +1,16 @@
-"""WGAN: a critic that estimates the Wasserstein distance, kept Lipschitz by clipping its weights.
+"""WGAN: a critic estimates the Wasserstein distance; clipping its weights bounds its Lipschitz constant.
 
 Arjovsky et al. 2017 (arXiv:1701.07875), DCGAN networks. Weights are clipped after each update of the critic, so the
-generator always meets a clipped critic; all parameters are clipped, norm scales and offsets included, as in the
-authors' code. The optimizer is RMSprop, since momentum made training unstable in the paper.
+generator is always trained against a clipped critic. All parameters are clipped, norm scales and offsets included, as
+in the authors' code. The optimizer is RMSprop, since momentum made training unstable in the paper.
 
     python -m experiments.wgan
 
-The preset paper is martinarjovsky/WassersteinGAN's main.py on LSUN's bedrooms; --dataset takes another set. There the
-critic has 100 updates before each of the first 25 updates of the generator and before every 500th: a step has 5 updates
-of the critic, and the generator is left alone in 19 of 20 such steps (--head-start 500 --refresh-every 500). It differs
-from that code in two things: the first and the last layers have a bias, and weights are clipped after an update instead
-of before the next.
+The preset paper is martinarjovsky/WassersteinGAN's main.py on LSUN bedrooms; --dataset takes another data set. There
+the critic gets 100 updates before each of the first 25 updates of the generator and before every 500th. Here a step
+has 5 updates of the critic, and in 19 of 20 such steps the generator is not updated (--head-start 500 --refresh-every
+500). It differs from that code in two things: the first and the last layers have a bias, and weights are clipped after
+an update instead of before the next.
 """
 
 from dataclasses import dataclass
@@ -80,25 +80,25 @@ class Config(ImageConfig):
     batch_size: BatchSize = 32  # images per update, over all devices
 
 
-LONG = 100  # critic updates before a generator update, where the authors have more than n_critic
+LONG = 100  # critic updates before a generator update during --head-start and at --refresh-every
 
 
-def generator_moves(config: Config, step: ArrayLike) -> Array:
+def generator_is_updated(config: Config, step: ArrayLike) -> Array:
     """Whether the generator is updated in a step, counted from 0."""
     step = jnp.asarray(step)
-    steps = -(-LONG // config.n_critic)  # to LONG updates of the critic
-    moves = (step >= config.head_start) | (step % steps == steps - 1)
+    steps = -(-LONG // config.n_critic)  # for LONG updates of the critic
+    updated = (step >= config.head_start) | (step % steps == steps - 1)
     if config.refresh_every:
-        # Of each period, the generator's first update takes that many steps, the others take one.
+        # In each period, the generator's first update takes this number of steps, the others take one.
         since = step - config.head_start - (config.refresh_every - config.head_start // steps)
-        moves &= (since < 0) | (since % (config.refresh_every + steps - 1) >= steps - 1)
-    return moves
+        updated &= (since < 0) | (since % (config.refresh_every + steps - 1) >= steps - 1)
+    return updated
 
 
 def build(config: Config) -> GAN:
     g_tx = optim.rmsprop(config.g_learning_rate)
     if config.head_start or config.refresh_every:
-        g_tx = optax.transforms.conditionally_mask(g_tx, lambda step, **_: generator_moves(config, step))
+        g_tx = optax.transforms.conditionally_mask(g_tx, lambda step, **_: generator_is_updated(config, step))
     return make_gan(
         dcgan_generator(
             config.image_size, channels=config.channels, width=config.width, norm=config.g_norm, dtype=config.dtype

@@ -1,4 +1,4 @@
-"""WGAN-GP: a critic that estimates the Wasserstein distance, kept Lipschitz by a penalty on its gradient norm.
+"""WGAN-GP: a critic estimates the Wasserstein distance; a penalty keeps its gradient norm near 1.
 
 Gulrajani et al. 2017 (arXiv:1704.00028), DCGAN networks. The critic has no batch norm, since the penalty is a function
 of single samples.
@@ -6,8 +6,8 @@ of single samples.
     python -m experiments.wgan_gp
 
 The preset paper is igul222/improved_wgan_training's gan_mnist.py. It differs from that code in its networks: theirs
-have 28x28 pixels, 5x5 kernels that start uniform after He et al. 2015, and a sigmoid at the end of the generator; these
-have 32x32, 4x4, N(0, 0.02) and tanh.
+have 28x28 pixels, 5x5 kernels initialized uniformly after He et al. 2015, and a sigmoid at the end of the generator;
+these have 32x32 pixels, 4x4 kernels initialized from N(0, 0.02), and tanh.
 """
 
 from dataclasses import dataclass

@@ -5,8 +5,8 @@ All have the signature `(critic, real, fake=None, key=None)` and return a scalar
 code of your own, add `weight * penalty(critic, real, fake, key)` to the discriminator's loss.
 
 A critic is any function of inputs `[B, ...]` to raw scores `[B]` or `[B, ...]` that scores each sample by itself, so
-it holds no batch norm. Several scores of one sample (PatchGAN) are summed before they are differentiated. Where the
-loss sees augmented samples, so must the critic: `lambda x: score(augment(x))`, differentiated through.
+it has no batch norm. Several scores of one sample (PatchGAN) are summed before they are differentiated. If the loss
+augments samples, the critic must do so too: `lambda x: score(augment(x))`; the gradient passes through both.
 
 >>> penalty = weighted_sum((10.0, gradient_penalty), (0.5, r1_penalty))
 >>> critic = lambda points: 3.0 * points[:, 0]
@@ -39,10 +39,10 @@ def _squared_norms(critic: CriticFn, inputs: Array) -> Array:
 
     def total_score(x):
         scores = critic(x)
-        chex.assert_equal_shape_prefix([x, scores], 1)  # the mean of a batch has gradients B times too small
+        chex.assert_equal_shape_prefix([x, scores], 1)  # a mean over the batch would make gradients B times too small
         return jnp.sum(scores)
 
-    # No sample's score depends on another sample, so the gradient of the sum holds every sample's own gradient.
+    # Scores do not depend on other samples, so the gradient of the sum holds the gradient of each sample's score.
     gradients = _wide(jax.grad(total_score)(inputs))
     return jnp.sum(jnp.square(gradients), axis=tuple(range(1, gradients.ndim)))
 
@@ -51,11 +51,11 @@ def weighted_sum(*terms: tuple[float, PenaltyFn]) -> PenaltyFn | None:
     """Several penalties as one: `sum_i weight_i penalty_i(critic, real, fake, key_i)`.
 
     Args:
-      terms: pairs of a weight, at least 0, and a penalty. One whose weight is 0 is left out.
+      terms: pairs of a weight, at least 0, and a penalty. Terms of weight 0 are not computed.
 
     Returns:
-      The penalty, of the same signature; each term draws with a key of its own, a single one with the key as it is.
-      None if all weights are 0.
+      The penalty, of the same signature. Each term gets its own key, a single term the key itself. None if all weights
+      are 0.
 
     Raises:
       ValueError: a negative weight.
@@ -64,7 +64,7 @@ def weighted_sum(*terms: tuple[float, PenaltyFn]) -> PenaltyFn | None:
     True
     """
     if negative := [weight for weight, _ in terms if weight < 0]:
-        raise ValueError(f"weights of penalties are at least 0, not {negative[0]}")
+        raise ValueError(f"weight of a penalty {negative[0]}: 0 or more expected")
     active = [(weight, penalty) for weight, penalty in terms if weight]
     if not active:
         return None
@@ -86,9 +86,9 @@ def gradient_penalty(
     target: float = 1.0,
     one_sided: bool = False,
 ) -> Array:
-    """Holds the critic's gradient norm at `target` between real and generated samples (WGAN-GP).
+    """Penalizes gradient norms of the critic other than `target` between real and generated samples (WGAN-GP).
 
-    `E[(|grad critic(x)| - target)^2]` at `x = real + alpha (fake - real)`, one `alpha` ~ U[0, 1] a sample, with the
+    `E[(|grad critic(x)| - target)^2]` at `x = real + alpha (fake - real)`, one `alpha` ~ U[0, 1] per sample, with the
     Euclidean norm over all non-batch axes together. One-sided: `E[max(0, |grad critic(x)| - target)^2]`. With
     `target=0` it is the zero-centred penalty `E[|grad critic(x)|^2]`.
 
@@ -100,13 +100,13 @@ def gradient_penalty(
     Args:
       critic: inputs `[B, ...]` to raw scores `[B]` or `[B, ...]`.
       real: real samples, `[B, ...]`, of a floating dtype; the critic is called with this dtype.
-      fake: generated samples, the same shape.
-      key: draws the points between them.
-      target: the gradient norm wanted, at least 0.
+      fake: generated samples, of the same shape.
+      key: random key for `alpha`.
+      target: desired gradient norm, at least 0.
       one_sided: whether only gradient norms above the target are penalized.
 
     Returns:
-      A scalar, at least 0, to be weighted by the caller (lambda, 10 in the paper).
+      A scalar, at least 0, before its weight (lambda, 10 in the paper).
 
     Raises:
       ValueError: without generated samples or a key.
@@ -124,7 +124,7 @@ def gradient_penalty(
     real, fake = _wide(real), _wide(fake)
     alpha = jax.random.uniform(key, (real.shape[0],) + (1,) * (real.ndim - 1), real.dtype)
     between = (real + alpha * (fake - real)).astype(dtype)
-    # The root has no derivative at 0: without the constant a constant critic's gradient would be NaN.
+    # The square root has no derivative at 0: without 1e-12 a constant critic would get NaN gradients.
     excess = jnp.sqrt(_squared_norms(critic, between) + 1e-12) - target
     return jnp.mean(jnp.square(jax.nn.relu(excess) if one_sided else excess))
 
@@ -143,7 +143,7 @@ def r1_penalty(critic: CriticFn, real: Array, fake: Array | None = None, key: Ar
       fake, key: not used.
 
     Returns:
-      A scalar, at least 0, to be weighted by the caller (gamma). Code that leaves out the 1/2 means twice our gamma.
+      A scalar, at least 0, before its weight (gamma). Code that leaves out the 1/2 means twice our gamma.
 
     Raises:
       AssertionError: if the samples are not floating or the critic returns no score per sample.
@@ -158,8 +158,8 @@ def r1_penalty(critic: CriticFn, real: Array, fake: Array | None = None, key: Ar
 def r2_penalty(critic: CriticFn, real: Array, fake: Array | None = None, key: Array | None = None) -> Array:
     """Penalizes the critic's gradient at generated samples (R2).
 
-    `E[|grad critic(fake)|^2] / 2`: `r1_penalty` at the other samples. Of an `AugmentedCritic`, which
-    `make_gan` and `make_text_gan` give to penalties, it takes `of_fake`: the augmentation drawn for generated samples.
+    `E[|grad critic(fake)|^2] / 2`: `r1_penalty` at generated samples. If the critic is an `AugmentedCritic`, which
+    `make_gan` and `make_text_gan` pass, it calls `of_fake`, with the augmentation drawn for generated samples.
 
     Args:
       critic: inputs `[B, ...]` to raw scores `[B]` or `[B, ...]`.
@@ -167,7 +167,7 @@ def r2_penalty(critic: CriticFn, real: Array, fake: Array | None = None, key: Ar
       fake: generated samples, `[B, ...]`, of a floating dtype.
 
     Returns:
-      A scalar, at least 0, to be weighted by the caller (gamma).
+      A scalar, at least 0, before its weight (gamma).
 
     Raises:
       ValueError: without generated samples.
@@ -190,7 +190,7 @@ def dragan_penalty(
     noise_scale: float = 0.5,
     target: float = 1.0,
 ) -> Array:
-    """Holds the critic's gradient norm at `target` around real samples (DRAGAN).
+    """Penalizes gradient norms of the critic other than `target` around real samples (DRAGAN).
 
     `gradient_penalty` between the real samples and `real + noise_scale std(real) u`, where `u` ~ U[0, 1] is drawn for
     every element and the standard deviation is one number for the whole batch, as in the authors' code.
@@ -199,12 +199,12 @@ def dragan_penalty(
       critic: inputs `[B, ...]` to raw scores `[B]` or `[B, ...]`.
       real: real samples, `[B, ...]`, of a floating dtype.
       fake: not used.
-      key: draws the noise, and the points between the samples and their noisy copies.
-      noise_scale: the largest noise, in standard deviations of the data.
-      target: the gradient norm wanted, at least 0.
+      key: random key for the noise and `alpha`.
+      noise_scale: upper bound of the noise, in standard deviations of the data.
+      target: desired gradient norm, at least 0.
 
     Returns:
-      A scalar, at least 0, to be weighted by the caller (lambda, 10 in the paper).
+      A scalar, at least 0, before its weight (lambda, 10 in the paper).
 
     Raises:
       ValueError: without a key.

@@ -1,7 +1,7 @@
-"""The types every module speaks: what a network, a loss, a penalty, a GAN and a source of batches are.
+"""Types that all modules share: `Network`, `AdversarialLoss`, `PenaltyFn`, `GAN`, `Batches`.
 
-All of them are plain functions held in NamedTuples, as an optax `GradientTransformation` is. Nothing here imports
-another jaxgan module.
+Most are NamedTuples of plain functions, like optax's `GradientTransformation`. Nothing here imports another jaxgan
+module.
 """
 
 from __future__ import annotations
@@ -12,28 +12,27 @@ from typing import Any, NamedTuple, Protocol
 from jax import Array
 
 Batch = Mapping[str, Array]
-"""One batch by field, every field with a leading batch axis.
+"""One batch: arrays by field, each with a leading batch axis.
 
-`image`: what the discriminator judges, float32 in [-1, 1], `[B, H, W, C]` (or points `[B, D]`).
-`condition`: optional side information handed to both networks. `label`, `text`, `a`, `b`: where an algorithm reads
-them.
+`image`: the samples that the discriminator scores, float32 in [-1, 1], `[B, H, W, C]` (or points `[B, D]`).
+`condition`: optional input of both networks. `label`, `text`, `a`, `b`: only for algorithms that read them.
 """
 
 Metrics = dict[str, Array]
-"""Flat scalars by name: `d_loss`, `g_loss`, `real_score`, `fake_score`, `penalty`, ..."""
+"""Scalars by name: `d_loss`, `g_loss`, `real_score`, `fake_score`, `penalty`, ..."""
 
 Params = Any
 ModelState = Any
-"""What a network carries besides its parameters (batch statistics, power-iteration vectors): a pytree, `{}` if none."""
+"""State of a network besides its parameters (batch statistics, power-iteration vectors): a pytree, `{}` if none."""
 
 CriticFn = Callable[[Array], Array]
-"""Inputs `[B, ...]` to raw scores, `[B]` or `[B, ...]`. It must score each sample by itself."""
+"""Inputs `[B, ...]` to raw scores, `[B]` or `[B, ...]`. The score of a sample must not depend on the others."""
 
 
 class AugmentedCritic(NamedTuple):
-    """The critic that a penalty is given: it augments samples as the loss does, then scores them.
+    """The critic that `make_gan` and `make_text_gan` pass to a penalty: augments samples, then scores them.
 
-    Called, it scores with the augmentation drawn for the real samples; `r2_penalty` takes `of_fake` instead.
+    A call uses the augmentation drawn for the real samples; `r2_penalty` calls `of_fake` instead.
 
     Attributes:
       of_real: scores after the augmentation that the loss drew for the real samples.
@@ -48,7 +47,7 @@ class AugmentedCritic(NamedTuple):
 
 
 class PenaltyFn(Protocol):
-    """A term of the discriminator's loss, before its weight: a function of `jaxgan.penalties`, or a sum of some."""
+    """A term of the discriminator's loss, before its weight: a function of `jaxgan.penalties` or a `weighted_sum`."""
 
     def __call__(self, critic: CriticFn, real: Array, fake: Array, key: Array, /) -> Array: ...
 
@@ -66,7 +65,7 @@ class Network(NamedTuple):
       apply: `apply(params, model_state, *inputs, train, key=None) -> (output, model_state)`.
       mixes_batch: whether one sample's output depends on the others in its batch (batch norm, minibatch statistics).
       refresh: `refresh(params, model_state) -> model_state`, called once at the start of each of this network's own
-        updates, however many passes follow: what it keeps of its weights (spectral norm's power step).
+        updates, before its first pass: recomputes state that depends on the weights (spectral norm's power step).
     """
 
     init: Callable[..., tuple[Params, ModelState]]
@@ -76,11 +75,11 @@ class Network(NamedTuple):
 
 
 class TextDiscriminator(NamedTuple):
-    """A discriminator in two parts, so that one pass over an image serves several texts.
+    """A discriminator in two parts, so that the features of an image are computed once for several texts.
 
     Attributes:
-      features: images `[B, ...]` to maps `[B, ...]`, all that is computed without the text.
-      head: `(maps, embeddings [B, E])` to raw scores, `[B]` or `[B, ...]`.
+      features: images `[B, ...]` to features `[B, ...]`; computes all that does not depend on the text.
+      head: `(features, embeddings [B, E])` to raw scores, `[B]` or `[B, ...]`.
     """
 
     features: Network
@@ -88,13 +87,13 @@ class TextDiscriminator(NamedTuple):
 
 
 class Augment(NamedTuple):
-    """A random change of samples that both players train through, and that may adapt to the discriminator.
+    """A random, differentiable augmentation of the discriminator's input, which may adapt to the discriminator.
 
     Attributes:
-      init: what it starts with: scalars by name, which are logged; `{}` for one that does not adapt.
+      init: initial state: scalars by name, which are logged; `{}` if it does not adapt.
       apply: `(state, samples, key) -> samples`.
-      update: `(state, real_scores) -> state`, after each pass of the discriminator over real samples. Their scores are
-        counted from where the loss decides: positive for those it takes for real. Not called without a state.
+      update: `(state, real_scores) -> state`, called in each discriminator update if there is a state. The scores are
+        shifted by the loss's decision score: positive means classified as real.
     """
 
     init: Metrics
@@ -108,13 +107,13 @@ def no_estimate(real_scores: Array, fake_scores: Array) -> Metrics:
 
 
 class AdversarialLoss(NamedTuple):
-    """The two players' losses over raw scores, real before fake; both are minimised.
+    """The losses of discriminator and generator as functions of raw scores, real before fake; both are minimised.
 
     Attributes:
       discriminator: `(real_scores, fake_scores) -> scalar`.
       generator: `(real_scores, fake_scores) -> scalar`; most ignore the real scores.
-      estimate: `(real_scores, fake_scores) -> metrics`, the distance between data and generator that the scores
-        estimate, under its name, for the log; `{}` where there is none.
+      estimate: `(real_scores, fake_scores) -> metrics`: the distance between data and generator that the scores
+        estimate, by name, for the log; `{}` if there is none.
     """
 
     discriminator: Callable[[Array, Array], Array]
@@ -126,15 +125,15 @@ class GAN(NamedTuple):
     """A GAN algorithm: pure functions over one immutable state.
 
     Attributes:
-      init: `(key, batch) -> state`; of the batch only shapes and types matter.
-      d_step: `(state, batch) -> (state, metrics)`; touches only the discriminator.
-      g_step: `(state, batch) -> (state, metrics)`; touches only the generator and its moving average.
+      init: `(key, batch) -> state`; only the batch's shapes and dtypes matter.
+      d_step: `(state, batch) -> (state, metrics)`; changes only the discriminator.
+      g_step: `(state, batch) -> (state, metrics)`; changes only the generator and its EMA.
       train_step: `(state, batches) -> (state, metrics)`: one generator update with its `d_steps` discriminator
         updates, in the algorithm's own order; `batches` is a tuple of `d_steps` batches.
-      preview: `(key, batch) -> inputs`: what to draw each time, one row for each row of the batch.
-      sample: `(state, inputs) -> {name: array}`: averaged weights, inference mode, nothing random inside.
-      d_steps: how many batches `train_step` takes.
-      num_seeds: how many runs train at once, each on its share of a batch's rows: see `jaxgan.algorithms.seeds`.
+      preview: `(key, batch) -> inputs`: fixed inputs for the sample images of a run, one row for each row of the batch.
+      sample: `(state, inputs) -> {name: array}`: with EMA weights if there are any, in inference mode, deterministic.
+      d_steps: number of batches that `train_step` takes.
+      num_seeds: number of runs that train at once, each on its share of a batch's rows: `jaxgan.algorithms.seeds`.
     """
 
     init: Callable[[Array, Batch], Any]
@@ -148,9 +147,9 @@ class GAN(NamedTuple):
 
 
 class Batches(Protocol):
-    """Training data at random access: `batches(step)` gives the batches of generator update `step`, always the same.
+    """Training data with random access: `batches(step)` returns the batches of generator update `step`.
 
-    Nothing about the data needs saving but the step.
+    They are the same at every call, so a checkpoint needs only the step to resume the data.
     """
 
     @property

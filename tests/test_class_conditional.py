@@ -63,7 +63,7 @@ def test_a_run_and_what_is_drawn_from_it(tmp_path, data, capsys):
         sample.main(sample.Config(prompt=("a bird",), **options))
 
     (data / "hen").rename(data / "wren")
-    with pytest.raises(ValueError, match=r"class 8 was 'hen', is 'ibis'; .*the data set is another: file names differ"):
+    with pytest.raises(ValueError, match=r"class 8 was 'hen', is 'ibis'; .*data set has changed: file names differ"):
         class_conditional.main(tiny(run_folder, dataset=f"folder:{data}", num_steps=4))
 
 
@@ -103,14 +103,14 @@ def test_a_folder_of_classes(tmp_path, data):
     assert found(config.dataset) == [
         "class 8 was 'hen', is 'ibis'",
         "class 9 was 'ibis', is 'wren'",
-        "the data set is another: file names differ",
+        "the data set has changed: file names differ",
     ]
     (data / "wren").rename(data / "hen")
     (data / "b\u00e9e").rename(data / "be\u0301e")  # as macOS writes it
     data.rename(tmp_path / "moved")
     assert found(f"folder:{tmp_path}/./moved/") == []
     Image.new("RGB", (33, 32)).save(tmp_path / "moved/ant/0.png")
-    assert "the data set is another: file sizes differ" in found(f"folder:{tmp_path}/moved")
+    assert "the data set has changed: file sizes differ" in found(f"folder:{tmp_path}/moved")
     for number in (2, 100):
         with pytest.raises(
             ValueError, match=rf"10 classes \(0, ant, .*\), but num_classes={number}: give --num-classes 10"

@@ -79,9 +79,9 @@ OUT_OF_MEMORY = "Out of memory allocating 68719476736 bytes."
 @pytest.mark.parametrize(
     ("error", "amount"),
     [
-        (jax.errors.JaxRuntimeError(f"INTERNAL: {OUT_OF_MEMORY}"), " (68719476736 bytes were asked for at once)"),
-        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: allocate 64.00GiB"), " (64.00 GiB were asked for at once)"),
-        (MemoryError("Unable to allocate 64.0 GiB for an array"), " (64.0 GiB were asked for at once)"),
+        (jax.errors.JaxRuntimeError(f"INTERNAL: {OUT_OF_MEMORY}"), " (an allocation of 68719476736 bytes failed)"),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: allocate 64.00GiB"), " (an allocation of 64.00 GiB failed)"),
+        (MemoryError("Unable to allocate 64.0 GiB for an array"), " (an allocation of 64.0 GiB failed)"),
         (MemoryError(), ""),
     ],
 )

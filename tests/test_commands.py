@@ -108,7 +108,7 @@ def test_a_command_replaces_what_it_wrote_and_nothing_else(name, file, arguments
         wrong()
         before = output.read_bytes()
         status, said = ended(MODULES[name], command, capsys, monkeypatch)
-        assert (status, "is there and was not written by this command" in said) == (2, True)
+        assert (status, "exists and was not written by this command" in said) == (2, True)
         assert output.read_bytes() == before and mine.read_bytes() == b"mine"
 
 
@@ -125,7 +125,7 @@ def test_images_of_an_earlier_command_do_not_stay_among_those_of_the_next(run, c
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
         status, said = ended(sample, [*command, "--count", "1"], capsys, monkeypatch)
-        assert (status, f"out holds {name}, which is not of this command" in said) == (2, True)
+        assert (status, f"out holds {name}, not written by this command" in said) == (2, True)
         (folder / name).unlink()
         assert {path.name: path.read_bytes() for path in folder.glob("*.png")} == kept
     monkeypatch.setattr(sample, "AT_ONCE", 2)  # drawn in parts, they are the same

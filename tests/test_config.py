@@ -83,7 +83,7 @@ def test_what_the_data_are_decides_and_not_where_they_lie(tmp_path):
     assert differences(moved, record, **data) == []
     other = {"size": 9, "identity": {"file names": "1", "labels": "3", "captions": "4"}}
     same_name = differences(ImageConfig(dataset="folder:a"), record, **other)
-    assert same_name == ["the data set is another: labels, captions differ"]
+    assert same_name == ["the data set has changed: labels, captions differ"]
     assert differences(moved, record, **other)[0] == "dataset was 'folder:a', is 'folder:/b/'"
     assert differences(moved, record, size=8, identity={"file names": "5"})[1:] == [
         "the data set had 9 examples, has 8"
@@ -123,8 +123,8 @@ def test_how_the_path_of_a_first_run_is_written_does_not_matter(tmp_path, monkey
     ("content", "reason"),
     [
         ("{", "it is not valid JSON"),
-        ("[]", "it is JSON, but no object"),
-        ("null", "it is JSON, but no object"),
+        ("[]", "it is not a JSON object"),
+        ("null", "it is not a JSON object"),
         ('{"config": 3}', "config=3: expected an object"),
         ('{"config": null}', "config=None: expected an object"),
         ('{"size": ' + "9" * 5000 + "}", "an integer of 5,000 digits is too long"),
@@ -157,7 +157,7 @@ def test_numbers_that_cannot_be_meant(field, value):
     ],
 )
 def test_nothing_is_written_that_is_not_read_again(tmp_path, known):
-    with pytest.raises(ValueError, match=r"config\.json is not written, since nothing could read it"):
+    with pytest.raises(ValueError, match=r"config\.json is not written, since it could not be read"):
         save_config(Config(), tmp_path, BATCH, **{"size": 9, **known})
     assert not list(tmp_path.iterdir())
 

@@ -125,7 +125,7 @@ def test_train_step_is_its_halves_from_one_state():
     assert same((after_g.discriminator, after_g.pools), (state.discriminator, state.pools))
     assert same((after_d.generator, after_d.ema_params), (state.generator, state.ema_params))
     assert int(whole.step) == int(whole.discriminator.step) == 2
-    with pytest.raises(ValueError, match="2 batches, it takes 1"):
+    with pytest.raises(ValueError, match="takes 1 batch, not 2"):
         gan.train_step(state, (batch, batch))
 
 

@@ -182,7 +182,7 @@ def test_a_figure_replaces_a_figure_and_nothing_else(tmp_path, capsys):
     figures.output_folder(str(tmp_path), "thing")
     for name in ("other.png", "other.csv"):
         (tmp_path / name).write_text("mine")
-        with pytest.raises(ValueError, match=rf"{name} is there and was not written by this command"):
+        with pytest.raises(ValueError, match=rf"{name} exists and was not written by this command"):
             figures.output_folder(str(tmp_path), "other")
         (tmp_path / name).unlink()
     with pytest.raises(NotADirectoryError):

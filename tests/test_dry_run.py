@@ -50,8 +50,8 @@ def test_a_run_is_checked_by_flag(tmp_path, capsys):
         r"GFLOP, [\d.]+ MiB, compiled in",
         rf"image +float32\[8x2\], from {low} to {high}, mean {mean}\n",
         r"metrics +over 4 steps: d_loss ",
-        r"time +[\d,.]+ ms a step, 1 s in all",
-        r"picture .*run-check\.png\n",
+        r"time +[\d,.]+ ms per step, 1 s in total",
+        r"preview .*run-check\.png\n",
     ):
         assert re.search(expected, printed), (expected, printed)
     with Image.open(tmp_path / "run-check.png") as picture:
@@ -81,21 +81,21 @@ def test_pictures_and_numbers_of_a_step(tmp_path, capsys):
     assert "parameters  generator 6, discriminator 6" in printed
     assert "image       float32[4x8x8x3], from -1 to 1, mean" in printed
     assert "            ten of them" in printed
-    assert "keys        none is used twice" in printed
-    assert re.search(r"over (3|20) steps: g_loss 0, a_score 2, g_grad_norm 1, moment 1\ntime .* s in all", printed)
+    assert "keys        no random key is used twice" in printed
+    assert re.search(r"over (3|20) steps: g_loss 0, a_score 2, g_grad_norm 1, moment 1\ntime .* s in total", printed)
 
 
 def test_a_picture_of_somebody_else_is_left_alone(tmp_path, capsys):
     picture = tmp_path / "run-check.png"
     picture.write_bytes(b"mine")
-    with pytest.raises(ValueError, match=r"run-check\.png is there and was not written .*or give another --workdir"):
+    with pytest.raises(ValueError, match=r"run-check\.png exists and was not written .*or give another --workdir"):
         check(tmp_path / "run", Batches())
     assert picture.read_bytes() == b"mine"
     assert capsys.readouterr().out == ""  # refused before anything is compiled
     picture.unlink()
     for _ in range(2):  # its own is replaced
         check(tmp_path / "run", Batches())
-    assert "nothing else was written: without --check the same command makes" in capsys.readouterr().out
+    assert "nothing else was written: without --check the same command creates" in capsys.readouterr().out
 
 
 def test_of_a_folder_in_use_it_is_said_whose_it_is(tmp_path, capsys):
@@ -117,7 +117,7 @@ def test_a_key_that_is_used_twice(tmp_path, capsys):
         return moved, metrics | {"noise": noise}
 
     check(tmp_path / "run", Batches(), test_step.GAN_OF_NUMBERS._replace(train_step=train_step))
-    assert re.search(r"keys +JAX finds one used twice .*consumed", capsys.readouterr().out)
+    assert re.search(r"keys +JAX finds a key that is used twice .*consumed", capsys.readouterr().out)
 
 
 def test_where_no_run_could_be_written_none_is_promised(tmp_path):

@@ -236,14 +236,14 @@ def test_papers_settings(experiment):
     config = experiment.Config.from_preset("paper")
     assert {name: getattr(config, name) for name in PAPERS[experiment]} == PAPERS[experiment]
     told = " ".join(experiment.__doc__.split())  # what --help opens with
-    assert "The preset paper is" in told and "It differs from it in" in told
+    assert "The preset paper is" in told and "It differs from that code in" in told
 
 
 def test_the_critic_of_wgan_has_a_hundred_updates_where_the_authors_have_them():
     """martinarjovsky/WassersteinGAN main.py: gen_iterations < 25 or gen_iterations % 500 == 0."""
     config = wgan.Config.from_preset("paper")
     updates, before = 0, []
-    for moves in np.asarray(wgan.generator_moves(config, np.arange(3000))):
+    for moves in np.asarray(wgan.generator_is_updated(config, np.arange(3000))):
         updates += config.n_critic
         if moves:
             before.append(updates)

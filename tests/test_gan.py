@@ -80,7 +80,7 @@ def test_train_step_is_its_parts_in_order():
 
 def test_train_step_wants_d_steps_batches():
     gan = small_gan(d_steps=2)
-    with pytest.raises(ValueError, match="1 batches, it takes d_steps=2"):
+    with pytest.raises(ValueError, match="takes d_steps=2 batches, not 1"):
         gan.train_step(gan.init(jax.random.key(0), POINTS), (POINTS,))
     with pytest.raises(ValueError, match="d_steps=0"):
         small_gan(d_steps=0)

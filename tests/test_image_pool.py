@@ -96,5 +96,5 @@ def test_a_pool_of_size_zero_hands_every_image_on():
 
 
 def test_a_negative_size_is_refused():
-    with pytest.raises(ValueError, match="0 images or more, not -1"):
+    with pytest.raises(ValueError, match="pool size -1: 0 or more expected"):
         create_pool(-1, numbered(0, 1))

@@ -95,7 +95,7 @@ def test_a_picture_is_never_half_written(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("drawing", [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 2), np.uint8), None, "a"])
 def test_what_is_no_drawing_is_refused(tmp_path, drawing):
-    with pytest.raises(ValueError, match="a drawing is"):
+    with pytest.raises(ValueError, match="an image is"):
         save_image(tmp_path / "a.png", drawing)
 
 

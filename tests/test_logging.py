@@ -91,7 +91,7 @@ def test_a_file_that_somebody_changes_is_opened_anew_and_what_it_lacks_is_said_o
         for step in (3, 4):
             metrics.write(step, {"d_loss": 1})
     assert [entry["step"] for entry in logging.read_metrics(path)] == [*left, 4]
-    expected = f"warning: {path} has no lines of the steps {lost}: it was removed, replaced or cut short"
+    expected = f"warning: {path} has no lines of the steps {lost}: it was removed, replaced or truncated"
     assert said == ([expected] if lost else [])
 
 
@@ -215,7 +215,7 @@ def test_the_whole_report_of_a_resumed_run(tmp_path, capsys):
         for step in (1, 2, 3):
             run.advance(step)
             run.metrics(step, {"d_loss": step})
-        run.drawing(3, image_grid({"samples": np.zeros((4, 8, 8, 1), np.float32)}))
+        run.image(3, image_grid({"samples": np.zeros((4, 8, 8, 1), np.float32)}))
         run.note("saved")
     with logging.Report(tmp_path, num_steps=4, last_step=2) as run:
         run.metrics(4, {"d_loss": 4})
@@ -234,7 +234,7 @@ def test_events_that_somebody_removes_are_left_out(tmp_path, capsys):
         shutil.rmtree(tmp_path / "tensorboard")
         for step in (2, 3):
             run.metrics(step, {"d_loss": 1})
-    assert capsys.readouterr().err.count("TensorBoard's events are left out from here on: ") == 1
+    assert capsys.readouterr().err.count("no more TensorBoard events are written: ") == 1
 
 
 def test_only_the_first_process_reports(tmp_path, monkeypatch, capsys):
@@ -242,7 +242,7 @@ def test_only_the_first_process_reports(tmp_path, monkeypatch, capsys):
     with logging.Report(tmp_path / "run", num_steps=4) as run:
         run.advance(1)
         run.metrics(1, {"d_loss": 1})
-        run.drawing(1, np.zeros((4, 4), np.uint8))
+        run.image(1, np.zeros((4, 4), np.uint8))
         run.note("saved")
     assert not (tmp_path / "run").exists()
     assert capsys.readouterr() == ("", "")

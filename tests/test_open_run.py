@@ -55,16 +55,16 @@ def test_the_training_data_need_not_be_there(tmp_path, monkeypatch):
     assert earlier.batch == run.batch
 
 
-def test_sampling_in_parts_with_averaged_or_live_weights(tmp_path):
+def test_sampling_in_parts_with_ema_or_raw_weights(tmp_path):
     state, _ = small.run(small.config(tmp_path, num_steps=3))
     run = open_run(tmp_path, {"small": small})
     latents = jax.random.normal(jax.random.key(0), (5, 2))
     averaged = run.sample({"latents": latents}, at_once=2)["samples"]
     np.testing.assert_allclose(averaged, run.gan.sample(state, {"latents": latents})["samples"], rtol=1e-5)
     generator = mlp_generator((8,), features=2)
-    live, _ = generator.apply(state.generator.params, {}, latents, train=False)
-    np.testing.assert_allclose(run.sample({"latents": latents}, live=True)["samples"], live, rtol=1e-5)
-    assert not np.allclose(averaged, live)
+    raw, _ = generator.apply(state.generator.params, {}, latents, train=False)
+    np.testing.assert_allclose(run.sample({"latents": latents}, raw=True)["samples"], raw, rtol=1e-5)
+    assert not np.allclose(averaged, raw)
 
 
 def test_a_record_is_data_and_names_no_code(tmp_path):

@@ -76,7 +76,7 @@ def test_flags_of_every_command(name, capsys, monkeypatch, tmp_path):
         ("gan", ["--batch-size", "2000"], "fewer than one batch of 2000"),
         ("gan", ["--split", "validation"], "there are train (1024 examples), test"),
         ("gan", ["--init-from", "nothing"], "no checkpoint"),
-        ("wgan", ["--debug-nans", "--on-nonfinite", "skip"], "give one of them"),
+        ("wgan", ["--debug-nans", "--on-nonfinite", "skip"], "give only one of them"),
         ("wgan_gp", ["--resume", "must"], "nothing to resume"),
         ("sngan", ["--num-devices", "3"], "does not divide among 3 devices"),
         ("cyclegan", ["--loss", "wasserstein"], "needs"),
@@ -151,7 +151,7 @@ def test_an_unknown_data_set_ends_before_anything_is_made(dataset, tmp_path, mon
         ("sample", ["--run", "r", "--count", str(10**12)], "count=1000000000000: expected"),
         ("sample", ["--run", ""], "run='': expected a path"),
         ("sample", ["--run", "~no_such_user/r"], "there is no home folder for ~no_such_user"),
-        ("sample", ["--run", b"caf\xe9".decode(errors="surrogateescape")], "no text in UTF-8 is not taken"),
+        ("sample", ["--run", b"caf\xe9".decode(errors="surrogateescape")], "the path is not valid UTF-8"),
         (
             "translate",
             ["--run", "r", "--input", "i", "--output", "o", "--size", str(10**9)],

@@ -96,7 +96,7 @@ def test_at_most_forty_pictures_and_the_newest(tmp_path):
     steps = range(100, 10_100, 100)
     folder = make_run(tmp_path / "run", steps=steps, side=2)
     shown = [step for _, step in pictures(written(folder))]
-    assert len(shown) == report.MAX_DRAWINGS == 40
+    assert len(shown) == report.MAX_IMAGES == 40
     assert (shown[0], shown[-1]) == (100, 10_000)
     assert set(np.diff(shown)) <= {200, 300}  # 99 / 39 = 2.5 pictures apart
 
@@ -104,9 +104,9 @@ def test_at_most_forty_pictures_and_the_newest(tmp_path):
 def test_large_pictures_are_fewer(tmp_path, monkeypatch):
     folder = make_run(tmp_path / "run", steps=range(1, 11))
     largest = max(path.stat().st_size for path in (folder / "samples").iterdir())
-    monkeypatch.setattr(report, "MAX_DRAWING_BYTES", 3 * largest)
+    monkeypatch.setattr(report, "MAX_IMAGE_BYTES", 3 * largest)
     assert [step for _, step in pictures(written(folder))] == [1, 5, 10]
-    monkeypatch.setattr(report, "MAX_DRAWING_BYTES", 1)
+    monkeypatch.setattr(report, "MAX_IMAGE_BYTES", 1)
     assert [step for _, step in pictures(written(folder))] == [10]
 
 
@@ -197,7 +197,7 @@ def test_without_bokeh_there_are_no_curves(tmp_path, monkeypatch):
 def test_a_run_that_has_just_begun(tmp_path):
     (tmp_path / "config.json").write_text('{"experiment": "gan", "config": {"num_steps": 5}}')
     text = written(tmp_path)
-    assert "Nothing has been logged yet" in text
+    assert "No metrics have been logged yet" in text
     assert "<dd>0 of 5</dd>" in text
     assert "gallery" not in text.split("</style>")[1].split("<script>")[0]
 

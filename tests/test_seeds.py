@@ -81,7 +81,7 @@ def test_numbers_of_seeds(one):
     assert over_seeds(one, 1) is one
     with pytest.raises(ValueError, match="num_seeds=0 must be at least 1"):
         over_seeds(one, 0)
-    with pytest.raises(ValueError, match="8 rows do not divide among num_seeds=3"):
+    with pytest.raises(ValueError, match="8 rows: a multiple of num_seeds=3 expected"):
         over_seeds(one, 3).init(jax.random.key(0), batch(8))
     assert spread({"score": np.array([3.0])}) == {"score": 3.0}
 

@@ -43,7 +43,7 @@ def test_anything_else_is_somebody_s(tmp_path, name):
 
 def test_checkpoints_without_their_configuration_are_named(tmp_path):
     (tmp_path / "checkpoints/20").mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"its config\.json is missing: put it back and the run goes on"):
+    with pytest.raises(ValueError, match=r"its config\.json is missing: put it back to resume the run"):
         refuse_foreign(tmp_path)
 
 
@@ -138,8 +138,8 @@ def test_every_leaf_of_a_source_is_used_or_named(tmp_path, source, target, missi
     ("source", "target", "average", "said"),
     [
         (True, True, 4.0, ""),
-        (False, True, 3.0, "; it has no EMA weights, which start as its raw weights"),
-        (True, False, None, "; without its EMA weights, of which this run has none"),
+        (False, True, 3.0, "; it has no EMA weights, so the EMA starts at its raw weights"),
+        (True, False, None, "; without its EMA weights, since this run has none"),
         (False, False, None, ""),
     ],
 )
@@ -196,6 +196,6 @@ def test_labels_that_meant_something_else_are_said(tmp_path):
     batch = {"image": np.zeros((1, 2))}
     save_config(RunConfig(), tmp_path, batch, size=3, classes=("cat", "dog"))
     _, taken = weights_from(tmp_path, state_of(), classes=("cat", "cow"))
-    assert taken.endswith("; of its labels class 1 was 'dog', is 'cow'")
+    assert taken.endswith("; its labels differ: class 1 was 'dog', is 'cow'")
     for same in (("cat", "dog"), None):
-        assert "; of its labels" not in weights_from(tmp_path, state_of(), classes=same)[1]
+        assert "; its labels differ" not in weights_from(tmp_path, state_of(), classes=same)[1]

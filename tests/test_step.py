@@ -66,12 +66,15 @@ def test_means_since_the_last_reading():
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"kernel": np.inf}, "g_grad_norm is not finite, nor after it generator/params/layer_0/kernel. Lower"),
-        ({"moment": np.nan}, "moment is not finite, nor after it generator/opt_state/moment. Lower"),
+        (
+            {"kernel": np.inf},
+            "g_grad_norm is not finite, after this step neither is generator/params/layer_0/kernel. Lower",
+        ),
+        ({"moment": np.nan}, "moment is not finite, after this step neither is generator/opt_state/moment. Lower"),
         ({"loss": -1.0}, "g_loss is not finite. Lower"),  # a metric alone
         (
             {"loss": np.nan, "kernel": np.nan, "moment": np.nan},  # a loss tells most, parameters before the optimizer
-            "g_loss is not finite, nor after it generator/params/layer_0/kernel and 1 more of 6 arrays. Lower",
+            "g_loss is not finite, after this step neither is generator/params/layer_0/kernel and 1 more of 6 arrays",
         ),
     ],
 )
@@ -139,7 +142,7 @@ def test_it_gives_up_where_no_update_helps():
     )
     skip(1)  # but with these, over the reading
     state = tally.update(state, batch())
-    with pytest.raises(NonFiniteError, match=f"step 200: g_loss is not finite.*{GIVES_UP} such updates in a row"):
+    with pytest.raises(NonFiniteError, match=f"step 200: g_loss is not finite.*{GIVES_UP} skipped updates in a row"):
         tally.read()
 
 
@@ -154,7 +157,7 @@ def test_the_operation_is_named_and_the_state_of_before_is_still_there():
 
 
 def test_debugging_and_skipping_exclude_each_other():
-    with pytest.raises(ValueError, match="debug_nans stops where on_nonfinite=skip would go on"):
+    with pytest.raises(ValueError, match="debug_nans stops at a NaN, on_nonfinite=skip does not"):
         RunConfig(debug_nans=True, on_nonfinite="skip")
 
 

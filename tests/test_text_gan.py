@@ -150,9 +150,9 @@ def test_zero_logits_cost_2_log_2_whatever_the_weight(weight):
 
 
 def test_a_wasserstein_step_by_hand():
-    # Real and right 1, real and wrong 0, generated (2, 2) with any text 2. With a quarter of the weight on wrong pairs
-    # d_loss = w (0.75 * 2 + 0.25 * 0 - 1) = 0.5 at w = 1, and w becomes 1 - 0.1 * 0.5 = 0.95. Then g_loss = -0.95 * 2,
-    # its gradient in b is -0.95 * (1/2, 1/2), and b becomes 2 + 0.1 * 0.475 = 2.0475.
+    # Real and matched 1, real and mismatched 0, generated (2, 2) with any text 2. With a quarter of the weight on
+    # mismatched pairs d_loss = w (0.75 * 2 + 0.25 * 0 - 1) = 0.5 at w = 1, and w becomes 1 - 0.1 * 0.5 = 0.95. Then
+    # g_loss = -0.95 * 2, its gradient in b is -0.95 * (1/2, 1/2), and b becomes 2 + 0.1 * 0.475 = 2.0475.
     gan = by_hand(mismatch_weight=0.25)
     state, metrics = gan.train_step(start(gan), (BATCH,))
     expected = {
@@ -357,7 +357,7 @@ def test_a_run_can_stop_and_be_shared_among_devices(tmp_path):
 def test_refusals():
     for changes, message in (
         ({"mismatch_weight": 1.5}, "mismatch_weight=1.5"),
-        ({"swap": "both"}, "swap='both': there are 'image', 'text'"),
+        ({"swap": "both"}, "swap='both': 'image' or 'text' expected"),
         ({"mode_seeking_weight": -1.0}, "mode_seeking_weight=-1"),
         ({"condition_noise": math.nan}, "condition_noise=nan"),
         ({"ema_decay": math.nan}, r"ema_decay=nan is not in \[0, 1\)"),
@@ -366,9 +366,9 @@ def test_refusals():
         with pytest.raises(ValueError, match=message):
             by_hand(**changes)
     gan = by_hand()
-    with pytest.raises(ValueError, match=r"texts are embeddings, floats \[B, E\]: given int32 \[6, 2\]"):
+    with pytest.raises(ValueError, match=r"text must be embeddings, floats \[B, E\], not int32 \[6, 2\]"):
         start(gan, TOKENS)
-    with pytest.raises(ValueError, match="2 batches, it takes d_steps=1"):
+    with pytest.raises(ValueError, match="takes d_steps=1 batches, not 2"):
         gan.train_step(start(gan), (BATCH, BATCH))
     alone = {name: rows[:1] for name, rows in BATCH.items()}
     gan = by_hand(mode_seeking_weight=1.0)

@@ -195,7 +195,7 @@ def test_only_its_own_images_are_replaced(run, tmp_path):
     with pytest.raises(ValueError, match=r"todo/x\.png is inside output"):
         translate.main(Config(run=str(run), input=str(tmp_path / "mine/todo"), output=str(tmp_path / "mine")))
     shutil.rmtree(tmp_path / "mine/todo")
-    with pytest.raises(ValueError, match=r"mine holds x.png, which is not of this command"):
+    with pytest.raises(ValueError, match=r"mine holds x.png, not written by this command"):
         translated(run, tmp_path, "mine")  # an image of the user's
     assert (tmp_path / "mine/x.png").read_bytes() == before
     (tmp_path / "in/x.png").unlink()

@@ -1,1 +1,1 @@
-"""GANs as named tuples of pure functions."""
+"""GAN algorithms as named tuples of pure functions."""

@@ -33,7 +33,7 @@ GENERATORS: tuple[str, ...] = ("a_to_b", "b_to_a")
 _OTHER: dict[str, str] = {"a": "b", "b": "a"}
 _FROM: dict[str, str] = {"a": "a_to_b", "b": "b_to_a"}
 _INTO: dict[str, str] = {"a": "b_to_a", "b": "a_to_b"}
-PREVIEWED = 10  # images of each domain; more do not fit a grid of eight columns
+PREVIEWED = 10  # images of each domain in a preview; more do not fit a grid of eight columns
 _OUTPUTS = ("a", "a_to_b", "a_to_b_to_a", "a_identity", "b", "b_to_a", "b_to_a_to_b", "b_identity")
 
 
@@ -61,39 +61,41 @@ def make_cyclegan(
 
         loss.discriminator(D_b(b), D_b(pool(G(a)))) + penalty_weight penalty
 
-    `train_step` moves the generators, then the discriminators on the images which that very step has generated, before
-    its update; `g_step` and `d_step` are the two halves, `d_step` generating its own. All networks run with
-    `train=True` in both; only the moving players' model states are kept. A term whose weight is 0 costs nothing.
+    `train_step` updates the generators, then the discriminators. The discriminators see the images that the generators
+    made in this step, before their update. `g_step` and `d_step` are the two halves; `d_step` generates its own images.
+    All networks run with `train=True` in both; only the model states of the networks being updated are kept. A term
+    whose weight is 0 is not computed.
 
     Args:
       generators: by `a_to_b` and `b_to_a`: images `[B, H, W, C]` of one domain to images `[B, H, W, C']` of the other.
-      discriminators: by the domain it judges, `a` and `b`: images to raw scores, `[B]` or `[B, ...]`.
-      loss: the players' losses, see `jaxgan.losses.LOSSES`; CycleGAN's is `least_squares`.
+      discriminators: by the domain of the images they score, `a` and `b`: images to raw scores, `[B]` or `[B, ...]`.
+      loss: the losses of both, see `jaxgan.losses.LOSSES`; the paper's is `least_squares`.
       g_tx: one optimizer for both generators.
       d_tx: one optimizer for both discriminators.
       penalty: a function of `jaxgan.penalties`, or a `weighted_sum` of some. Its critic is each discriminator with key
-        and model state fixed; its images are real ones and those from the pool.
+        and model state fixed; its generated images are those from the pool.
       penalty_weight: weight of the penalty in each discriminator's loss, at least 0; a schedule counts the
         discriminators' own updates. At 0 the penalty is not computed.
-      cycle_weight: of the cycle loss, one number or one for each domain by the domain it restores.
-      identity_weight: of the identity loss, as a multiple of the cycle weight of the same domain.
-      pool_size: how many generated images of each domain are kept to be shown again, see `query_pool`; 0 for none.
-      ema_decay: decay of the generators' moving average, which `sample` then uses; None for none. A schedule counts
-        generator updates; a number lies in [0, 1).
+      cycle_weight: weight of the cycle loss: one number, or one for each reconstructed domain.
+      identity_weight: weight of the identity loss, as a multiple of the cycle weight of the same domain.
+      pool_size: how many earlier generated images of each domain are kept for the discriminators, see `query_pool`; 0
+        for none.
+      ema_decay: decay, in [0, 1), of the EMA of the generators' weights, which `sample` then uses; None for no EMA. A
+        schedule counts generator updates.
 
     Returns:
       The `GAN`; a batch has the fields `a` and `b`. Metrics: `g_loss`, the sum of `adversarial_a_to_b`,
       `adversarial_b_to_a`, `cycle_loss` and `identity_loss`; the errors by domain without their weights (`cycle_a`,
       `cycle_b`, `identity_a`, `identity_b`); `d_loss`, the sum of `d_loss_a` and `d_loss_b`; `real_score_a`,
-      `fake_score_a` (means of the raw scores), where they apply `penalty_a` and the loss's own estimate, and the same
-      of b; `d_grad_norm`, `g_grad_norm`, `d_learning_rate`, `g_learning_rate`. `sample` takes `a`, `b` or both and
-      gives `a`, `a_to_b`, `a_to_b_to_a` and, where a and b have equally many channels, `a_identity` (what `b_to_a`
-      makes of a); likewise of b. Inside a `jax.jit` that returns one of these the others cost nothing.
+      `fake_score_a` (means of the raw scores), `penalty_a` if there is one, the loss's own estimate if it has one, and
+      the same of b; `d_grad_norm`, `g_grad_norm`, `d_learning_rate`, `g_learning_rate`. `sample` takes `a`, `b` or both
+      and returns `a`, `a_to_b`, `a_to_b_to_a` and, if a and b have equally many channels, `a_identity` (`b_to_a`
+      applied to a); likewise of b. Inside a `jax.jit` that returns one of these the others are not computed.
 
     Raises:
-      ValueError: networks under other names; a weight, a pool size or a decay out of range; a penalty, which is a
-        function of single samples, on a discriminator that mixes its batch. From `init`: images that do not fit each
-        other.
+      ValueError: networks under other names; a weight, a pool size or a decay out of range; a penalty on a
+        discriminator that mixes its batch, since a penalty is a function of single samples. From `init`: generated and
+        real images of different shapes.
     """
     _check_names("generators", generators, GENERATORS)
     _check_names("discriminators", discriminators, DOMAINS)
@@ -113,8 +115,8 @@ def make_cyclegan(
         channels = {domain: batch[domain].shape[-1] for domain in DOMAINS}
         if any(identity_weights.values()) and channels["a"] != channels["b"]:
             raise ValueError(
-                f"the identity loss has each generator take images of both domains, but a has {channels['a']} channels "
-                f"and b has {channels['b']}: give identity_weight=0"
+                "for the identity loss each generator takes images of both domains, but a has "
+                f"{channels['a']} channels and b has {channels['b']}: give identity_weight=0"
             )
         g = _create_players(generators, g_tx, g_key, {_FROM[domain]: batch[domain] for domain in DOMAINS})
         d = _create_players(discriminators, d_tx, d_key, {domain: batch[domain] for domain in DOMAINS})
@@ -133,7 +135,7 @@ def make_cyclegan(
         state = CycleGANState(state_key, g, d, pools=pools)
         return start_ema(state, (g.params, g.model_state), ema_decay)
 
-    def move_generators(state: CycleGANState, batch: Batch) -> tuple[CycleGANState, Metrics, dict[str, Array]]:
+    def update_generators(state: CycleGANState, batch: Batch) -> tuple[CycleGANState, Metrics, dict[str, Array]]:
         keys = _keys(state.key, 0, state.generator)
         start = _refreshed(generators, state.generator)
         d = state.discriminator
@@ -141,7 +143,7 @@ def make_cyclegan(
         def score(domain: str, images: Array, model_state: ModelState, key: Array) -> tuple[Array, ModelState]:
             return discriminators[domain].apply(d.params[domain], model_state, images, train=True, key=key)
 
-        # The generators' gradient of most losses does not see the real scores; the compiler then drops these passes.
+        # Most generator losses ignore the real scores; the compiler then drops these passes.
         real = {domain: score(domain, batch[domain], d.model_state[domain], keys[domain][0]) for domain in DOMAINS}
 
         def loss_fn(params: Params) -> tuple[Array, tuple[ModelState, Metrics]]:
@@ -170,18 +172,18 @@ def make_cyclegan(
             return sum(terms.values(), jnp.float32(0)), (model_state, terms | errors | fakes)
 
         g, metrics = gradient_step(state.generator, loss_fn, g_tx)
-        fakes = {domain: metrics.pop(domain) for domain in DOMAINS}  # images, which came out beside the scalars
+        fakes = {domain: metrics.pop(domain) for domain in DOMAINS}  # the images, returned beside the scalars
         state = update_ema(state, (g.params, g.model_state), ema_decay)
         return state.replace(generator=g), named_metrics("g", g, metrics), fakes
 
-    def move_discriminators(
+    def update_discriminators(
         state: CycleGANState, batch: Batch, fakes: Mapping[str, Array]
     ) -> tuple[CycleGANState, Metrics]:
         keys = _keys(state.key, 1, state.discriminator)
         start = _refreshed(discriminators, state.discriminator)
         shown = {domain: query_pool(state.pools[domain], fakes[domain], keys[domain][0]) for domain in DOMAINS}
 
-        def judge(domain: str, params: Params) -> tuple[Array, ModelState, Metrics]:
+        def domain_loss(domain: str, params: Params) -> tuple[Array, ModelState, Metrics]:
             def score(images: Array, model_state: ModelState, key: Array) -> tuple[Array, ModelState]:
                 return discriminators[domain].apply(params, model_state, images, train=True, key=key)
 
@@ -196,12 +198,12 @@ def make_cyclegan(
                 critic = lambda images: score(images, start[domain], real_key)[0]
                 metrics["penalty"] = penalty(critic, real, fake, penalty_key)
                 value += value_at(penalty_weight, state.discriminator.step) * metrics["penalty"]
-            # Halved, as the authors have it, which slows the discriminators down against the generators.
+            # Halved, as in the authors' code: the discriminators learn more slowly than the generators.
             metrics["d_loss"] = value / 2
             return value / 2, model_state, {f"{name}_{domain}": metric for name, metric in metrics.items()}
 
         def loss_fn(params: Params) -> tuple[Array, tuple[ModelState, Metrics]]:
-            a, b = (judge(domain, params[domain]) for domain in DOMAINS)
+            a, b = (domain_loss(domain, params[domain]) for domain in DOMAINS)
             return a[0] + b[0], ({"a": a[1], "b": b[1]}, a[2] | b[2])
 
         d, metrics = gradient_step(state.discriminator, loss_fn, d_tx)
@@ -209,7 +211,7 @@ def make_cyclegan(
         return state.replace(discriminator=d, pools=pools), named_metrics("d", d, metrics)
 
     def g_step(state: CycleGANState, batch: Batch) -> tuple[CycleGANState, Metrics]:
-        return move_generators(state, batch)[:2]
+        return update_generators(state, batch)[:2]
 
     def d_step(state: CycleGANState, batch: Batch) -> tuple[CycleGANState, Metrics]:
         keys = _keys(state.key, 1, state.discriminator)
@@ -217,13 +219,13 @@ def make_cyclegan(
         for domain, other in _OTHER.items():
             into, key = _INTO[domain], keys[domain][4]
             fakes[domain], _ = generators[into].apply(g.params[into], start[into], batch[other], train=True, key=key)
-        return move_discriminators(state, batch, fakes)
+        return update_discriminators(state, batch, fakes)
 
     def train_step(state: CycleGANState, batches: tuple[Batch, ...]) -> tuple[CycleGANState, Metrics]:
         if len(batches) != 1:
-            raise ValueError(f"train_step was given {len(batches)} batches, it takes 1")
-        state, g_metrics, fakes = move_generators(state, batches[0])
-        state, d_metrics = move_discriminators(state, batches[0], fakes)
+            raise ValueError(f"train_step takes 1 batch, not {len(batches)}")
+        state, g_metrics, fakes = update_generators(state, batches[0])
+        state, d_metrics = update_discriminators(state, batches[0], fakes)
         return state, g_metrics | d_metrics
 
     def preview(key: Array, batch: Batch) -> dict[str, Array]:
@@ -272,7 +274,7 @@ def _check_names(argument: str, given: Iterable[str], expected: Iterable[str]) -
 def _create_players(
     networks: Mapping[str, Network], tx: optax.GradientTransformation, key: Array, images: Mapping[str, Array]
 ) -> TrainState:
-    """Several networks that move together: one optimizer over the dict of their parameters."""
+    """Several networks that are updated together: one optimizer over the dict of their parameters."""
     keys = dict(zip(sorted(networks), jax.random.split(key, len(networks)), strict=True))
     created = {name: network.init(keys[name], images[name]) for name, network in networks.items()}
     params = {name: both[0] for name, both in created.items()}
@@ -285,6 +287,6 @@ def _refreshed(networks: Mapping[str, Network], player: TrainState) -> dict[str,
 
 
 def _keys(key: Array, player: int, state: TrainState) -> dict[str, tuple[Array, ...]]:
-    """Five keys a domain."""
+    """Five keys for each domain."""
     keys = step_keys(key, player, state, 10)
     return {"a": keys[:5], "b": keys[5:]}

@@ -1,4 +1,4 @@
-"""The GAN of Goodfellow et al. 2014 (arXiv:1406.2661) and every variant that keeps its two players."""
+"""The GAN of Goodfellow et al. 2014 (arXiv:1406.2661) and every variant with one generator and one discriminator."""
 
 from __future__ import annotations
 
@@ -60,37 +60,38 @@ def make_gan(
 
     `d_step` minimises `loss.discriminator(D(x), D(G(z))) + penalty_weight penalty` over D alone, `g_step` minimises
     `loss.generator(D(x), D(G(z)))` over G alone, `z ~ N(0, I)`; `train_step` is `d_steps` of the first on a batch
-    each, then one of the second on the last of them. Both networks run with `train=True` in both; only the moving
-    player's model state is kept. The generator moves on the latents of the discriminator's last update: in `train_step`
-    the two share one pass of the generator, unless it draws more samples than the discriminator.
+    each, then one of the second on the last of them. Both networks run with `train=True` in both; only the model state
+    of the network being updated is kept. The generator is updated on the latents of the discriminator's last update: in
+    `train_step` the two share one pass of the generator, unless `g_batch_multiple` is above 1.
 
     Args:
       generator: `(latents [B, latent_dim], condition?) -> samples`, shaped like `batch["image"]`.
       discriminator: `(samples, condition?) -> raw scores`, `[B]` or `[B, ...]`.
-      loss: the two players' losses, see `jaxgan.losses.LOSSES`.
+      loss: the losses of both networks, see `jaxgan.losses.LOSSES`.
       g_tx: the generator's optimizer.
-      d_tx: the discriminator's; it counts its own updates, `d_steps` to each of the generator's.
+      d_tx: the discriminator's optimizer; it counts its own updates, `d_steps` for each of the generator's.
       latent_dim: size of a latent vector.
       penalty: a function of `jaxgan.penalties`, or a `weighted_sum` of some. Its critic is the discriminator with
-        condition, key and model state fixed, after the augmentation: gradients are those in the unaugmented samples. It
-        draws the augmentation that the loss drew for the real samples, in `r2_penalty` that of the generated ones.
+        condition, key and model state fixed. It augments samples before it scores them; gradients are with respect to
+        the samples before augmentation. The augmentation is the one that the loss drew for the real samples, in
+        `r2_penalty` the one for the generated samples.
       penalty_weight: weight of the penalty in the discriminator's loss, at least 0; a schedule counts the
         discriminator's own updates. At 0 the penalty is not computed.
-      augment: `(samples, key) -> samples`, put on real and fake in `d_step` and on fake (and real) in `g_step`; or an
-        `Augment`, which adapts in `d_step` to the scores of real samples, counted from where the loss decides.
-      d_steps: discriminator updates to one generator update.
-      g_batch_multiple: generated samples of a generator update to each row of its batch, whose condition they share.
-      ema_decay: decay of the generator's moving average, which `sample` then uses; None for none. A schedule counts
-        generator updates. A number lies in [0, 1).
+      augment: `(samples, key) -> samples`, applied to real and fake samples in both steps; or an `Augment`, which
+        adapts in `d_step` to the scores of real samples, minus the loss's `jaxgan.augment.decision_score`.
+      d_steps: discriminator updates per generator update.
+      g_batch_multiple: samples that a generator update draws for each row of its batch; they share its condition.
+      ema_decay: decay, in [0, 1), of the EMA of the generator's weights, which `sample` then uses; None for no EMA. A
+        schedule counts generator updates.
 
     Returns:
       The `GAN`. Metrics: `d_loss`, `g_loss`, `real_score`, `fake_score` (means of the raw scores), `d_grad_norm`,
-      `g_grad_norm`, and where they apply `penalty` (before `penalty_weight`), the loss's own estimate, the state of the
-      augmentation, `d_learning_rate`, `g_learning_rate`.
+      `g_grad_norm`, and if there are such: `penalty` (before `penalty_weight`), the loss's own estimate, the state of
+      the augmentation, `d_learning_rate`, `g_learning_rate`.
 
     Raises:
-      ValueError: a penalty, which is a function of single samples, on a discriminator that mixes its batch; a count or
-        a decay out of range.
+      ValueError: a penalty on a discriminator that mixes its batch, since a penalty is a function of single samples; a
+        count or a decay out of range.
     """
     penalty = check_penalty(penalty, penalty_weight, discriminator)
     if min(d_steps, g_batch_multiple) < 1:
@@ -109,7 +110,7 @@ def make_gan(
         return start_ema(state, (g.params, g.model_state), ema_decay)
 
     def draw(state: GANState, batch: Batch, d_update: Array | None = None) -> _Drawn:
-        """Training samples of the latents that belong to an update of the discriminator, by default to its next."""
+        """Training samples for one update of the discriminator, by default its next one."""
         g = state.generator
         d_update = state.discriminator.step if d_update is None else d_update
         keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(state.key, 2), d_update))
@@ -163,7 +164,7 @@ def make_gan(
         def score(samples, condition, model_state, key):
             return discriminator.apply(d.params, model_state, samples, *condition, train=True, key=key)
 
-        # The generator's gradient of most losses does not see the real scores; the compiler then drops this pass.
+        # Most generator losses ignore the real scores; the compiler then drops this pass.
         real = augment.apply(augment_state, batch["image"], keys[0])
         real_scores, d_model_state = score(real, _condition(batch), d.model_state, keys[1])
         real_scores = _repeated(real_scores, g_batch_multiple)
@@ -172,8 +173,8 @@ def make_gan(
             fake = augment.apply(augment_state, fake, keys[2])
             return loss.generator(real_scores, score(fake, _condition(rows), d_model_state, keys[3])[0])
 
-        value, slope = jax.value_and_grad(loss_fn)(drawn.fake)
-        (gradient,) = drawn.pull_back(slope)
+        value, fake_gradient = jax.value_and_grad(loss_fn)(drawn.fake)
+        (gradient,) = drawn.vjp(fake_gradient)
         g, metrics = gradient_update(state.generator, gradient, drawn.model_state, g_tx)
         state = update_ema(state, (g.params, g.model_state), ema_decay).replace(generator=g)
         return state, named_metrics("g", g, {"loss": value, **metrics})
@@ -192,7 +193,7 @@ def make_gan(
         init=jax.jit(init),
         d_step=jax.jit(d_step),
         g_step=jax.jit(g_step),
-        # One pass of the generator serves both players only where both want equally many samples.
+        # Both networks can share one pass of the generator only if both need the same number of samples.
         train_step=jax.jit(alternating(d_step, g_step, d_steps, draw=draw if g_batch_multiple == 1 else None)),
         preview=jax.jit(preview),
         sample=jax.jit(sample),
@@ -202,8 +203,8 @@ def make_gan(
 
 class _Drawn(NamedTuple):
     fake: Array
-    pull_back: Callable[[Array], tuple[Params]]  # from the gradient in `fake` to that in the generator's parameters
-    model_state: ModelState  # the generator's, after
+    vjp: Callable[[Array], tuple[Params]]  # the gradient with respect to `fake` to that of the generator's parameters
+    model_state: ModelState  # the generator's, after this pass
 
 
 def _condition(batch) -> tuple[Array, ...]:
@@ -211,5 +212,5 @@ def _condition(batch) -> tuple[Array, ...]:
 
 
 def _repeated(rows, times: int):
-    """Each row of the arrays of a pytree so many times in a row."""
+    """Repeats each row of the arrays of a pytree."""
     return rows if times == 1 else jax.tree.map(lambda array: jnp.repeat(array, times, axis=0), rows)

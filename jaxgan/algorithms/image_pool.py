@@ -1,7 +1,7 @@
-"""The pool of earlier generated images that a discriminator is shown beside the newest ones.
+"""A pool of earlier generated images, which the discriminator sees beside the newest ones.
 
-It keeps the discriminator from chasing the generator's last step: Shrivastava et al. 2016 (arXiv:1612.07828), and in
-CycleGAN with 50 images.
+It keeps the discriminator from fitting the generator's last step only: Shrivastava et al. 2016 (arXiv:1612.07828).
+CycleGAN has pools of 50 images.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from jax import Array
 
 
 class ImagePool(struct.PyTreeNode):
-    """Images kept from earlier steps: part of a GAN's state, so that a resumed run shows the same ones.
+    """Images kept from earlier steps. It is part of a GAN's state, so a resumed run uses the same images.
 
     Attributes:
-      images: `[size, H, W, C]`, zeros where nothing has been stored; of the type the generator makes, so that what
-        comes out is what went in, bit for bit.
-      count: int32 scalar, how many are stored.
+      images: `[size, H, W, C]`, of the dtype of the generator's output; zeros where nothing has been stored yet.
+      count: int32 scalar, number of images stored.
     """
 
     images: Array
@@ -29,8 +28,8 @@ def create_pool(size: int, images: Array | jax.ShapeDtypeStruct) -> ImagePool:
     """An empty pool.
 
     Args:
-      size: how many images it can hold; 0 for a pool that hands every image on.
-      images: a batch `[B, H, W, C]` of what it is to hold, of which only shape and type matter.
+      size: number of images it can hold; with 0 `query_pool` returns its input.
+      images: a batch `[B, H, W, C]` of such images; only shape and dtype matter.
 
     Returns:
       The pool.
@@ -39,39 +38,39 @@ def create_pool(size: int, images: Array | jax.ShapeDtypeStruct) -> ImagePool:
       ValueError: a negative size.
     """
     if size < 0:
-        raise ValueError(f"a pool holds 0 images or more, not {size}")
+        raise ValueError(f"pool size {size}: 0 or more expected")
     return ImagePool(images=jnp.zeros((size, *images.shape[1:]), images.dtype), count=jnp.int32(0))
 
 
 def query_pool(pool: ImagePool, images: Array, key: Array) -> tuple[Array, ImagePool]:
-    """Trades new images for stored ones, one after the other.
+    """Exchanges new images with stored ones, one image after the other.
 
-    While the pool is not full, an image is stored and handed on. From then on, with probability 1/2 it takes the place
-    of a stored one, drawn uniformly, which is handed on in its stead; else it is handed on and not stored. A later
-    image of a batch may meet an earlier one.
+    While the pool is not full, each image is stored and returned. Once it is full, with probability 1/2 an image
+    replaces a stored one, drawn uniformly, and the stored one is returned; else the image itself is returned and not
+    stored. An image of a batch may be exchanged with an earlier one of the same batch.
 
     Args:
       pool: the pool.
       images: new images `[B, H, W, C]`, shaped like the stored ones.
-      key: for the draws.
+      key: random key.
 
     Returns:
-      Images `[B, H, W, C]` to train a discriminator on, and the pool.
+      Images `[B, H, W, C]` to train the discriminator on, and the new pool.
     """
     size = len(pool.images)
     if not size:
         return images, pool
-    trade_key, place_key = jax.random.split(key)
-    arrivals = pool.count + jnp.arange(len(images))
-    full = arrivals >= size
-    trades = full & jax.random.bernoulli(trade_key, 0.5, full.shape)
-    places = jnp.where(full, jax.random.randint(place_key, full.shape, 0, size), arrivals)
+    swap_key, index_key = jax.random.split(key)
+    free = pool.count + jnp.arange(len(images))
+    full = free >= size
+    swaps = full & jax.random.bernoulli(swap_key, 0.5, full.shape)
+    indices = jnp.where(full, jax.random.randint(index_key, full.shape, 0, size), free)
 
-    def query(stored: Array, arrival: tuple[Array, ...]) -> tuple[Array, Array]:
-        image, place, trade, full = arrival
-        there = stored[place]
-        stored = stored.at[place].set(jnp.where(trade | ~full, image, there))
-        return stored, jnp.where(trade, there, image)
+    def query(stored: Array, row: tuple[Array, ...]) -> tuple[Array, Array]:
+        image, index, swap, full = row
+        earlier = stored[index]
+        stored = stored.at[index].set(jnp.where(swap | ~full, image, earlier))
+        return stored, jnp.where(swap, earlier, image)
 
-    stored, shown = jax.lax.scan(query, pool.images, (images, places, trades, full))
+    stored, shown = jax.lax.scan(query, pool.images, (images, indices, swaps, full))
     return shown, ImagePool(images=stored, count=jnp.minimum(pool.count + len(images), size))

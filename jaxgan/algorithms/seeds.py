@@ -1,4 +1,4 @@
-"""Several runs of one GAN at once, as an axis of arrays, so that numbers come with their deviation over seeds."""
+"""Several runs of one GAN at once, as an axis of arrays: metrics come with their standard deviation over seeds."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from jaxgan.types import GAN, Batch, Metrics
 
 
 def over_seeds(gan: GAN, num_seeds: int) -> GAN:
-    """`K` independent runs of a GAN that take each step together: again a GAN, to train and to save as any other.
+    """`K` independent runs of a GAN that take each step together: a GAN that is trained and saved like any other.
 
-    Every array of its state has a leading axis `[K, ...]`. The rows of a batch, and those of what `sample` takes and
-    gives, are the rows of all runs one after another: `K B` of them, of which run `k` has `k B` to `(k + 1) B`. So each
-    run has weights, latents and data of its own. A step that is not finite in one run is not finite in all.
+    Every array of its state has a leading axis `[K, ...]`. A batch, and the inputs and outputs of `sample`, hold the
+    rows of all runs one after another: `K B` rows, of which run `k` has rows `k B` to `(k + 1) B`. So each run has its
+    own weights, latents and data. If a step is not finite in one run, it counts as not finite in all.
 
-    It pays where a step is so small that starting its operations takes the time, as of perceptrons on points. It does
-    not for convolutions on a CPU, where `K` kernels take at least `K` times as long as one: `benchmarks/README.md`.
+    It is worth it if steps are so small that the overhead of starting operations dominates, as with MLPs on points. It
+    is not for convolutions on a CPU, where `K` kernels take at least `K` times as long as one: `benchmarks/README.md`.
 
     Args:
       gan: the GAN of one run.
@@ -29,7 +29,7 @@ def over_seeds(gan: GAN, num_seeds: int) -> GAN:
       The GAN. Its metrics are means over the runs, each with the standard deviation as `<name>_std`: see `spread`.
 
     Raises:
-      ValueError: fewer than one seed, or, of its functions, rows that do not divide among the runs.
+      ValueError: fewer than one seed. From the GAN's functions: a number of rows that is no multiple of K.
     """
     if num_seeds < 1:
         raise ValueError(f"num_seeds={num_seeds} must be at least 1")
@@ -37,18 +37,18 @@ def over_seeds(gan: GAN, num_seeds: int) -> GAN:
         return gan
 
     def split(batches: Any) -> Any:
-        return jax.tree.map(divided, batches)
+        return jax.tree.map(split_rows, batches)
 
-    def divided(rows: Array) -> Array:
-        count = rows.shape[0]  # a symbol, where it is exported
+    def split_rows(rows: Array) -> Array:
+        count = rows.shape[0]  # symbolic during an export
         if count % num_seeds:
-            raise ValueError(f"{count} rows do not divide among num_seeds={num_seeds}")
+            raise ValueError(f"{count} rows: a multiple of num_seeds={num_seeds} expected")
         return rows.reshape(num_seeds, count // num_seeds, *rows.shape[1:])
 
     def init(key: Array, batch: Batch) -> Any:
         return jax.vmap(gan.init)(jax.random.split(key, num_seeds), split(batch))
 
-    def each(step: Callable[[Any, Any], tuple[Any, Metrics]]) -> Callable[[Any, Any], tuple[Any, Metrics]]:
+    def vectorized(step: Callable[[Any, Any], tuple[Any, Metrics]]) -> Callable[[Any, Any], tuple[Any, Metrics]]:
         def steps(state: Any, batches: Any) -> tuple[Any, Metrics]:
             state, metrics = jax.vmap(step)(state, split(batches))
             return state, spread(metrics)
@@ -61,21 +61,21 @@ def over_seeds(gan: GAN, num_seeds: int) -> GAN:
 
     return gan._replace(
         init=jax.jit(init),
-        d_step=each(gan.d_step),
-        g_step=each(gan.g_step),
-        train_step=each(gan.train_step),
+        d_step=vectorized(gan.d_step),
+        g_step=vectorized(gan.g_step),
+        train_step=vectorized(gan.train_step),
         sample=jax.jit(sample),
         num_seeds=num_seeds,
     )
 
 
 def spread(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The means of numbers over seeds, and beside each, as `<name>_std`, its standard deviation.
+    """The means of values over seeds, and their standard deviations as `<name>_std`.
 
-    `std^2 = sum_k (x_k - mean)^2 / (K - 1)`, the estimate for all the seeds there are from the K that were tried.
+    `std^2 = sum_k (x_k - mean)^2 / (K - 1)`, the unbiased estimate from K seeds.
 
     Args:
-      values: arrays `[K]` by name, of NumPy or JAX; of one seed there is no deviation.
+      values: NumPy or JAX arrays `[K]` by name; there is no standard deviation of one seed.
 
     >>> import numpy as np
     >>> {name: float(value) for name, value in spread({"modes": np.array([8.0, 6.0, 7.0])}).items()}

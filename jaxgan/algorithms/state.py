@@ -1,4 +1,4 @@
-"""The state of a two-player game as immutable pytrees of arrays, and the one update both players use."""
+"""The state of a GAN as immutable pytrees of arrays, and the optimizer update of a network."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from jaxgan.types import Metrics, ModelState, Network, Params
 
 
 class TrainState(struct.PyTreeNode):
-    """One player: arrays only, its functions are closed over by whoever updates it.
+    """The training state of one player, a generator or a discriminator. It holds arrays only, no functions.
 
     Attributes:
-      step: int32 scalar, this player's own updates.
+      step: int32 scalar, number of updates of this player.
       params: its parameters.
       model_state: batch statistics and the like, `{}` if none.
       opt_state: its optimizer's state.
@@ -32,15 +32,15 @@ class TrainState(struct.PyTreeNode):
 
 
 class GANState(struct.PyTreeNode):
-    """Two players and the generator's moving average.
+    """Generator, discriminator and the EMA of the generator's weights.
 
     Attributes:
       key: the random key of the whole run; steps fold their number into it and never change it.
       generator: the generator; its `step` counts the run's steps.
       discriminator: the discriminator.
-      ema_params: moving average of the generator's parameters, None without averaging.
-      ema_model_state: the same of its model state.
-      augment_state: scalars by name that an adaptive augmentation carries, `{}` without one.
+      ema_params: EMA of the generator's parameters, None if there is no EMA.
+      ema_model_state: EMA of its model state.
+      augment_state: state of an adaptive augmentation, scalars by name; `{}` without one.
     """
 
     key: Array
@@ -56,20 +56,20 @@ class GANState(struct.PyTreeNode):
 
 
 class CycleGANState(GANState):
-    """Two generators, two discriminators and what the discriminators are shown of earlier steps.
+    """Two generators, two discriminators and the pools of earlier generated images.
 
-    What a player holds is a dict of two: by `a_to_b` and `b_to_a` for the generators, which share one optimizer, and by
-    the domain it judges, `a` and `b`, for the discriminators.
+    The fields of a player are dicts of two. Those of the generators, which share one optimizer, have the keys `a_to_b`
+    and `b_to_a`. Those of the discriminators have the keys `a` and `b`, the domain whose images they score.
 
     Attributes:
-      pools: by domain, generated images of it.
+      pools: generated images of each domain, by domain.
     """
 
     pools: Mapping[str, ImagePool] = struct.field(default_factory=dict)
 
 
 def create_player(network: Network, tx: optax.GradientTransformation, key: Array, *inputs: Any) -> TrainState:
-    """A player with fresh parameters and a fresh optimizer; of the inputs only shapes and types matter."""
+    """A player with initial parameters and optimizer state; only shapes and dtypes of the inputs matter."""
     params, model_state = network.init(key, *inputs)
     return TrainState(step=jnp.int32(0), params=params, model_state=model_state, opt_state=tx.init(params))
 
@@ -82,7 +82,7 @@ def gradient_step(
     """One optimizer update of one player.
 
     Args:
-      player: who moves.
+      player: the player to update.
       loss_fn: `params -> (loss, (model_state, metrics))`.
       tx: the player's optimizer.
 
@@ -91,23 +91,23 @@ def gradient_step(
       gradient) added.
     """
     (loss, (model_state, metrics)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(player.params)
-    moved, norm = gradient_update(player, gradient, model_state, tx)
-    return moved, {"loss": loss, **metrics, **norm}
+    player, norm = gradient_update(player, gradient, model_state, tx)
+    return player, {"loss": loss, **metrics, **norm}
 
 
 def gradient_update(
     player: TrainState, gradient: Params, model_state: ModelState, tx: optax.GradientTransformation
 ) -> tuple[TrainState, Metrics]:
-    """One optimizer update of one player, along a gradient that is there already.
+    """One optimizer update of one player with a given gradient.
 
     Returns:
       The player after the update, with the given model state, and the metric `grad_norm`.
     """
     updates, opt_state = tx.update(gradient, player.opt_state, player.params)
-    moved = player.replace(
+    updated = player.replace(
         step=player.step + 1,
         params=optax.apply_updates(player.params, updates),
         model_state=model_state,
         opt_state=opt_state,
     )
-    return moved, {"grad_norm": optax.tree.norm(gradient)}
+    return updated, {"grad_norm": optax.tree.norm(gradient)}

@@ -1,4 +1,4 @@
-"""What the steps of every algorithm have in common: their keys, and how their metrics are made and named."""
+"""Common parts of the steps of all algorithms: random keys, the EMA, and the names of metrics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MIXED = (
 def check_penalty(
     penalty: PenaltyFn | None, weight: float | optax.Schedule, *discriminators: Network
 ) -> PenaltyFn | None:
-    """The penalty, None where its weight is 0.
+    """The penalty, or None if its weight is 0.
 
     Raises:
       ValueError: a negative weight, or a penalty on a discriminator that is known to mix its batch.
@@ -49,16 +49,16 @@ def check_unmixed(penalty: PenaltyFn | None, model_state: ModelState) -> None:
 
 
 def start_ema(state: State, weights: Weights, decay: float | optax.Schedule | None) -> State:
-    """The state with an EMA that starts at these weights; without one where the decay is None."""
+    """The state with an EMA that starts at these weights, or without an EMA if the decay is None."""
     if decay is None:
         return state
-    # Copies: the loop donates the state, and one buffer cannot be given away twice.
+    # Copies: the loop donates the state, and a buffer cannot be donated twice.
     params, model_state = jax.tree.map(jnp.copy, weights)
     return state.replace(ema_params=params, ema_model_state=model_state)
 
 
 def update_ema(state: State, weights: Weights, decay: float | optax.Schedule | None) -> State:
-    """The state, from before the generator's update, with the EMA moved towards the weights after it."""
+    """Updates the EMA of a state from before the generator's update with the weights after it."""
     if decay is None:
         return state
     average = moving_average((state.ema_params, state.ema_model_state), weights, value_at(decay, state.step))
@@ -66,20 +66,20 @@ def update_ema(state: State, weights: Weights, decay: float | optax.Schedule | N
 
 
 def sampling_weights(state: GANState, raw: Weights) -> Weights:
-    """The weights to sample with: the EMA where there is one, else the raw weights."""
+    """The weights to sample with: the EMA weights if there are any, else the raw weights."""
     return raw if state.ema_params is None else (state.ema_params, state.ema_model_state)
 
 
 def step_keys(key: Array, player: int, state: TrainState, count: int) -> tuple[Array, ...]:
-    """Keys for one step, of the run's key, who moves and how often they have moved: none is ever used twice."""
+    """Keys for one update, from the run's key, the player's number and its step count: no two updates share a key."""
     return tuple(jax.random.split(jax.random.fold_in(jax.random.fold_in(key, player), state.step), count))
 
 
 def latents_of(key: Array, batch: Batch, latent_dim: int) -> Array:
-    """A latent for each row of a batch, `[B, latent_dim]`, on the devices where the row lies.
+    """A latent for each row of a batch, `[B, latent_dim]`, on the device that holds the row.
 
-    Where nothing ties what a program draws to what it is given, the compiler draws it on every device, and makes all
-    that comes of it there too. So a latent is one condition away from its row; where this is not finite, it is 0.
+    If the latents did not depend on the batch, the compiler would draw all of them on every device, and compute all
+    generated samples there too. So they depend on it formally: the latent of a row that is not finite is 0.
     """
     rows = batch["image"].reshape(len(batch["image"]), -1)[:, :1]
     return jnp.where(jnp.isfinite(rows), jax.random.normal(key, (len(rows), latent_dim)), 0.0)
@@ -91,12 +91,12 @@ def value_at(value: float | optax.Schedule, update: Array) -> Any:
 
 
 def mean_score(scores: Array) -> Array:
-    """The mean in float32, whatever the network computes in."""
+    """The mean in float32, whatever dtype the network computes in."""
     return jnp.mean(scores, dtype=jnp.float32)
 
 
 def named_metrics(prefix: str, player: TrainState, metrics: Metrics) -> Metrics:
-    """Metrics under the names of the log: `loss` and `grad_norm` belong to a player, the others name themselves."""
+    """Metrics under their names in the log: `loss` and `grad_norm` get the player's prefix; adds its learning rate."""
     metrics = {f"{prefix}_{name}" if name in ("loss", "grad_norm") else name: value for name, value in metrics.items()}
     rate = learning_rate_of(player.opt_state)
     return metrics if rate is None else metrics | {f"{prefix}_learning_rate": rate}
@@ -109,14 +109,14 @@ def alternating(
     *,
     draw: Callable[[Any, Batch], Any] | None = None,
 ) -> Callable[[Any, tuple[Batch, ...]], tuple[Any, Metrics]]:
-    """The `train_step` of `d_steps` updates of the discriminator, on a batch each, and one of the generator.
+    """A `train_step` of `d_steps` updates of the discriminator, on a batch each, and one update of the generator.
 
-    With `draw`, what it makes of state and batch is given to the discriminator's last update and to the generator's.
+    `draw(state, batch)` makes samples that the discriminator's last update and the generator's update share.
     """
 
     def train_step(state: Any, batches: tuple[Batch, ...]) -> tuple[Any, Metrics]:
         if len(batches) != d_steps:
-            raise ValueError(f"train_step was given {len(batches)} batches, it takes d_steps={d_steps}")
+            raise ValueError(f"train_step takes d_steps={d_steps} batches, not {len(batches)}")
         # Unrolled: on a CPU convolutions inside lax.scan run an order of magnitude slower.
         for batch in batches[:-1]:
             state, _ = d_step(state, batch)
@@ -129,7 +129,7 @@ def alternating(
 
 
 def as_augment(augment: Augment | Callable[[Array, Array], Array] | None) -> Augment:
-    """An `Augment` of one, of a function `(samples, key) -> samples`, or of nothing."""
+    """An `Augment` from an `Augment`, from a function `(samples, key) -> samples`, or from None (no augmentation)."""
     if isinstance(augment, Augment):
         return augment
     apply = augment or (lambda samples, key: samples)
@@ -137,7 +137,7 @@ def as_augment(augment: Augment | Callable[[Array, Array], Array] | None) -> Aug
 
 
 def decided(loss: AdversarialLoss, real_scores: Array, fake_scores: Array) -> Array:
-    """Scores of real samples, counted from where the loss decides: see `decision_score`."""
+    """Scores of real samples minus the loss's `decision_score`, or minus the mean fake score if it has none."""
     with jax.ensure_compile_time_eval():
         point = decision_score(loss)
     return real_scores - (mean_score(fake_scores) if point is None else point)

@@ -1,6 +1,6 @@
-"""Images from sentences: the GAN whose discriminator is also shown real images with a wrong text.
+"""Images from sentences: a GAN whose discriminator is also shown real images with a mismatched text.
 
-So it must read, and not only judge: Reed et al. 2016 (arXiv:1605.05396), GAN-CLS and GAN-INT.
+So it has to read the text: Reed et al. 2016 (arXiv:1605.05396), GAN-CLS and GAN-INT.
 """
 
 from __future__ import annotations
@@ -72,53 +72,54 @@ def make_text_gan(
     With x an image, t the embedding of its text and (x', t') an image and a text of different meaning, `d_step`
     minimises `(1 - w) loss.discriminator(D(x, t), D(G(z, t), t)) + w loss.discriminator(D(x, t), D(x', t'))`
     plus `penalty_weight penalty` over discriminator and encoder, `w = mismatch_weight`; zero logits with cross-entropy
-    give 2 log 2. `g_step` minimises `loss.generator(D(x, t), D(G(z, t), t))` and what is added below over G alone. No
-    gradient of it reaches the encoder, which is trained in `d_step` only.
+    give 2 log 2. `g_step` minimises `loss.generator(D(x, t), D(G(z, t), t))`, plus the optional terms below, over G
+    alone. The encoder is trained in `d_step` only; no gradient of `g_step` reaches it.
 
-    A batch has the fields `image`; `text`, tokens `[B, L]` for the encoder or embeddings `[B, E]` without one; and,
-    where different words may say the same, `meaning`, int32 `[B]`. A wrong pair differs in meaning and in text, whoever
-    else is in the batch; it is drawn anew in every update, uniformly. Where the whole batch says one thing there is no
-    wrong pair: w is 0 in that update, and the metric `mismatched_share` says so.
+    A batch has the fields `image`; `text`, token ids `[B, L]` for the encoder or embeddings `[B, E]` without one; and,
+    if different texts may have the same meaning, `meaning`, int32 `[B]`. The image and the text of a mismatched pair
+    come from rows that differ in meaning and in text. Pairs are drawn uniformly in every update. If all rows of a batch
+    have the same meaning there are no mismatched pairs: w is 0 in that update, and the metric `mismatched_share` too.
 
     Args:
       generator: `(latents [B, latent_dim], embeddings [B, E]) -> images`, shaped like `batch["image"]`.
-      discriminator: its two parts, see `TextDiscriminator`. Right and wrong pairs of real images share the first.
-      encoder: `(text) -> embeddings [B, E]`; its parameters stand beside the discriminator's. None: the texts are
-        embeddings already, those of any model that one likes.
-      loss: the two players' losses, see `jaxgan.losses.LOSSES`.
+      discriminator: its two parts, see `TextDiscriminator`. Matched and mismatched pairs share the features of the real
+        images.
+      encoder: `(text) -> embeddings [B, E]`; its parameters are stored and trained with the discriminator's. None: the
+        batch's texts are embeddings already, of any model.
+      loss: the losses of both networks, see `jaxgan.losses.LOSSES`.
       g_tx: the generator's optimizer.
-      d_tx: that of discriminator and encoder; it counts its own updates, `d_steps` to each of the generator's.
+      d_tx: optimizer of discriminator and encoder; it counts its own updates, `d_steps` for each of the generator's.
       latent_dim: size of a latent vector.
-      mismatch_weight: w in [0, 1], the authors' 0.5; 0 for a conditional GAN without wrong pairs.
-      swap: whether each text gets another image, as the authors have it, or each image another text.
-      interpolation_weight: of the generator's loss on embeddings halfway between two texts of the batch (GAN-INT, the
-        authors' is 1), which half as many images are drawn for.
-      mode_seeking_weight: of `mode_seeking_loss`, for which the generator's step draws two images of each of the first
-        half of the texts. Without it the latents may come to be ignored; 0.01 is a good start.
-      condition_noise: deviation of the noise on the embeddings that the generator is told in training, as a share of
-        their root mean square: StackGAN's conditioning augmentation (Zhang et al. 2016, arXiv:1612.03242) with a fixed
-        deviation.
+      mismatch_weight: w in [0, 1], the authors' 0.5; 0 for a conditional GAN without mismatched pairs.
+      swap: `image` replaces the image of each pair, as in the authors' code; `text` replaces the text.
+      interpolation_weight: weight of the generator's loss on embeddings halfway between two texts of the batch
+        (GAN-INT, 1 in the paper). There are half as many such images as rows in the batch.
+      mode_seeking_weight: weight of `mode_seeking_loss`, for which `g_step` draws two images for each of the first half
+        of the texts. Without it the generator may learn to ignore the latents; 0.01 is a good start.
+      condition_noise: standard deviation of the noise added in training to the embeddings that the generator gets,
+        relative to their root mean square: StackGAN's conditioning augmentation (Zhang et al. 2016, arXiv:1612.03242)
+        with a fixed standard deviation.
       penalty: a function of `jaxgan.penalties`, or a `weighted_sum` of some. Its critic is the discriminator with text,
         key and model state fixed, after the augmentation, as for `make_gan`.
       penalty_weight: weight of the penalty in the discriminator's loss, at least 0; a schedule counts the
         discriminator's own updates. At 0 the penalty is not computed.
       augment: `(samples, key) -> samples`, or an `Augment`, as for `make_gan`.
-      d_steps: discriminator updates to one generator update.
-      ema_decay: decay of the moving average of generator and encoder, which `sample` then uses; None for none. A
-        schedule counts generator updates. A number lies in [0, 1).
+      d_steps: discriminator updates per generator update.
+      ema_decay: decay, in [0, 1), of the EMA of the weights of generator and encoder, which `sample` then uses; None
+        for no EMA. A schedule counts generator updates.
 
     Returns:
-      The `GAN`. Metrics: those of `make_gan`, `mismatched_score` and `mismatched_share` (the share of rows that have a
-      wrong partner), and where it applies `mode_seeking`, before its weight. `sample` takes `latents` and `text`.
+      The `GAN`. Metrics: those of `make_gan`, `mismatched_score` and `mismatched_share` (the share of rows with a
+      mismatched partner), and `mode_seeking` (before its weight) if there is one. `sample` takes `latents` and `text`.
 
     Raises:
-      ValueError: weights or counts out of range; a penalty, which is a function of single samples, on a discriminator
-        that mixes its batch. From `init`: texts that are no embeddings without an encoder.
+      ValueError: weights or counts out of range; a penalty on a discriminator that mixes its batch, since a penalty is
+        a function of single samples. From `init`: no encoder, and texts that are not embeddings.
     """
     if not 0 <= mismatch_weight <= 1:
-        raise ValueError(f"mismatch_weight={mismatch_weight} must lie in 0..1")
+        raise ValueError(f"mismatch_weight={mismatch_weight} must lie in [0, 1]")
     if swap not in ("image", "text"):
-        raise ValueError(f"swap={swap!r}: there are 'image', 'text'")
+        raise ValueError(f"swap={swap!r}: 'image' or 'text' expected")
     if not all(weight >= 0 for weight in (interpolation_weight, mode_seeking_weight, condition_noise)):
         raise ValueError(
             f"interpolation_weight={interpolation_weight}, mode_seeking_weight={mode_seeking_weight}, "
@@ -129,24 +130,24 @@ def make_text_gan(
     check_decay(ema_decay)
     penalty = check_penalty(penalty, penalty_weight, *discriminator)
     augment = as_augment(augment)
-    networks = {"encoder": _GIVEN if encoder is None else encoder, **discriminator._asdict()}
+    networks = {"encoder": _NO_ENCODER if encoder is None else encoder, **discriminator._asdict()}
 
     def init(key: Array, batch: Batch) -> GANState:
         if encoder is None and not (batch["text"].ndim == 2 and jnp.issubdtype(batch["text"].dtype, jnp.floating)):
             given = f"{batch['text'].dtype} {list(batch['text'].shape)}"
-            raise ValueError(f"without an encoder, texts are embeddings, floats [B, E]: given {given}")
+            raise ValueError(f"without an encoder, text must be embeddings, floats [B, E], not {given}")
         g_key, features_key, head_key, encoder_key, state_key = jax.random.split(key, 5)
         latents = jnp.zeros((len(batch["image"]), latent_dim))
-        made = {
+        created = {
             "encoder": networks["encoder"].init(encoder_key, batch["text"]),
             "features": discriminator.features.init(features_key, batch["image"]),
         }
-        embedding, maps = (
-            networks[part].apply(*made[part], batch[field], train=False)[0]
+        embedding, features = (
+            networks[part].apply(*created[part], batch[field], train=False)[0]
             for part, field in (("encoder", "text"), ("features", "image"))
         )
-        made["head"] = discriminator.head.init(head_key, maps, embedding)
-        params, model_state = ({part: pair[index] for part, pair in made.items()} for index in range(2))
+        created["head"] = discriminator.head.init(head_key, features, embedding)
+        params, model_state = ({part: pair[index] for part, pair in created.items()} for index in range(2))
         d = TrainState(step=jnp.int32(0), params=params, model_state=model_state, opt_state=d_tx.init(params))
         g = create_player(generator, g_tx, g_key, latents, embedding)
         check_unmixed(penalty, {part: d.model_state[part] for part in discriminator._fields})
@@ -154,11 +155,11 @@ def make_text_gan(
         return start_ema(state, raw_weights(state), ema_decay)
 
     def apply(part: str, params: Params, model_state: ModelState, *inputs: Array, key: Array | None):
-        output, moved = networks[part].apply(params[part], model_state[part], *inputs, train=True, key=key)
-        return output, {**model_state, part: moved}
+        output, new_state = networks[part].apply(params[part], model_state[part], *inputs, train=True, key=key)
+        return output, {**model_state, part: new_state}
 
     def raw_weights(state: GANState) -> tuple[Params, ModelState]:
-        """Parameters and model states of generator and encoder, which draw an image together."""
+        """Parameters and model states of generator and encoder, which are both needed to sample."""
         g, d = state.generator, state.discriminator
         return (
             {"generator": g.params, "encoder": d.params["encoder"]},
@@ -180,25 +181,26 @@ def make_text_gan(
         given = noisy(apply("encoder", d.params, start, text, key=keys[1])[0], keys[2])
         fake, _ = generator.apply(g.params, g.model_state, latents, given, train=True, key=keys[3])
         fake = jax.lax.stop_gradient(fake)
-        rows, partners, share = wrong_pairs(keys[4], batch)
+        rows, partners, share = mismatched_pairs(keys[4], batch)
 
         def loss_fn(params):
             embedding, model_state = apply("encoder", params, start, text, key=keys[1])
 
-            def look(samples, model_state, key):
+            def features(samples, model_state, key):
                 return apply("features", params, model_state, samples, key=key)
 
-            def score(maps, embedding, model_state, key):
-                return apply("head", params, model_state, maps, embedding, key=key)
+            def score(features, embedding, model_state, key):
+                return apply("head", params, model_state, features, embedding, key=key)
 
-            real_maps, model_state = look(augment.apply(augment_state, real, keys[5]), model_state, keys[6])
-            fake_maps, model_state = look(augment.apply(augment_state, fake, keys[7]), model_state, keys[8])
-            real_scores, model_state = score(real_maps, embedding, model_state, keys[9])
-            fake_scores, model_state = score(fake_maps, embedding, model_state, keys[10])
+            real_features, model_state = features(augment.apply(augment_state, real, keys[5]), model_state, keys[6])
+            fake_features, model_state = features(augment.apply(augment_state, fake, keys[7]), model_state, keys[8])
+            real_scores, model_state = score(real_features, embedding, model_state, keys[9])
+            fake_scores, model_state = score(fake_features, embedding, model_state, keys[10])
             metrics = {"real_score": mean_score(real_scores), "fake_score": mean_score(fake_scores)}
             if mismatch_weight:
-                of_image, of_text = (partners, rows) if swap == "image" else (rows, partners)
-                mismatched_scores, model_state = score(real_maps[of_image], embedding[of_text], model_state, keys[11])
+                image_rows, text_rows = (partners, rows) if swap == "image" else (rows, partners)
+                mismatched = real_features[image_rows], embedding[text_rows]
+                mismatched_scores, model_state = score(*mismatched, model_state, keys[11])
                 metrics |= {"mismatched_score": mean_score(mismatched_scores), "mismatched_share": share}
                 weight = jnp.where(share > 0, mismatch_weight, 0.0)
                 value = matching_aware_discriminator_loss(
@@ -212,8 +214,8 @@ def make_text_gan(
             if penalty is not None:
 
                 def critic(samples, augment_key):
-                    features, _ = look(augment.apply(augment_state, samples, augment_key), start, keys[6])
-                    return score(features, embedding, start, keys[9])[0]
+                    seen, _ = features(augment.apply(augment_state, samples, augment_key), start, keys[6])
+                    return score(seen, embedding, start, keys[9])[0]
 
                 critics = AugmentedCritic(lambda x: critic(x, keys[5]), lambda x: critic(x, keys[7]))
                 # Computed in every update: inside lax.cond it costs more on a CPU than it saves.
@@ -234,26 +236,26 @@ def make_text_gan(
         if half < 1 and (mode_seeking_weight or interpolation_weight):
             raise ValueError("mode_seeking_weight and interpolation_weight need a batch of at least 2")
         embedding, d_model_state = apply("encoder", d.params, d.model_state, batch["text"], key=keys[1])
-        wanted = embedding
+        requested = embedding
         if mode_seeking_weight:
-            # Each of the first half twice; an odd batch has its middle row once.
-            wanted = embedding[jnp.arange(count) % (count - half)]
+            # Each of the first half twice; the middle row of an odd batch once.
+            requested = embedding[jnp.arange(count) % (count - half)]
         if interpolation_weight:
-            wanted = jnp.concatenate([wanted, (embedding[:half] + embedding[half : 2 * half]) / 2])
-        given = noisy(wanted, keys[2])
+            requested = jnp.concatenate([requested, (embedding[:half] + embedding[half : 2 * half]) / 2])
+        given = noisy(requested, keys[2])
         latents = jax.random.normal(keys[0], (len(given), latent_dim))
 
         def score(samples, embedding, model_state, keys):
-            maps, model_state = apply("features", d.params, model_state, samples, key=keys[0])
-            return apply("head", d.params, model_state, maps, embedding, key=keys[1])
+            features, model_state = apply("features", d.params, model_state, samples, key=keys[0])
+            return apply("head", d.params, model_state, features, embedding, key=keys[1])
 
-        # The generator's gradient of most losses does not see the real scores; the compiler then drops this pass.
+        # Most generator losses ignore the real scores; the compiler then drops this pass.
         real = augment.apply(augment_state, batch["image"], keys[3])
         real_scores, d_model_state = score(real, embedding, d_model_state, keys[4:6])
 
         def loss_fn(params):
             fake, model_state = generator.apply(params, start, latents, given, train=True, key=keys[6])
-            scores, _ = score(augment.apply(augment_state, fake, keys[7]), wanted, d_model_state, keys[8:10])
+            scores, _ = score(augment.apply(augment_state, fake, keys[7]), requested, d_model_state, keys[8:10])
             value = loss.generator(real_scores, scores[:count])
             metrics = {}
             if interpolation_weight:
@@ -269,7 +271,7 @@ def make_text_gan(
         return state, named_metrics("g", g, metrics)
 
     def preview(key: Array, batch: Batch) -> dict[str, Array]:
-        # A square: the same latents for each text, so that one sees what the text changes, and what it leaves.
+        # A square grid with the same latents for each text, which shows what the text changes and what it does not.
         side = math.isqrt(len(batch["image"]))
         latents = jnp.tile(jax.random.normal(key, (side, latent_dim)), (side, 1))
         return {"latents": latents, "text": jnp.repeat(batch["text"][:side], side, axis=0)}
@@ -293,19 +295,19 @@ def make_text_gan(
     )
 
 
-def wrong_pairs(key: Array, batch: Batch) -> tuple[Array, Array, Array]:
-    """Pairs of rows of a batch that do not mean the same, so that one's image is wrong for the other's text.
+def mismatched_pairs(key: Array, batch: Batch) -> tuple[Array, Array, Array]:
+    """Pairs of rows of a batch with different meanings: the image of one does not match the text of the other.
 
     Args:
       key: random key.
-      batch: with `text` `[B, ...]`, and `meaning` `[B]` where different words may say the same.
+      batch: with `text` `[B, ...]`, and `meaning` `[B]` if different texts may have the same meaning.
 
     Returns:
-      Rows `[B]`: 0, 1, ... B - 1, but for those without a partner, which others stand in for. Partners `[B]`, each
+      Rows `[B]`: 0, 1, ... B - 1; a row that has no partner is replaced by a random one that has. Partners `[B]`, each
       drawn uniformly among the rows that differ from its row in meaning and in text. And the share of rows that have a
-      partner; where it is 0, the pairs are of no use.
+      partner; if it is 0 the pairs are meaningless.
 
-    >>> rows, partners, share = wrong_pairs(jax.random.key(0), {"text": jnp.array([[5], [5], [6]])})
+    >>> rows, partners, share = mismatched_pairs(jax.random.key(0), {"text": jnp.array([[5], [5], [6]])})
     >>> rows.tolist(), partners.tolist()[:2], float(share)
     ([0, 1, 2], [2, 2], 1.0)
     """
@@ -315,13 +317,13 @@ def wrong_pairs(key: Array, batch: Batch) -> tuple[Array, Array, Array]:
         differ &= batch["meaning"][:, None] != batch["meaning"][None]
     found = differ.any(axis=1)
     draws = jax.random.uniform(key, (2, *differ.shape))
-    # Each row stands for itself if it can: 1 is more than every draw.
+    # A row with a partner keeps its place: 1 is more than every draw.
     rows = jnp.argmax(jnp.where(found[None], draws[0] + jnp.eye(len(found)), -1.0), axis=1)
     partners = jnp.argmax(jnp.where(differ[rows], draws[1], -1.0), axis=1)
     return rows, partners, jnp.mean(found, dtype=jnp.float32)
 
 
-_GIVEN = Network(
+_NO_ENCODER = Network(
     init=lambda key, text: ({}, {}), apply=lambda params, model_state, text, *, train, key=None: (text, model_state)
 )
-"""In place of an encoder, where texts are embeddings."""
+"""Stands in for the encoder if the texts are embeddings."""

@@ -1,1 +1,1 @@
-"""What a run is: its flags, its folder, what it reports."""
+"""Runs: their flags, run folders, logs, images and reports."""

@@ -1,4 +1,4 @@
-"""A collapse alarm: reads metrics as they are logged, and says in a sentence which known failure they look like."""
+"""A collapse alarm: reads the logged metrics and reports signs of known failures, each in a sentence."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-HISTORY = 100  # lines that a running median looks back on
-_DIVERSITIES = ("diversity", "coverage", "recall", "modes")  # last word of the scores that fall in a collapse
+HISTORY = 100  # number of lines of a running median
+_DIVERSITIES = ("diversity", "coverage", "recall", "modes")  # last words of the names of scores that fall in a collapse
 
 
 class Alarm:
-    """Watches the metrics of one run for collapse, and speaks once for each kind of it.
+    """Watches the metrics of one run for signs of a collapse and reports each kind once.
 
-    It knows no loss and no algorithm, only the names that the log uses:
+    It depends on no loss or algorithm, only on the names of logged metrics:
 
     - `diversity`: a score whose name ends in diversity, coverage, recall or modes fell below `fall` of its best; or
       `preview_diversity`, the samples' mean distance over that of real images, is below `low` after `low_steps`.
-    - `saturated`: 0 <= d_loss < saturation * (real_score - fake_score). This ratio is around 1 while the players are
-      even and goes to 0 for every loss with an optimum: the logistic, least-squares, hinge and relativistic ones. A
-      Wasserstein critic's loss is minus the difference, so for it this never holds.
+    - `saturated`: 0 <= d_loss < saturation * (real_score - fake_score). The ratio of both sides is around 1 while the
+      networks are balanced. It goes to 0 for every loss that is bounded below: logistic, least squares, hinge and
+      relativistic. The loss of a Wasserstein critic is minus the difference, so it never raises this alarm.
     - `vanished`: the generator's gradient norm fell below `vanished` of its largest.
     - `exploding`: a penalty or a gradient norm rose above `growth` times the median of its last 100 values.
 
-    Metrics that are missing or not finite are passed over. Its memory is made of what it was shown: a resumed run shows
-    it `metrics.jsonl` first (`replay`).
+    Metrics that are missing or not finite are ignored. A resumed run first replays `metrics.jsonl` (`replay`), so it
+    raises the same alarms as an uninterrupted one.
 
     Args:
-      fall: of its best at which a score of diversity has fallen, in (0, 1).
-      low: ratio to real images below which samples count as all alike.
-      low_steps: the step from which on that counts: an untrained generator's samples are alike too, and a moving
-        average remembers them.
-      saturation: largest discriminator loss of a saturated one, as a share of the difference of scores.
-      vanished: largest gradient norm that has vanished, as a share of the largest seen.
-      growth: factor over the running median from which on a norm explodes.
-      readings: consecutive scores of diversity that must agree.
-      lines: consecutive lines that must agree on the rest, a third of them on an explosion.
-      steps: fewest updates that these must span.
+      fall: fraction of its best value, in (0, 1), below which a diversity score counts as collapsed.
+      low: `preview_diversity` below which samples count as all alike.
+      low_steps: first step at which `low` applies: the samples of an untrained generator are alike too, and the EMA
+        lags behind.
+      saturation: largest ratio of discriminator loss to score difference of a saturated discriminator.
+      vanished: largest ratio of a vanished gradient norm to the largest one so far.
+      growth: smallest ratio of an exploding norm to its running median.
+      readings: number of consecutive diversity scores that must show a symptom.
+      lines: number of consecutive lines that must show any other symptom; a third of them for an explosion.
+      steps: smallest number of updates that these lines must span.
     """
 
     def __init__(
@@ -59,35 +59,35 @@ class Alarm:
         self._readings, self._lines, self._steps = readings, lines, steps
         self._largest: dict[str, float] = {}  # value of a metric so far
         self._history: dict[str, deque[float]] = {}
-        self._began: dict[str, list[int]] = {}  # since which step a symptom lasts, and for how many lines
+        self._began: dict[str, list[int]] = {}  # by symptom: its first step, and the number of lines since
         self._raised: set[str] = set()
 
     def update(self, step: int, metrics: Mapping[str, Any]) -> list[str]:
-        """Takes in one line of metrics.
+        """Adds one line of metrics.
 
         Args:
-          step: the update it is of; larger than the last.
+          step: its step, larger than that of the previous line.
           metrics: scalars by name.
 
         Returns:
-          A sentence for each kind of trouble that became certain with this line, mostly none.
+          A sentence for each alarm that this line raises, usually none.
         """
-        numbers = {name: float(value) for name, value in metrics.items() if math.isfinite(float(value))}
+        finite = {name: float(value) for name, value in metrics.items() if math.isfinite(float(value))}
         sentences = []
-        for kind, sentence in self._symptoms(step, numbers):
+        for kind, sentence in self._symptoms(step, finite):
             if kind not in self._raised:
                 self._raised.add(kind)
                 sentences.append(sentence)
         return sentences
 
     def replay(self, entries: Iterable[Mapping[str, Any]]) -> list[tuple[int, str]]:
-        """Takes in the lines of a `metrics.jsonl`, see `report.read_metrics`.
+        """Adds the lines of a `metrics.jsonl`, see `jaxgan.runs.logging.read_metrics`.
 
         Args:
-          entries: of each line its metrics and its "step".
+          entries: the metrics of each line, with its "step".
 
         Returns:
-          `(step, sentence)` for each alarm these lines raised.
+          `(step, sentence)` for each alarm that these lines raise.
         """
         return [(entry["step"], sentence) for entry in entries for sentence in self.update(entry["step"], entry)]
 
@@ -148,20 +148,20 @@ class Alarm:
 
     def _explosion(self, step: int, name: str, value: float) -> Iterator[tuple[str, str]]:
         history = self._history.setdefault(name, deque(maxlen=HISTORY))
-        usual = statistics.median(history) if len(history) >= self._lines else math.inf
+        median = statistics.median(history) if len(history) >= self._lines else math.inf
         history.append(value)
-        # It ends in a NaN before long, so fewer lines must do.
+        # An explosion soon ends in a NaN, so fewer lines must be enough.
         count = max(1, self._lines // 3)
-        if since := self._lasting(f"exploding {name}", step, value > self._growth * usual > 0, count, 0):
+        if since := self._lasting(f"exploding {name}", step, value > self._growth * median > 0, count, 0):
             yield (
                 "exploding",
-                f"{name} has been over {self._growth:g} times its median of {usual:.2g} since step {since}, now "
+                f"{name} has been over {self._growth:g} times its median of {median:.2g} since step {since}, now "
                 f"{value:.2g}: the run is about to diverge. Go back to an earlier checkpoint, lower the learning rates "
                 "and clip gradients, or give the penalty another weight.",
             )
 
     def _lasting(self, symptom: str, step: int, holds: bool, count: int, steps: int) -> int | None:
-        """The step since which a symptom has held, once that is for `count` lines and `steps` updates."""
+        """The first step of a symptom that has lasted for `count` lines and `steps` updates, else None."""
         if not holds:
             self._began.pop(symptom, None)
             return None

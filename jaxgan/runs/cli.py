@@ -1,4 +1,4 @@
-"""From a command line to a configuration, and from a user's mistake to one line."""
+"""Command lines: parses flags into a configuration, and prints a user's mistake as one line."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ from jaxgan.runs.streams import forgiving, open_standard_streams
 
 Config = TypeVar("Config")
 
-_MOST_LINES = 40
+_MAX_LINES = 40
 
 
 def parse(config_class: type[Config], argv: Sequence[str] | None = None) -> Config:
-    """Flags to a configuration: each field is a flag, its comment and range the help, its preset's value the default.
+    """Parses flags into a configuration: a flag for each field, its comment as help, the preset's value as default.
 
     Args:
       config_class: a dataclass, often a `RunConfig`.
       argv: the arguments, by default the command line's.
 
     Returns:
-      The configuration. A mistake ends the program with status 2 and a message that names it.
+      The configuration. An invalid flag ends the program with status 2 and a message that names it.
     """
     tyro = _import_tyro()
     argv = list(sys.argv[1:] if argv is None else argv)
     options: dict[str, Any] = {"args": argv, "description": _description(config_class), "prog": _program(config_class)}
     if presets := getattr(config_class, "presets", None):
-        # The preset sets the defaults that the other flags are shown and read with, so it is looked for first.
+        # The preset sets the defaults of the other flags, so it is parsed first.
         first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         first.add_argument("--preset", default="default")
         preset = first.parse_known_args(argv)[0].preset
-        from_preset: Any = getattr(config_class, "from_preset")  # noqa: B009 (known by its presets)
+        from_preset: Any = getattr(config_class, "from_preset")  # noqa: B009 (it has presets)
         options["default"] = from_preset(preset if preset in presets else "default")
     try:
         return config_class(**tyro.cli(config_class, registry=registry_of(tyro, config_class), **options))
@@ -57,21 +57,21 @@ def parse(config_class: type[Config], argv: Sequence[str] | None = None) -> Conf
 
 
 def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
-    """Parses the command line and runs `main`; what the user got wrong becomes one line and exit status 2.
+    """Parses the command line and runs `main`. A user's mistake is printed as one line, with exit status 2.
 
-    Wrong is also a file or a folder that cannot be read or written. Ctrl-C is one line and status 130. Training goes on
-    where its output cannot be shown.
+    So are files and folders that cannot be read or written. Ctrl-C prints one line and exits with status 130. Training
+    continues if its output can no longer be printed.
     """
     open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # else a name that the terminal cannot write would end the program
+        if isinstance(stream, io.TextIOWrapper):  # a character that the terminal cannot print must not end the program
             stream.reconfigure(errors="backslashreplace")
     with contextlib.ExitStack() as stack:
         try:
             try:
                 config = parse(config_class)
             finally:
-                sys.stdout.flush()  # while it can still be said that this fails
+                sys.stdout.flush()  # here, where a failure can still be reported
             keep_freed_memory()
             keep_compiled_programs()
             if isinstance(config, RunConfig):
@@ -81,18 +81,18 @@ def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
             _find_devices()
             main(config)
             sys.stdout.flush()  # as above
-        except Stopped as stop:  # which training has said
+        except Stopped as stop:  # `fit` has printed it
             raise SystemExit(128 + stop.signal) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             raise SystemExit(128 + signal.SIGINT) from None
         except BrokenPipeError:  # as under `| head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be written goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards buffered output
             raise SystemExit(128 + signal.SIGPIPE) from None
         except (ValueError, OSError, ImportError, RuntimeError, FloatingPointError, MemoryError) as error:
-            if (lacking := _lack_of_memory(error, config_class)) is not None:
-                leave(lacking)
-            if isinstance(error, OSError) and error.filename is None and not _can_show():
+            if (message := _out_of_memory(error, config_class)) is not None:
+                leave(message)
+            if isinstance(error, OSError) and error.filename is None and not _can_print():
                 leave(f"standard output: {error.strerror or error}")
             if isinstance(error, OSError) and error.filename is not None and error.strerror:
                 leave(f"{os.fsdecode(error.filename2 or error.filename)}: {error.strerror}")
@@ -104,17 +104,17 @@ def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
 def leave(message: str) -> Any:
     """Ends the program with status 2 and this message.
 
-    It is one line, whatever it quotes. What a message lists after a colon, in indented lines, stays in lines.
+    Newlines in it are escaped, so it is one line; only a list of indented lines after a colon keeps its lines.
     """
-    title, listed, lines = message.partition(":\n  ")
-    said = [printable(f"error: {title}{listed.strip()}")]
-    said += map(printable, lines.split("\n  ")[:_MOST_LINES] if listed else [])
-    print("\n  ".join(said), file=sys.stderr)
+    title, colon, items = message.partition(":\n  ")
+    lines = [printable(f"error: {title}{colon.strip()}")]
+    lines += map(printable, items.split("\n  ")[:_MAX_LINES] if colon else [])
+    print("\n  ".join(lines), file=sys.stderr)
     raise SystemExit(2)
 
 
 def _raised_by_us(error: BaseException) -> bool:
-    """Whether our own code raised it on purpose, not a library underneath: those keep their traceback."""
+    """Whether this repository's code raised the error. Errors raised inside libraries keep their traceback."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
@@ -122,29 +122,29 @@ def _raised_by_us(error: BaseException) -> bool:
     return module.partition(".")[0] in ("jaxgan", "experiments", "benchmarks", "__main__")
 
 
-def _can_show() -> bool:
-    """Whether standard output takes an empty line; else what is still to be written there goes nowhere."""
+def _can_print() -> bool:
+    """Whether an empty line can be written to standard output; if not, its buffered output is discarded."""
     try:
-        print(flush=True)  # a flush alone would succeed where nothing is kept back
+        print(flush=True)  # a flush alone would succeed with an empty buffer
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return False
     return True
 
 
-_SIZES = ("batch_size", "width", "widths", "image_size", "num_samples", "count", "size")  # fields that take memory
+_SIZES = ("batch_size", "width", "widths", "image_size", "num_samples", "count", "size")  # fields that set memory
 
 
-def _lack_of_memory(error: BaseException, config_class: type) -> str | None:
-    """What to say where a device or the host had too little memory, None where this is not what went wrong."""
-    said = str(error)
+def _out_of_memory(error: BaseException, config_class: type) -> str | None:
+    """A message if the error says that a device or the host is out of memory, else None."""
+    text = str(error)
     if not isinstance(error, MemoryError) and not (
         isinstance(error, jax.errors.JaxRuntimeError)
-        and re.search("out of memory|RESOURCE_EXHAUSTED", said, re.IGNORECASE)
+        and re.search("out of memory|RESOURCE_EXHAUSTED", text, re.IGNORECASE)
     ):
         return None
-    asked = re.search(r"allocat\w* ([\d.,]+) ?(bytes|[KMGT]i?B)", said)
-    amount = f" ({asked[1]} {asked[2]} were asked for at once)" if asked else ""
+    size = re.search(r"allocat\w* ([\d.,]+) ?(bytes|[KMGT]i?B)", text)
+    amount = f" (an allocation of {size[1]} {size[2]} failed)" if size else ""
     fields = [field.name for field in dataclasses.fields(config_class)]
     flags = [f"--{name.replace('_', '-')}" for name in _SIZES if name in fields]
     cure = f": lower {' or '.join([', '.join(flags[:-1]), flags[-1]] if flags[1:] else flags)}" if flags else ""
@@ -152,24 +152,24 @@ def _lack_of_memory(error: BaseException, config_class: type) -> str | None:
 
 
 def _find_devices() -> None:
-    """Starts JAX's devices.
+    """Initializes JAX's devices.
 
     Raises:
-      ValueError: the user has asked for some that are not there.
+      ValueError: JAX_PLATFORMS names a platform that has no devices.
     """
     try:
         jax.devices()
-    except (AssertionError, RuntimeError) as error:  # the former where a plugin is not installed
+    except (AssertionError, RuntimeError) as error:  # the former if a plugin is not installed
         if not (asked := jax.config.jax_platforms):  # pyright: ignore[reportAttributeAccessIssue]
             raise
         jax.config.update("jax_platforms", None)
-        there = ", ".join(sorted({device.platform for device in jax.devices()}))
+        found = ", ".join(sorted({device.platform for device in jax.devices()}))
         reason = f" ({error})" if str(error) else ""
-        raise ValueError(f"JAX_PLATFORMS={asked}, but this JAX finds no such device, only {there}{reason}") from None
+        raise ValueError(f"JAX_PLATFORMS={asked}, but this JAX finds no such device, only {found}{reason}") from None
 
 
 def _program(config_class: type) -> str | None:
-    """How the program is started, wherever its file lies; None, for the file's name, where it is no module."""
+    """The command that starts the program, for `--help`; None (the file's name) if it is not run as a module."""
     module = sys.modules.get(config_class.__module__)
     spec = getattr(module, "__spec__", None)
     return f"python -m {spec.name}" if spec else None

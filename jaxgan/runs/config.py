@@ -1,4 +1,4 @@
-"""The flags every experiment shares, and what a run folder remembers of them."""
+"""The flags that all experiments share, the run folder's name, and its `config.json`."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from jaxgan.types import Batch
 Mebibytes = Annotated[int, Range(0, 2**30)]
 Processes = Annotated[int, Range(1, 2**16)]
 
-_LONGEST_NAME = 200  # bytes of a run folder's name, of 255 that file systems take: others are made from it
+_LONGEST_NAME = 200  # bytes of a run folder's name; file systems allow 255, and longer names are derived from it
 _MOST = 2**24  # bytes of a config.json, which may name 100,000 classes
-_BETTER_SMALL = ("loss", "frechet", "fid", "kernel", "kid", "l1", "kl")  # last word of a score's name
+_BETTER_SMALL = ("loss", "frechet", "fid", "kernel", "kid", "l1", "kl")  # last words of names of scores to minimise
 
 
 def free(default: Any) -> Any:
@@ -76,17 +76,17 @@ class RunConfig(Flags):
         super().__post_init__()
         if (updates := self.num_steps * getattr(self, "n_critic", 1)) >= 2**31:
             raise ValueError(
-                f"num_steps={self.num_steps} makes {updates:,} updates of one network, at most 2**31 - 1 are counted"
+                f"num_steps={self.num_steps} means {updates:,} updates of one network; at most 2**31 - 1 can be counted"
             )
         for name in ("num_steps", "log_every", "sample_every", "checkpoint_every", "evaluate_every"):
             if (value := getattr(self, name)) % self.steps_per_call:
                 raise ValueError(f"{name}={value} is no multiple of steps_per_call={self.steps_per_call}")
         if self.debug_nans and self.on_nonfinite == "skip":
-            raise ValueError("debug_nans stops where on_nonfinite=skip would go on: give one of them")
+            raise ValueError("debug_nans stops at a NaN, on_nonfinite=skip does not: give only one of them")
 
     @property
     def best_mode(self) -> Literal["min", "max"]:
-        """Whether the score named by `best` is better small or large."""
+        """Whether the best value of the score `best` is its smallest or its largest."""
         return "min" if (self.best or "").rpartition("_")[2] in _BETTER_SMALL else "max"
 
     @classmethod
@@ -100,7 +100,7 @@ class RunConfig(Flags):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageConfig(RunConfig):
-    """Flags that every experiment on images adds."""
+    """Further flags of all experiments on images."""
 
     # data set: mnist_5k, noise, fashion_mnist, mnist, cifar10, cifar100, another that TFDS has prepared, stacked:NAME
     # (three grey images of NAME as red, green and blue), folder:PATH, PATH.npy or PATH.npz; see docs/data.md
@@ -120,7 +120,7 @@ class ImageConfig(RunConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DomainsConfig(RunConfig):
-    """Flags that every experiment that translates between two domains adds; sizes are those of CycleGAN's authors."""
+    """Further flags of experiments that translate between two domains; the sizes are those of CycleGAN's authors."""
 
     # data set with the splits trainA and trainB: shapes_styles, emoji, cycle_gan/horse2zebra once it is prepared, or
     # folder:PATH with folders of these names; with --dataset-b any data set, as domain a
@@ -144,21 +144,21 @@ def _names(config: type | RunConfig) -> list[str]:
 
 
 def result_fields(config: RunConfig) -> dict[str, Any]:
-    """The fields that change what is computed."""
+    """The fields that change the result, by name."""
     return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if not f.metadata.get("free")}
 
 
 def run_folder(config: RunConfig) -> Path:
-    """`workdir`, or `runs/<experiment>` with `-<field>=<value>` for every result field that is not the preset's own.
+    """`workdir`, or `runs/<experiment>` with `-<field>=<value>` for each of `result_fields` that is not the preset's.
 
-    So the same command finds its run again, and another command gets a folder of its own. A name of more than 200 bytes
-    is cut at a field, and ends in a digest of the whole. Control characters and slashes become underscores.
+    So the same command finds its run again, and another command gets its own folder. A name of more than 200 bytes is
+    cut after a field and ends in a digest of the whole. Control characters and slashes become underscores.
     """
     if config.workdir is not None:
         return Path(config.workdir)
     preset = getattr(config, "preset", "default")
-    usual = result_fields(type(config).from_preset(preset))
-    differing = {name: value for name, value in result_fields(config).items() if value != usual[name]}
+    defaults = result_fields(type(config).from_preset(preset))
+    differing = {name: value for name, value in result_fields(config).items() if value != defaults[name]}
     if preset != "default":
         differing = {"preset": preset, **differing}
     parts = [config.experiment, *(f"{name}={value}" for name, value in differing.items())]
@@ -174,16 +174,16 @@ def run_folder(config: RunConfig) -> Path:
 
 
 def check_writable(folder: Path) -> None:
-    """Refuses a folder that could not be made or written in, before minutes are spent on what should go there.
+    """Refuses a folder that cannot be created or written to, before a long computation of its contents.
 
     Raises:
-      NotADirectoryError: it, or what it should be in, is a file.
-      PermissionError: it, or the folder it should be made in, may not be written in.
-      FileNotFoundError: it, or the folder it should be made in, is a link to nowhere.
+      NotADirectoryError: it, or a parent, is a file.
+      PermissionError: it, or the parent to create it in, is not writable.
+      FileNotFoundError: it, or the parent to create it in, is a broken link.
     """
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
     if not existing.exists():
-        message = f"is a link to nowhere ({os.readlink(existing)}): make that folder, or remove the link"
+        message = f"is a broken link (to {os.readlink(existing)}): create that folder, or remove the link"
         raise FileNotFoundError(errno.ENOENT, message, str(existing))
     if not existing.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
@@ -192,11 +192,11 @@ def check_writable(folder: Path) -> None:
 
 
 def known_data(batches: Any) -> dict[str, Any]:
-    """What `save_config` and `differences` are told of a run's data.
+    """The description of a run's data for `save_config` and `differences`.
 
     Args:
       batches: a `Batches`; it may also have `classes`, names of the labels 0, 1, 2, ..., and `identity`, digests by
-        what they are of, see `jaxgan.data.identity`.
+        name, see `jaxgan.data.identity`.
     """
     return {
         "size": batches.size,
@@ -214,14 +214,14 @@ def save_config(
     classes: Sequence[str] | None = None,
     identity: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes `config.json`: every field, a batch's shapes, the versions that computed it, the git revision if any.
+    """Writes `config.json`: all fields, the shapes of a batch, package versions and the git revision if any.
 
-    The shapes are what it takes to open the run where its data set is not. The data set's size, its classes and its
-    identity are what it takes to know it again: the order of its examples depends on the size, what a label means on
-    the classes, and everything on the examples themselves, wherever they lie.
+    With the shapes the run can be opened without its data set. Size, classes and identity of the data set show whether
+    it is the same when the run is resumed: the order of examples depends on the size, the meaning of a label on the
+    classes, and the result on the examples themselves, but not on where they are stored.
 
     Raises:
-      ValueError: `load_config` would refuse it, as names with what is no character.
+      ValueError: `load_config` would refuse it, for instance because of invalid characters in names.
     """
     record = {
         "experiment": config.experiment,
@@ -235,11 +235,11 @@ def save_config(
     }
     text = json.dumps(record, indent=2) + "\n"
     try:
-        if len(text) > _MOST:  # of ASCII, as json writes it
+        if len(text) > _MOST:  # characters are bytes, since json writes ASCII
             raise ValueError(f"it has {len(text):,} bytes, above {_MOST:,}")
         _parsed(text)
     except ValueError as error:
-        raise ValueError(f"{folder / 'config.json'} is not written, since nothing could read it: {error}") from None
+        raise ValueError(f"{folder / 'config.json'} is not written, since it could not be read: {error}") from None
     files.write(folder / "config.json", text)
 
 
@@ -247,8 +247,8 @@ def load_config(folder: Path) -> dict[str, Any]:
     """The record `save_config` wrote: `experiment`, `config`, `batch`, `size`, `classes`, `data`, `versions`, ...
 
     Raises:
-      ValueError: there is none, or it is not what `save_config` can have written. The fields of `config` are those of
-        an experiment and are checked where its configuration is made of them.
+      ValueError: there is no config.json, or `save_config` cannot have written it. The fields of `config` depend on the
+        experiment and are checked when its configuration is created from them.
     """
     file = folder / "config.json"
     try:
@@ -262,7 +262,7 @@ def load_config(folder: Path) -> dict[str, Any]:
 def _parsed(text: str) -> dict[str, Any]:
     record = records.parse(text)
     if not isinstance(record, dict):
-        raise ValueError("it is JSON, but no object")
+        raise ValueError("it is not a JSON object")
     for name, kind in _RECORD.items():
         if name in record:
             check(name, record[name], kind)
@@ -275,7 +275,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def class_names(record: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The names of a run's labels 0, 1, 2, ... as `save_config` wrote them, None where it wrote none."""
+    """The names of a run's labels 0, 1, 2, ... as `save_config` wrote them, None if it wrote none."""
     return tuple(record["classes"]) if record.get("classes") else None
 
 
@@ -287,15 +287,15 @@ def differences(
     classes: Sequence[str] | None = None,
     identity: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """What keeps a run from going on: result fields and data that differ, old and new value.
+    """Differences that keep a run from being resumed: fields that change the result, and data, with old and new value.
 
-    Where the record and the data say what they are (`identity`), that decides whether the data set is the same one, and
-    neither how its path is written nor where it lies; elsewhere its name and its size do.
+    If both the record and the data have an `identity`, it decides whether the data set is the same, whatever its
+    path; else its name and its size decide.
     """
     before = record["config"]
-    # Through JSON, as the record went: tuples come back as lists.
+    # Through JSON, like the record: tuples become lists.
     now = json.loads(json.dumps(result_fields(config)))
-    # What a field that came later is by default, runs of before it did.
+    # Fields that were added after the run was recorded have their defaults.
     before = {field.name: field.default for field in dataclasses.fields(config)} | before
     known = record.get("data")
     others = None if known is None or identity is None else _other_data(known, identity)
@@ -308,12 +308,12 @@ def differences(
         found.append(f"the data set had {record['size']:,} examples, has {size:,}")
     found += other_classes(class_names(record), classes)
     if others and record.get("size", size) == size:
-        found.append(f"the data set is another: {', '.join(others)} differ")
+        found.append(f"the data set has changed: {', '.join(others)} differ")
     return found
 
 
 def _same(name: str, before: Any, now: Any) -> bool:
-    if name == "init_from" and isinstance(before, str) and isinstance(now, str):  # however its path is written
+    if name == "init_from" and isinstance(before, str) and isinstance(now, str):  # a path has several spellings
         return os.path.realpath(before) == os.path.realpath(now)
     return before == now
 
@@ -323,12 +323,12 @@ def _other_data(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
 
 
 def other_classes(before: Sequence[str] | None, now: Sequence[str] | None) -> list[str]:
-    """In words, which labels have other names than before; nothing where either has none."""
+    """Messages about labels whose names have changed; none if labels had or have no names."""
     if not before or not now:
         return []
     if len(before) != len(now):
         return [f"the data set had {len(before)} classes, has {len(now)}"]
-    # Composed, since macOS gives the names of folders decomposed.
+    # Normalized, since macOS returns names of folders decomposed.
     same = lambda old, new: unicodedata.normalize("NFC", old) == unicodedata.normalize("NFC", new)
     pairs = [(number, *names) for number, names in enumerate(zip(before, now, strict=True)) if not same(*names)]
     found = [f"class {number} was {displayed(old)!r}, is {displayed(new)!r}" for number, old, new in pairs]

@@ -1,4 +1,4 @@
-"""How `--help` shows flags: in groups, each flag with its range beside its default."""
+"""The layout of `--help`: flags in groups, each with its range beside its default."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ GROUPS = {
 
 
 def registry_of(tyro: Any, config_class: type) -> Any:
-    """Has tyro show ranges and groups, and give a dict, of which we make the configuration.
+    """A tyro registry that shows ranges and groups, and returns a dict from which the configuration is created.
 
-    What is no number it gives as the text it is, so that `Flags` refuses it in the words that it has for ranges.
+    A value that is not a number is passed on as text, so that `Flags` refuses it with the same message as for ranges.
     """
     constructors = tyro.constructors
     registry = constructors.ConstructorRegistry()
 
-    def hint(shown: str, default: str) -> str:
-        return f"({shown}, default: {default})"
+    def hint(range_text: str, default: str) -> str:
+        return f"({range_text}, default: {default})"
 
     def with_range(field: Any) -> Any:
-        shown = " or ".join(map(str, ranges(field.type)))
-        if not shown:
+        range_text = " or ".join(map(str, ranges(field.type)))
+        if not range_text:
             return field
-        kind = Annotated[field.type, tyro.conf.arg(help_behavior_hint=partial(hint, shown))]
+        kind = Annotated[field.type, tyro.conf.arg(help_behavior_hint=partial(hint, range_text))]
         if issubclass(config_class, Flags):
             spec = registry.get_primitive_spec(constructors.PrimitiveTypeInfo.make(field.type, set()))
             if isinstance(spec, constructors.PrimitiveConstructorSpec):
@@ -57,7 +57,7 @@ def registry_of(tyro: Any, config_class: type) -> Any:
             return constructors.StructConstructorSpec(instantiate=dict, fields=groups[info.type])
         if info.type is not config_class or busy:
             return None
-        busy = True  # so that tyro's own rule answers
+        busy = True  # so that tyro applies its own rule
         try:
             spec = constructors.ConstructorRegistry.get_struct_spec(info)
         finally:
@@ -67,7 +67,7 @@ def registry_of(tyro: Any, config_class: type) -> Any:
             return dataclasses.replace(spec, instantiate=dict, fields=fields)
         parts = []
         for name, members in _grouped(fields).items():
-            kind = type(name, (), {})  # to tyro a group is a struct in the struct
+            kind = type(name, (), {})  # for tyro a group is a nested struct
             groups[kind] = members
             parts.append(
                 constructors.StructFieldSpec(
@@ -81,7 +81,7 @@ def registry_of(tyro: Any, config_class: type) -> Any:
 
 
 def _grouped(fields: tuple[Any, ...]) -> dict[str, tuple[Any, ...]]:
-    """Fields by group; those of an experiment elsewhere, which no group lists, come before the devices."""
+    """Fields by group; fields that no group lists form the group "experiment", before "device"."""
     listed = {name: group for group, names in GROUPS.items() for name in names.split()}
     order = {name: place for place, name in enumerate(listed)}
     groups: dict[str, list[Any]] = {"run": [], "data": [], "network": [], "optimization": [], "experiment": []}

@@ -1,4 +1,4 @@
-"""What a flag may be: the range of a number and the kind of a text stand in its type, and are checked in one place."""
+"""Types of flags, with the ranges of numbers, and the function that checks values against them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "tex
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The finite numbers from `least` to `most`, both included; part of a type, as in `Annotated[int, Range(1, 9)]`."""
+    """Finite numbers from `least` to `most`, inclusive; part of a type, such as `Annotated[int, Range(1, 9)]`."""
 
     least: float
     most: float
@@ -29,7 +29,7 @@ class Range:
 
 
 class PathRule:
-    """A path: not empty, in UTF-8, without a zero byte. `~` becomes the home folder, as a shell would have it."""
+    """A path: not empty, in UTF-8, without a zero byte. `~` is expanded to the home folder, as in a shell."""
 
 
 Steps = Annotated[int, Range(1, 10**9)]  # a network counts its updates in 32 bits
@@ -39,23 +39,23 @@ BatchSize = Annotated[int, Range(1, 2**20)]
 Count = Annotated[int, Range(1, 10**6)]
 CountOrNone = Annotated[int, Range(0, 10**6)]
 Many = Annotated[int, Range(1, 10**9)]
-Seed = Annotated[int, Range(0, 2**32 - 2)]  # one more is a seed, too
+Seed = Annotated[int, Range(0, 2**32 - 2)]  # gaussians_2d uses seed + 1, too
 Classes = Annotated[int, Range(1, 10**5)]
 Pixels = Annotated[int, Range(1, 4096)]
 Channels = Annotated[int, Range(1, 4096)]
 Layers = Annotated[int, Range(1, 64)]
 LatentDim = Annotated[int, Range(1, 65536)]
 LearningRate = Annotated[float, Range(0.0, 10.0)]
-Decay = Annotated[float, Range(0.0, 0.999999)]  # float32 cannot tell much nearer numbers from 1
+Decay = Annotated[float, Range(0.0, 0.999999)]  # float32 rounds numbers much closer to 1 to 1
 Weight = Annotated[float, Range(0.0, 1e6)]
 Share = Annotated[float, Range(0.0, 1.0)]
 PathName = Annotated[str, PathRule()]
 
 
 class Flags:
-    """Base of a configuration, a frozen dataclass: what its fields hold is what their types say.
+    """Base class of configurations, frozen dataclasses: checks that values have the types of their fields.
 
-    An integer is taken where a float is wanted, and a list where a tuple is; a bool is no number.
+    An integer is accepted as a float, and a list as a tuple; a bool is not accepted as a number.
 
     Raises:
       ValueError: a value of another type or outside its range; the message names the field.
@@ -72,27 +72,30 @@ class Flags:
         for name, kind in kinds(type(self)).items():
             value = getattr(self, name)
             if (checked := check(name, value, kind)) is not value:
-                object.__setattr__(self, name, checked)  # as it is frozen
+                object.__setattr__(self, name, checked)  # since the dataclass is frozen
 
 
 @cache
 def kinds(config_class: Any) -> Mapping[str, Any]:
-    """The type of each field of a dataclass, ranges included."""
+    """The type of each field of a dataclass, with its range."""
     hints = typing.get_type_hints(config_class, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(config_class)}
 
 
 def check(name: str, value: Any, kind: Any) -> Any:
-    """The value, as its type wants it.
+    """Checks a value and converts it to its type.
 
     Args:
-      name: what a message calls it.
-      value: what it is.
-      kind: int, float, bool, str, None, a Literal, a tuple or a dict of any length, a union of them, or one with a
-        `Range` or a `PathRule`. Any other type is not checked.
+      name: its name, for the error message.
+      value: the value.
+      kind: its type: int, float, bool, str, None, a Literal, a tuple or a dict of any length, a union of them, or one
+        with a `Range` or a `PathRule`. Other types are not checked.
+
+    Returns:
+      The value, an integer converted to a float and a list to a tuple if the type asks for it.
 
     Raises:
-      ValueError: it is of another kind; the message says what was expected.
+      ValueError: the value does not have this type; the message says what was expected.
 
     >>> check("size", 3, float | None), check("widths", [1, 2], tuple[Channels, ...])
     (3.0, (1, 2))
@@ -101,11 +104,11 @@ def check(name: str, value: Any, kind: Any) -> Any:
         return _checked(value, kind)
     except _Mismatch as mismatch:
         reason = str(mismatch) or f"expected {described(kind)}"
-        raise ValueError(f"{name}={_shown(value)}: {reason}") from None
+        raise ValueError(f"{name}={_abbreviated(value)}: {reason}") from None
 
 
 def described(kind: Any) -> str:
-    """A type in words.
+    """The description of a type for error messages.
 
     >>> described(Channels | Literal["native"] | None)
     "an integer from 1 to 4096, 'native' or nothing"
@@ -126,13 +129,13 @@ def described(kind: Any) -> str:
 
 
 def ranges(kind: Any) -> list[Range]:
-    """The ranges that a type holds, in whatever it is part of."""
+    """All ranges in a type, such as those of a union's members."""
     own = [kind] if isinstance(kind, Range) else []
     return own + [found for part in typing.get_args(kind) for found in ranges(part)]
 
 
 class _Mismatch(ValueError):
-    """Empty where the type says it all."""
+    """A value does not have its type; the message is empty if the type's description is enough."""
 
 
 def _checked(value: Any, kind: Any) -> Any:
@@ -171,7 +174,7 @@ def _checked(value: Any, kind: Any) -> Any:
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise _Mismatch
         if kind is str and not is_text(value):
-            raise _Mismatch("it holds what is no character")
+            raise _Mismatch("it holds invalid characters")
     return value
 
 
@@ -195,7 +198,7 @@ def _path(value: Any) -> str:
     if not value:
         raise _Mismatch("expected a path, but it is empty (. is the current folder)")
     if "\0" in value or not is_text(value):
-        raise _Mismatch("a path with bytes that are no text in UTF-8 is not taken: rename it")
+        raise _Mismatch("the path is not valid UTF-8: rename it")
     try:
         files.expanded(value)
     except ValueError as error:
@@ -203,7 +206,7 @@ def _path(value: Any) -> str:
     return os.path.expanduser(value)
 
 
-def _shown(value: Any) -> str:
+def _abbreviated(value: Any) -> str:
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # an integer of thousands of digits

@@ -1,4 +1,4 @@
-"""Images and figures of a run: grids of samples, rows with labels, scatter plots, and how they are written as PNG.
+"""Images and figures of a run: grids of samples, rows with labels, scatter plots, and PNG files of them.
 
 Pillow and matplotlib are imported where they are first used.
 """
@@ -25,20 +25,20 @@ GAP = 2
 
 
 def image_grid(outputs: Mapping[str, ArrayLike]) -> np.ndarray:
-    """Draws named images as one picture; the `draw` of a run whose outputs are images.
+    """Arranges images in a grid; the default `draw` of `fit`.
 
-    One output is drawn as a nearly square grid of at most 100 tiles. Several are drawn side by side: a column for each
-    name, in order, and a row for each of at most 10 examples. Small images are enlarged by a whole factor.
+    A single output becomes a nearly square grid of at most 100 tiles. Several outputs become columns, in the given
+    order, with a row for each of at most 10 examples. Small images are enlarged by an integer factor.
 
     Args:
       outputs: images by name, each `[N, H, W, C]` with 1 or 3 channels, floats in [-1, 1] or uint8. All have the same
         `N`, `H` and `W`.
 
     Returns:
-      The picture, uint8 `[height, width, C]`.
+      The grid, uint8 `[height, width, C]`.
 
     Raises:
-      ValueError: if the shapes are others.
+      ValueError: for other shapes.
     """
     images = {name: np.asarray(output) for name, output in outputs.items()}
     shapes = {name: image.shape for name, image in images.items()}
@@ -70,23 +70,23 @@ def image_grid(outputs: Mapping[str, ArrayLike]) -> np.ndarray:
 
 
 def labelled_rows(images: ArrayLike, labels: Sequence[str]) -> np.ndarray:
-    """Draws a row of images for each of at most 10 labels, which stand to the left of them.
+    """Arranges images in rows, one row for each of at most 10 labels, with the label at its left.
 
     Args:
-      images: `[N, H, W, C]` as for `image_grid`, first those of the first label, as many of each.
-      labels: text, broken where it is too long for its row.
+      images: `[N, H, W, C]` as for `image_grid`: first those of the first label; the same number for each label.
+      labels: texts; long ones are wrapped.
 
     Returns:
-      The picture, uint8 `[height, width, C]`.
+      The grid with labels, uint8 `[height, width, C]`.
 
     Raises:
-      ValueError: images that do not divide among the labels, or more than fit a picture.
+      ValueError: N is no multiple of the number of labels, or there are too many images or labels.
     """
     images = np.asarray(images)
     if not labels or len(images) % len(labels) or len(labels) > MAX_ROWS or not 0 < len(images) <= MAX_TILES:
         raise ValueError(
-            f"{len(images)} images for {len(labels)} labels: at most {MAX_ROWS} labels, as many images of each, and at "
-            f"most {MAX_TILES} in one picture"
+            f"{len(images)} images for {len(labels)} labels: at most {MAX_ROWS} labels, equally many images for each, "
+            f"and at most {MAX_TILES} images expected"
         )
     rows = images.reshape(len(labels), -1, *images.shape[1:])
     if rows.shape[1] == 1:
@@ -94,27 +94,27 @@ def labelled_rows(images: ArrayLike, labels: Sequence[str]) -> np.ndarray:
     grid = image_grid({str(column): rows[:, column] for column in range(rows.shape[1])})
     pil_image, pil_draw, pil_font = (import_extra(f"PIL.{name}") for name in ("Image", "ImageDraw", "ImageFont"))
     pitch, font = (len(grid) + GAP) // len(labels), pil_font.load_default(size=12)
-    broken = [textwrap.wrap(label, 26, max_lines=max(1, pitch // 15), placeholder=" ...") for label in labels]
-    width = 16 + max(math.ceil(font.getlength(line)) for lines in broken for line in lines or [""])
-    picture = pil_image.new("RGB", (width + grid.shape[1], len(grid)), "white")
-    picture.paste(pil_image.fromarray(grid.squeeze(-1) if grid.shape[-1] == 1 else grid).convert("RGB"), (width, 0))
-    draw = pil_draw.Draw(picture)
-    for row, lines in enumerate(broken):
+    wrapped = [textwrap.wrap(label, 26, max_lines=max(1, pitch // 15), placeholder=" ...") for label in labels]
+    width = 16 + max(math.ceil(font.getlength(line)) for lines in wrapped for line in lines or [""])
+    canvas = pil_image.new("RGB", (width + grid.shape[1], len(grid)), "white")
+    canvas.paste(pil_image.fromarray(grid.squeeze(-1) if grid.shape[-1] == 1 else grid).convert("RGB"), (width, 0))
+    draw = pil_draw.Draw(canvas)
+    for row, lines in enumerate(wrapped):
         middle = (8, row * pitch + (pitch - GAP) // 2)
         draw.multiline_text(middle, "\n".join(lines), fill="black", font=font, anchor="lm", spacing=2)
-    return np.asarray(picture)
+    return np.asarray(canvas)
 
 
 def scatter(samples: ArrayLike, data: ArrayLike, *, title: str = "") -> Any:
-    """Draws generated points over the data's.
+    """A scatter plot of generated points over those of the data.
 
     Args:
       samples: `[N, 2]`.
-      data: `[M, 2]`; the axes span it with a margin, so that the pictures of one run compare.
-      title: written above.
+      data: `[M, 2]`; the axes cover it with a margin, so all plots of a run have the same axes.
+      title: title of the figure.
 
     Returns:
-      A matplotlib figure of 400 x 400 pixels, drawn without a display and unknown to pyplot.
+      A matplotlib figure of 400 x 400 pixels, which needs no display and is not registered in pyplot.
 
     Raises:
       ValueError: if the points are not two-dimensional.
@@ -134,43 +134,43 @@ def scatter(samples: ArrayLike, data: ArrayLike, *, title: str = "") -> Any:
     return figure
 
 
-def as_image(drawing: Any) -> np.ndarray:
-    """What a `draw` function returned, as a uint8 image `[H, W, C]`.
+def as_image(figure: Any) -> np.ndarray:
+    """Converts the result of a `draw` function to a uint8 image `[H, W, C]`.
 
     Args:
-      drawing: a uint8 array `[H, W]` or `[H, W, C]` with 1, 3 or 4 channels, or a matplotlib figure.
+      figure: a uint8 array `[H, W]` or `[H, W, C]` with 1, 3 or 4 channels, or a matplotlib figure.
 
     Raises:
       ValueError: if it is neither.
     """
-    if hasattr(drawing, "savefig"):
-        canvas = import_extra("matplotlib.backends.backend_agg").FigureCanvasAgg(drawing)
+    if hasattr(figure, "savefig"):
+        canvas = import_extra("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
         canvas.draw()
         return np.array(canvas.buffer_rgba())[..., :3]
-    image = np.asarray(drawing)
+    image = np.asarray(figure)
     if image.ndim == 2:
         image = image[..., None]
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] not in (1, 3, 4):
         raise ValueError(
-            "a drawing is a matplotlib figure or a uint8 array [H, W] or [H, W, 1, 3 or 4], "
+            "an image is a matplotlib figure or a uint8 array [H, W] or [H, W, 1, 3 or 4], "
             f"not {image.dtype} {image.shape}"
         )
     return image
 
 
-def save_image(path: str | os.PathLike[str], drawing: Any, *, inside: str | os.PathLike[str] | None = None) -> None:
-    """Writes a drawing (see `as_image`) as a PNG file, whole or not at all; `inside` as in `files.write`."""
+def save_image(path: str | os.PathLike[str], figure: Any, *, inside: str | os.PathLike[str] | None = None) -> None:
+    """Writes an image or a figure (see `as_image`) atomically as a PNG file; `inside` as in `files.write`."""
     encoded = io.BytesIO()
-    _picture(drawing).save(encoded, format="png")
+    _pil_image(figure).save(encoded, format="png")
     files.write(path, encoded.getvalue(), inside=inside)
 
 
-def _picture(drawing: Any) -> Any:
-    image = as_image(drawing)
+def _pil_image(figure: Any) -> Any:
+    image = as_image(figure)
     return import_extra("PIL.Image").fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
 def _tiles(images: np.ndarray, channels: int) -> np.ndarray:
-    if images.dtype != np.uint8:  # a NaN, which has no byte, is drawn black
+    if images.dtype != np.uint8:  # NaN becomes black
         images = pixels.to_uint8(np.clip(np.nan_to_num(images.astype(np.float32), nan=-1.0), -1.0, 1.0))
     return np.broadcast_to(images, (*images.shape[:-1], channels))

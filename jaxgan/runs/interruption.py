@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: a request that its loop reads between steps, and how the loop says that it stopped."""
+"""Signals that ask a run to stop: the training loop reads them between steps, saves and raises `Stopped`."""
 
 from __future__ import annotations
 
@@ -7,40 +7,39 @@ import threading
 from pathlib import Path
 from typing import Any
 
-# Ctrl-C; what kill and schedulers send; a terminal that is closed; what Slurm sends before the time is over, where
-# asked to (--signal=USR1@60).
+# Ctrl-C; kill and schedulers; a closed terminal; Slurm before the time limit (--signal=USR1@60).
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 
 
 class Stopped(Exception):
-    """Training was asked to stop, by a signal or an alarm, and its state has been saved.
+    """Training was stopped by a signal or an alarm, and its state has been saved.
 
     Attributes:
-      signal: the number of the signal; SIGTERM for an alarm.
-      step: the last step that was taken.
-      state: the state after it.
-      metrics: the last metrics, `{}` where none were logged.
+      signal: number of the signal; SIGTERM for an alarm.
+      step: the last step.
+      state: the state after this step.
+      metrics: the last metrics, `{}` if none were logged.
     """
 
     def __init__(self, number: int, folder: Path, step: int, state: Any, metrics: dict[str, float]) -> None:
-        super().__init__(f"stopped at step {step} and saved in {folder}: the same command goes on from there")
+        super().__init__(f"stopped at step {step} and saved in {folder}: the same command resumes from there")
         self.signal, self.step, self.state, self.metrics = number, step, state, metrics
 
 
 class Interruption:
-    """While in its context, the first of these signals is kept; a second SIGINT is not made to wait.
+    """A context in which these signals are recorded instead of ending the process; a second SIGINT raises at once.
 
-    Signals that the process ignores, as SIGHUP under nohup, stay ignored.
+    Signals that the process ignores, such as SIGHUP under nohup, stay ignored.
 
     Attributes:
-      signal: the last that came, None if none.
+      signal: number of the last signal, None if there was none.
     """
 
     signal: int | None = None
 
     def __enter__(self) -> Interruption:
         self._before = {}
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python refuses to set handlers
+        if threading.current_thread() is threading.main_thread():  # in other threads Python refuses to set handlers
             for number in (getattr(signal, name) for name in NAMES if hasattr(signal, name)):
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
                     self._before[number] = signal.signal(number, self._request)

@@ -1,4 +1,4 @@
-"""A run folder belongs to one process at a time."""
+"""The lock of a run folder: only one process at a time may write to it."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from pathlib import Path
 from jaxgan import files
 
 NAME = ".lock"
-_PATIENCE = 0.3  # seconds for those who only look whether it is held
+_PATIENCE = 0.3  # seconds to retry, since `refuse_held` of another process may hold it for a moment
 
 
 class Lock:
     """The exclusive lock of a folder, held while in its context.
 
-    A folder that is missing is made, and removed again where nothing came to lie in it.
+    A missing folder is created, and removed again if it is empty at the end.
 
-    It is `flock` on the file `.lock` in the folder, which says who holds it. So it ends with its process, however that
-    ends: a file that a kill leaves behind locks nothing. It keeps out other processes and other holders in this one.
+    It is `flock` on the file `.lock` in the folder, whose text names the holder. The lock ends with its process, also
+    after a kill: the file that is left behind does not lock the folder. It excludes other processes, and other locks in
+    the same process.
 
-    On a network file system it holds between hosts where these pass `flock` on to the server: NFS under Linux does, as
-    a lock of the whole file, unless mounted with `nolock` or `local_lock`; Lustre if mounted with `flock`. Where there
-    are no locks at all this is said, and nothing keeps a second run out.
+    On a network file system it works between hosts if these pass `flock` on to the server: NFS under Linux does, as a
+    lock of the whole file, unless mounted with `nolock` or `local_lock`; Lustre if mounted with `flock`. If the file
+    system has no locks, a warning is printed, and a second run is not excluded.
 
     Args:
       folder: the folder.
 
     Raises:
-      ValueError: it is held; the message names by whom.
-      OSError: the folder or the file cannot be made.
+      ValueError: another process holds it; the message names the process.
+      OSError: the folder or the file cannot be created.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -46,32 +47,32 @@ class Lock:
     def __enter__(self) -> Lock:
         self._made = [path for path in (self._place, *self._place.parents) if not path.exists()]
         self._lock()
-        # Held open, so that no other folder can get its number in the file system.
+        # Kept open, so that no other folder can get its inode number.
         self._opened = os.open(self._place, os.O_RDONLY | os.O_DIRECTORY)
         return self
 
     def __exit__(self, *_: object) -> None:
-        made = self._made if self._is_there() else []  # somebody else's folder may have its name now
+        made = self._made if self._is_there() else []  # another folder may have its name now
         with contextlib.suppress(OSError):
-            if _same(self._file, NAME, within=self._opened):  # also where the folder was moved
+            if _same(self._file, NAME, within=self._opened):  # also if the folder was moved
                 os.unlink(NAME, dir_fd=self._opened)
-        made = self._made if self._is_there() else []  # what stands in its place is somebody's
+        made = self._made if self._is_there() else []  # checked again: the folder may have been replaced since
         os.close(self._file)
         os.close(self._opened)
-        with contextlib.suppress(OSError):  # of what holds something
+        with contextlib.suppress(OSError):  # not empty
             for folder in made:
                 folder.rmdir()
 
     def check(self) -> None:
-        """To be called before something is written.
+        """Checks that the lock is still held; to be called before each write.
 
         Raises:
-          ValueError: the folder is not where it was, or somebody else has locked it since its lock file was removed.
+          ValueError: the folder was moved, or its lock file was removed and another process has locked it since.
         """
         if not self._is_there():
             raise ValueError(
-                f"{self.folder} was moved, deleted or replaced while the run went on: it stops, and what came after "
-                "its last checkpoint is lost"
+                f"{self.folder} was moved, deleted or replaced during the run: it stops, and the steps since its last "
+                "checkpoint are lost"
             )
         if not self._is_ours():
             before = self._file
@@ -86,7 +87,7 @@ class Lock:
 
     def _lock(self) -> None:
         self._file = self._taken()
-        with contextlib.suppress(OSError):  # of a full disk: who it is, is said for convenience
+        with contextlib.suppress(OSError):  # a full disk; the lock works without the holder's name
             os.ftruncate(self._file, 0)
             os.write(self._file, _this_process().encode(errors="backslashreplace"))
 
@@ -99,7 +100,7 @@ class Lock:
                 fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
-                    message = "warning: files cannot be locked where {} lies: start no second run in it"
+                    message = "warning: the file system of {} has no locks: do not start a second run in it"
                     print(message.format(self.folder), file=sys.stderr)
                     return number
                 os.close(number)
@@ -109,13 +110,13 @@ class Lock:
                     raise _held(self.folder) from None
                 time.sleep(_PATIENCE / 10)
                 continue
-            if _same(number, self._place / NAME):  # else its last holder has just removed it
+            if _same(number, self._place / NAME):  # else its last holder has just removed the file
                 return number
             os.close(number)
 
 
 def refuse_held(folder: str | os.PathLike[str]) -> None:
-    """Raises what `Lock` would where somebody holds the lock of a folder; makes nothing and reads no more than it."""
+    """Raises the ValueError of `Lock` if a process holds the lock of a folder; creates nothing."""
     try:
         number = os.open(Path(folder) / NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -135,7 +136,7 @@ def _held(folder: Path) -> ValueError:
     except (OSError, ValueError):
         who = ""
     who = "".join(letter if letter.isprintable() else "?" for letter in who) or "another process"
-    return ValueError(f"{folder} is in use by {who}: wait for its end, or give another --workdir")
+    return ValueError(f"{folder} is in use by {who}: wait until it ends, or give another --workdir")
 
 
 def _this_process() -> str:

@@ -1,8 +1,7 @@
-"""What a run shows and writes: a progress bar, `metrics.jsonl`, TensorBoard events, and images as PNG files.
+"""Logs of a run: a progress bar, `metrics.jsonl`, TensorBoard events, and images as PNG files.
 
-tqdm and tensorboardX are imported where they are first used. What only shows a run (the terminal,
-TensorBoard) neither ends it nor keeps it from starting; `metrics.jsonl` and the drawings are the run's own records, and
-an OSError of theirs is the caller's.
+tqdm and tensorboardX are imported when they are first used. Failures of the terminal or of TensorBoard do not stop a
+run. `metrics.jsonl` and the images are the run's records, so their OSErrors are raised.
 """
 
 from __future__ import annotations
@@ -28,20 +27,20 @@ from jaxgan.runs.flags import Range, check
 from jaxgan.runs.images import as_image, save_image
 from jaxgan.runs.streams import Forgiving
 
-_LARGEST = 2**32  # bytes of metrics: a line at every step of a long run
+_LARGEST = 2**32  # bytes of metrics.jsonl, enough for a line at every step of a long run
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class Report:
-    """All reports of one run in one object; every process may hold one, only the first shows and writes anything.
+    """All logs of one run. Every process may have one, but only that of the first process prints and writes.
 
-    It writes `metrics.jsonl`, `tensorboard/` (where tensorboardX is installed) and `NAME/STEP.png` in `folder`.
+    It writes `metrics.jsonl`, `tensorboard/` (if tensorboardX is installed) and `NAME/STEP.png` in `folder`.
 
     Args:
       folder: the run folder.
-      num_steps: the step at which the run ends.
-      last_step: the step the run goes on from; what an earlier run wrote after it is dropped.
-      last_line: the step of the last line of metrics that is to be there.
+      num_steps: the last step of the run.
+      last_step: the step from which the run resumes; logs of later steps are dropped.
+      last_line: expected step of the last line in `metrics.jsonl`.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Report:
             self._progress.show(step)
 
     def metrics(self, step: int, metrics: Mapping[str, Any], *, shown: Iterable[str] | None = None) -> None:
-        """Writes scalars by name, and shows those named in `shown`, by default all."""
+        """Writes scalars by name, and prints those named in `shown`, by default all."""
         if self._first:
             self._metrics.write(step, metrics)
             with self._leaving_out_events() as events:
@@ -78,34 +77,34 @@ class Report:
             self._progress.show(step, {name: metrics[name] for name in (metrics if shown is None else shown)})
 
     def add(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """Adds scalars to the metrics that were written last, which are of this step; returns all of them."""
+        """Adds scalars to the last line of metrics, which is of this step; returns all metrics of the line."""
         if not self._first:
             return dict(metrics)
         with self._leaving_out_events() as events:
             events.write(step, metrics)
         return self._metrics.add(step, metrics)
 
-    def drawing(self, step: int, drawing: Any, name: str = "samples") -> None:
-        """Writes what a `draw` function returned: a uint8 array `[H, W, C]` or a matplotlib figure."""
+    def image(self, step: int, figure: Any, name: str = "samples") -> None:
+        """Writes the result of a `draw` function: a uint8 array `[H, W, C]` or a matplotlib figure."""
         if self._first:
-            image = as_image(drawing)
+            image = as_image(figure)
             save_image(self.folder / name / f"{step:08d}.png", image, inside=self.folder)
             with self._leaving_out_events() as events:
                 events.write_image(step, name, image)
 
     def note(self, text: str) -> None:
-        """Prints a line without spoiling the bar."""
+        """Prints a line above the progress bar."""
         if self._first:
             self._progress.note(text)
 
     @contextlib.contextmanager
     def _leaving_out_events(self) -> Iterator[Any]:
-        """Where TensorBoard's events cannot be written, as on a full disk, this is said once and they are left out."""
+        """If TensorBoard events cannot be written, prints one note and writes no more of them."""
         try:
             yield self._events or _Nothing()
-        except Exception as error:  # of packages that a run can do without
+        except Exception as error:  # of an optional package or the disk
             self._events = None
-            self.note(f"TensorBoard's events are left out from here on: {error}")
+            self.note(f"no more TensorBoard events are written: {error}")
 
 
 class _Nothing:
@@ -116,12 +115,12 @@ class _Nothing:
 
 
 class Progress:
-    """How far a run is: a bar on a terminal, elsewhere one line for each set of metrics.
+    """The progress of a run: a bar on a terminal, else one line for each set of metrics.
 
     Args:
-      num_steps: the step at which the run ends.
-      last_step: the step it starts from.
-      stream: where to, by default the standard error output.
+      num_steps: the last step of the run.
+      last_step: the step from which it starts.
+      stream: where to print, by default standard error.
     """
 
     def __init__(self, num_steps: int, *, last_step: int = 0, stream: TextIO | None = None) -> None:
@@ -141,7 +140,7 @@ class Progress:
             self._bar.close()
 
     def show(self, step: int, metrics: Mapping[str, Any] | None = None) -> None:
-        """Shows `step` of `num_steps` done, steps per second and the metrics."""
+        """Prints the step, `num_steps`, steps per second and the metrics."""
         values = "  ".join(f"{name} {float(value):.4g}" for name, value in (metrics or {}).items())
         if self._bar is not None:
             if values:
@@ -153,7 +152,7 @@ class Progress:
             self.note(f"step {step}/{self._num_steps}  {rate}{values}")
 
     def note(self, text: str) -> None:
-        """Prints a line, above the bar where there is one."""
+        """Prints a line, above the bar if there is one."""
         text = printable(text)
         if self._bar is not None:
             self._bar.write(text, file=self._stream)
@@ -167,13 +166,14 @@ class MetricsFile:
     JSON has no NaN and no infinity: they are written as the strings "NaN", "Infinity" and "-Infinity", which
     `read_metrics` turns back into numbers.
 
-    A file that somebody removes, replaces or cuts short is opened anew at the next line, and what it lacks is said.
+    If the file is removed, replaced or truncated during the run, it is opened again at the next line, with a warning
+    that names the missing lines.
 
     Args:
-      path: the file; it is made if need be.
-      last_step: the step the run goes on from. Lines of later steps, and a line cut short by a kill, are dropped.
-      last_line: the step of the last line that is to be there.
-      note: what is told which lines are lost.
+      path: the file; it is created if it is missing.
+      last_step: the step from which the run resumes. Lines of later steps, and an incomplete last line, are dropped.
+      last_line: expected step of the last line.
+      note: prints the warning.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class MetricsFile:
         self._begin(last_step, last_line)
 
     def _begin(self, last_step: int, last_line: int) -> None:
-        self._step = 0  # of the last line
+        self._step = 0  # step of the last line
         if self._path.exists():
             kept = [(line, entry["step"]) for line, entry in _read_lines(self._path) if entry["step"] <= last_step]
             text = "".join(f"{line}\n" for line, _ in kept)
@@ -198,7 +198,7 @@ class MetricsFile:
         self._open()
         if self._step < last_line:
             lost = f"{self._step + 1} to {last_line}"
-            self._note(f"warning: {self._path} has no lines of the steps {lost}: it was removed, replaced or cut short")
+            self._note(f"warning: {self._path} has no lines of the steps {lost}: it was removed, replaced or truncated")
 
     def _open(self) -> None:
         self._file = files.open_to_append(self._path, inside=self._path.parent)
@@ -227,7 +227,7 @@ class MetricsFile:
         self._step, self._size = int(step), os.fstat(self._file.fileno()).st_size
 
     def add(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """Adds scalars to the last line where that is of this step, or else as a line; returns what it says now."""
+        """Adds scalars to the last line if it is of this step, else as a new line; returns all metrics of the line."""
         *before, last = [*_read_lines(self._path)] or [("", {})]
         if last[1].get("step") != step:
             self.write(step, metrics)
@@ -246,24 +246,24 @@ class MetricsFile:
 def read_metrics(path: str | os.PathLike[str], *, values: Any = float) -> list[dict[str, Any]]:
     """Reads a `metrics.jsonl`: a dict with "step" and the metrics for each line, in order.
 
-    A last line that a kill cut short is left out.
+    An incomplete last line, which a kill leaves, is ignored.
 
     Args:
       path: the file.
-      values: the type of all but the step, see `jaxgan.runs.flags.check`.
+      values: the type of all values but the step, see `jaxgan.runs.flags.check`.
 
     Raises:
-      ValueError: if another line is not such an object; the message names file and line.
+      ValueError: another line is not such an object; the message names file and line.
     """
     return [entry for _, entry in _read_lines(Path(path), values)]
 
 
 class TensorBoard:
-    """Writes TensorBoard events where tensorboardX is installed, and nothing where it is not.
+    """Writes TensorBoard events if tensorboardX is installed, else nothing.
 
     Args:
-      folder: where the event files go.
-      last_step: the step the run goes on from; TensorBoard hides what was written for later steps before.
+      folder: the folder for the event files.
+      last_step: the step from which the run resumes; TensorBoard hides earlier events of later steps.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, last_step: int = 0) -> None:
@@ -273,12 +273,12 @@ class TensorBoard:
         except ModuleNotFoundError:
             self._writer = None
         else:
-            # Not its SummaryWriter: that writes in a thread, and where the thread meets a full disk the run hangs.
+            # Not its SummaryWriter, which writes in a thread: if the disk is full, it hangs.
             files.make_folder(folder, inside=Path(folder).parent)
-            name = f"events-{secrets.token_hex(6)}"  # that nobody could have put a link under
+            name = f"events-{secrets.token_hex(6)}"  # random, so that no link of this name can exist
             self._writer = event_file_writer.EventsWriter(str(Path(folder) / name))
             self._file = next(Path(folder).glob(f"{name}*"))
-            # The names of this module are made when it is loaded.
+            # The names of this module are created at import, so type checkers do not know them.
             self._summary, self._event = summary, cast("Any", event_pb2)
             start = self._event.SessionLog(status=self._event.SessionLog.START)
             self._add(last_step + 1, session_log=start)
@@ -288,11 +288,11 @@ class TensorBoard:
 
     def __exit__(self, *error: object) -> None:
         if self._writer is not None:
-            with contextlib.suppress(OSError):  # as of a full disk, which the last `write` has met before
+            with contextlib.suppress(OSError):  # such as a full disk, which the last `write` has reported
                 self._writer.close()
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Writes the finite ones of the scalars."""
+        """Writes the scalars that are finite."""
         if self._writer is not None:
             for name, value in metrics.items():
                 if math.isfinite(number := float(value)):
@@ -313,7 +313,7 @@ class TensorBoard:
 
 
 def _read_lines(path: Path, values: Any = float) -> Iterator[tuple[str, dict[str, Any]]]:
-    *lines, _ = files.read_text(path, most=_LARGEST).split("\n")  # what follows the last newline was cut short
+    *lines, _ = files.read_text(path, most=_LARGEST).split("\n")  # what follows the last newline is incomplete
     for number, line in enumerate(lines, 1):
         try:
             entry = check("the line", records.parse(line), dict[str, Any])
@@ -330,10 +330,10 @@ def _entry(name: str, value: Any, kind: Any) -> Any:
 
 
 def _line(entry: Mapping[str, Any]) -> str:
-    def written(value: Any) -> Any:
+    def encoded(value: Any) -> Any:
         number = float(value)
         special = "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
         return number if math.isfinite(number) else special
 
-    numbers = {name: value if name == "step" else written(value) for name, value in entry.items()}
-    return json.dumps(numbers, allow_nan=False) + "\n"
+    values = {name: value if name == "step" else encoded(value) for name, value in entry.items()}
+    return json.dumps(values, allow_nan=False) + "\n"

@@ -1,4 +1,4 @@
-"""A finished run, opened from its folder: its configuration, its experiment and its state."""
+"""Opens a run folder: configuration, experiment and trained state."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from jaxgan.types import GAN
 
 
 class Run(NamedTuple):
-    """What `open_run` found.
+    """A run opened by `open_run`.
 
     Attributes:
       folder: the run folder.
-      experiment: the module that made it.
+      experiment: the module of its experiment.
       config: its configuration.
-      gan: built from the configuration.
-      batch: shapes and types of a batch, the data set unread.
-      state: the checkpoint.
+      gan: the GAN, built from the configuration.
+      batch: shapes and dtypes of a batch; the data set is not read.
+      state: the state in the checkpoint.
       step: the checkpoint's step.
     """
 
@@ -43,25 +43,25 @@ class Run(NamedTuple):
     state: Any
     step: int
 
-    def sample(self, inputs: Mapping[str, Any], *, live: bool = False, at_once: int = 250) -> Mapping[str, np.ndarray]:
+    def sample(self, inputs: Mapping[str, Any], *, raw: bool = False, at_once: int = 250) -> Mapping[str, np.ndarray]:
         """The outputs of `gan.sample`, for any number of inputs.
 
         Args:
-          inputs: arrays by name, one row a sample.
-          live: whether to use the weights as they were trained last, not their moving average.
-          at_once: rows computed together.
+          inputs: arrays by name, one row for each sample.
+          raw: whether to use the raw weights instead of the EMA weights.
+          at_once: number of rows in a batch.
 
         Returns:
-          Outputs by name, on the host.
+          Outputs by name, as NumPy arrays.
         """
-        state = self.state.replace(ema_params=None, ema_model_state=None) if live else self.state
+        state = self.state.replace(ema_params=None, ema_model_state=None) if raw else self.state
         return batched(partial(self.gan.sample, state), at_once=at_once)(inputs)
 
     def to_uint8(self, images: ArrayLike) -> np.ndarray:
-        """`pixels.to_uint8` of what this run drew.
+        """`pixels.to_uint8` of images of this run.
 
         Raises:
-          ValueError: they are not finite; the message names the checkpoint.
+          ValueError: the images are not finite; the message names the checkpoint.
         """
         try:
             return pixels.to_uint8(images)
@@ -76,23 +76,22 @@ def open_run(
     checkpoint: int | str = "last",
     data: Mapping[str, str | None] | None = None,
 ) -> Run:
-    """Opens a run folder and reads one of its checkpoints, whatever devices it was written on.
+    """Opens a run folder and reads one of its checkpoints, independently of the devices that wrote it.
 
-    The data it was trained on need not be there, unless it was written before `config.json` held a batch's shapes.
+    It does not need the training data, unless `config.json` is of an early version without the shapes of a batch.
 
     Args:
       folder: the run folder.
-      experiments: the modules a run may come from, by name. `config.json` is data: it chooses among these and names
-        no code of its own.
+      experiments: the allowed experiment modules by name. `config.json` is data: it can select one of these, but cannot
+        name other code.
       checkpoint: 'best', 'last' or a step.
-      data: where its data lie now, in place of where they lay: of the fields `dataset`, `dataset_b` and `data_dir`, by
-        name, those that are not None.
+      data: new values of the fields `dataset`, `dataset_b` and `data_dir`, for data that has moved; None keeps a value.
 
     Returns:
       The `Run`.
 
     Raises:
-      ValueError: no run folder, an experiment that is not among those, or a configuration it does not know.
+      ValueError: not a run folder, an unknown experiment, or an invalid configuration.
       CheckpointError: no such checkpoint.
     """
     folder = Path(folder)
@@ -108,7 +107,7 @@ def open_run(
     check_trusted_paths(config, folder, given=moved)
     try:
         gan = experiment.build(config)
-    except ValueError as error:  # of a value that only the networks know to be wrong
+    except ValueError as error:  # a value that only the networks can check
         raise ValueError(f"{folder / 'config.json'}: {error}") from None
     batch = _batch(record)
     if batch is None:
@@ -122,26 +121,26 @@ def restore(folder: str | os.PathLike[str], gan: GAN, *, checkpoint: int | str =
 
     Args:
       folder: the run folder.
-      gan: the GAN that was trained, made of the same networks and optimizers.
+      gan: the GAN that was trained, with the same networks and optimizers.
       checkpoint: 'best', 'last' (the newest that is not damaged) or a step.
 
     Returns:
       The state, on JAX's default device.
 
     Raises:
-      ValueError: no run folder, or one whose batches do not fit the networks.
-      CheckpointError: no such checkpoint, or a state of other networks; the message lists the arrays that differ.
+      ValueError: not a run folder, or its batches do not fit the networks.
+      CheckpointError: no such checkpoint, or one of other networks; the message lists the arrays that differ.
     """
     folder = Path(folder)
     record = load_config(folder)
     if (batch := _batch(record)) is None:
-        raise ValueError(f"{folder / 'config.json'} does not say what a batch holds: an older version wrote it")
+        raise ValueError(f"{folder / 'config.json'} has no shapes of a batch: an early version wrote it")
     best = record["config"].get("best")
     return _restored(folder, gan, batch, RunConfig(best=best if isinstance(best, str) else None), checkpoint)[0]
 
 
 def _batch(record: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct] | None:
-    """Shapes and types of a batch, None where a config.json of an older version does not hold them."""
+    """Shapes and dtypes of a batch, None if config.json is of an early version without them."""
     if "batch" not in record:
         return None
     return {name: jax.ShapeDtypeStruct(field["shape"], field["dtype"]) for name, field in record["batch"].items()}
@@ -152,12 +151,12 @@ def _restored(folder: Path, gan: GAN, batch: Any, config: RunConfig, checkpoint:
         step = checkpoints.resolve(checkpoint)
         try:
             abstract = jax.eval_shape(gan.init, jax.random.key(0), batch)
-        except Exception as error:  # whatever a network raises at a shape that it was not made for
+        except Exception as error:  # networks raise various errors at a wrong shape
             shapes = ", ".join(f"{name} {list(field.shape)}" for name, field in batch.items())
             raise ValueError(
                 f"{folder / 'config.json'}: a batch of {shapes} does not fit its networks ({error})"
             ) from None
-        # The last one is the last that is not damaged.
+        # None: the newest that is not damaged.
         state = checkpoints.restore(None if checkpoint == "last" else step, abstract)
         return state, (checkpoints.latest_step() or step) if checkpoint == "last" else step
 

@@ -1,8 +1,8 @@
-"""What a command writes for the user: files that say inside which command wrote them.
+"""Output files of commands, such as `sample`. Each file contains the name of the command that wrote it.
 
-One rule for all commands: a file that is there is replaced if the same command wrote it, else refused; a folder
-may hold nothing but such files, and is then replaced as a whole. So nobody's own files are lost, and what an earlier
-command drew does not stay among what this one draws. Files that begin with a dot are passed over.
+The rule of all commands: an existing file is replaced if the same command wrote it, else refused. A folder may contain
+only such files, and all of them are replaced. So a user's own files are never lost, and outputs of an earlier command
+are not mixed with new ones. Hidden files are ignored.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from jaxgan.runs.images import as_image
 
 
 def mark(command: str) -> str:
-    """What stands in a file that a command wrote."""
+    """The text by which a file names the command that wrote it."""
     return f"jaxgan.{command}"
 
 
 def is_by(path: Path, command: str) -> bool:
-    """Whether this command wrote a file; of a link never."""
+    """Whether this command wrote a file; False for a link."""
     number = os.open(path, os.O_RDONLY | os.O_NONBLOCK) if stat.S_ISREG(path.lstat().st_mode) else None
     if number is None:
         return False
@@ -38,46 +38,46 @@ def is_by(path: Path, command: str) -> bool:
 
 
 def check_file(path: Path, command: str, *, flag: str = "--output") -> None:
-    """Refuses a file that could not be written, or would replace what this command did not write.
+    """Refuses an output file that cannot be written, or that exists and was not written by this command.
 
     Args:
       path: the file.
-      command: that would write it.
-      flag: with which a user gives another.
+      command: name of the command.
+      flag: the flag of the path, for the message.
 
     Raises:
-      ValueError: what is there is a folder, a link or no file of this command.
-      OSError: it could not be made.
+      ValueError: the path is a folder, a link, or a file of something else.
+      OSError: the file cannot be created.
     """
     check_writable(path.parent)
     if path.is_dir():
         raise ValueError(f"output {path} is a folder, where a file was expected")
     if os.path.lexists(path) and not is_by(path, command):
-        raise ValueError(f"output {path} is there and was not written by this command: move it, or give another {flag}")
+        raise ValueError(f"output {path} exists and was not written by this command: move it, or give another {flag}")
 
 
 def earlier(folder: Path, command: str, *, known: Callable[[str], bool]) -> list[Path]:
-    """The files of a folder to write, all of which this command wrote before.
+    """The files in an output folder that this command wrote before; refuses a folder with any other file.
 
     Args:
       folder: the folder; it need not exist.
-      command: its name.
-      known: whether it writes a file of this path in the folder. The text beside a picture of the same name counts as
-        written with it.
+      command: name of the command.
+      known: whether the command writes a file of this relative path. A text file beside an image of the same name
+        belongs to the image.
 
     Raises:
-      ValueError: the folder holds something else.
-      OSError: it could not be written.
+      ValueError: the folder holds another file.
+      OSError: the folder cannot be written.
     """
     check_writable(folder)
     found = [path for path in sorted(folder.rglob("*")) if not _is_hidden(path.relative_to(folder))]
     found = [path for path in found if path.is_symlink() or not path.is_dir()]
     for path in found:
-        picture = path.with_suffix(".png") if path.suffix == ".txt" else path
-        ours = known(path.relative_to(folder).as_posix()) and not path.is_symlink() and picture.exists()
-        if not (ours and is_by(picture, command)):
+        marked = path.with_suffix(".png") if path.suffix == ".txt" else path
+        ours = known(path.relative_to(folder).as_posix()) and not path.is_symlink() and marked.exists()
+        if not (ours and is_by(marked, command)):
             name = path.relative_to(folder)
-            raise ValueError(f"output {folder} holds {name}, which is not of this command: give a new or empty folder")
+            raise ValueError(f"output {folder} holds {name}, not written by this command: give a new or empty folder")
     return found
 
 
@@ -85,29 +85,29 @@ def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def write_image(path: Path, drawing: Any, command: str, *, inside: files.StrPath | None = None) -> None:
-    """Writes a drawing, see `jaxgan.runs.images.as_image`, as a PNG file."""
+def write_image(path: Path, figure: Any, command: str, *, inside: files.StrPath | None = None) -> None:
+    """Writes an image or a figure, see `jaxgan.runs.images.as_image`, as a PNG file."""
     from PIL import PngImagePlugin
 
     about = PngImagePlugin.PngInfo()
     about.add_text("Software", mark(command))
-    files.write(path, _encoded([drawing], "png", pnginfo=about), inside=inside)
+    files.write(path, _encoded([figure], "png", pnginfo=about), inside=inside)
 
 
 def write_animation(
     path: Path, frames: Iterable[Any], command: str, *, seconds: float = 0.05, inside: files.StrPath | None = None
 ) -> None:
-    """Writes drawings of one size as an endless animation.
+    """Writes images of equal size as an animation that repeats forever.
 
     Args:
       path: ends in `.gif` or `.webp`.
-      frames: at least one drawing, see `jaxgan.runs.images.as_image`.
-      command: that draws it.
-      seconds: how long each is shown.
+      frames: one image or figure or more, see `jaxgan.runs.images.as_image`.
+      command: name of the command.
+      seconds: duration of a frame.
       inside: as in `files.write`.
 
     Raises:
-      ValueError: another ending.
+      ValueError: the path has another suffix.
     """
     if path.suffix.lower() not in (".gif", ".webp"):
         raise ValueError(f"an animation is a .gif or a .webp file, not {path}")
@@ -116,14 +116,14 @@ def write_animation(
     files.write(path, _encoded(frames, path.suffix[1:], **options), inside=inside)
 
 
-def _encoded(drawings: Iterable[Any], form: str, **options: Any) -> bytes:
+def _encoded(frames: Iterable[Any], form: str, **options: Any) -> bytes:
     from PIL import Image
 
-    images = map(as_image, drawings)
-    pictures = (Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image) for image in images)
+    images = map(as_image, frames)
+    pil_images = (Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image) for image in images)
     encoded = io.BytesIO()
-    first = next(pictures)
+    first = next(pil_images)
     if options.get("save_all"):
-        options["append_images"] = pictures
+        options["append_images"] = pil_images
     first.save(encoded, format=form, **options)
     return encoded.getvalue()

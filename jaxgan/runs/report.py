@@ -1,8 +1,8 @@
-"""`report.html`: a run as one page that opens from disk, without a network, on any screen.
+"""`report.html`: a run as one HTML page that needs no network and no other files.
 
-It is made of what the run folder holds: `config.json`, `metrics.jsonl`, `starts.jsonl` and every folder of drawings
-`NAME/STEP.png`, with `NAME/labels.json` for what stands beside them. bokeh draws the curves; its script is 1.3 MB of
-the page (plotly's is 4.8 MB). Without bokeh the page is written without curves.
+It shows the contents of the run folder: `config.json`, `metrics.jsonl`, `starts.jsonl` and every folder of images
+`NAME/STEP.png`, with their labels in `NAME/labels.json`. bokeh draws the curves; its script takes 1.3 MB of the page
+(plotly's would take 4.8 MB). Without bokeh the page has no curves.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ from jaxgan.runs.config import class_names, load_config
 from jaxgan.runs.flags import check
 from jaxgan.runs.logging import read_metrics
 
-MAX_DRAWINGS = 40  # on the page
-MAX_DRAWING_BYTES = 24 * 2**20  # of them together, as files
-MAX_POINTS = 1000  # of a curve
-MAX_CLASSES = 100  # whose names are listed
+MAX_IMAGES = 40  # images on the page
+MAX_IMAGE_BYTES = 24 * 2**20  # total size of their files
+MAX_POINTS = 1000  # points of a curve
+MAX_CLASSES = 100  # class names on the page
 
 _TITLES = {
     "samples": "Samples",
     "interpolation": "Interpolation",
     "nearest": "Nearest training images",
 }
-DRAWINGS = tuple(_TITLES)  # names of folders that runs of this library draw into
-_COLORS = ("#3d7fc9", "#d9772b", "#3a9a5b", "#c2518f", "#8a6fd1", "#a08a1f", "#2fa3a3", "#cf5a50")  # on light and dark
+IMAGE_FOLDERS = tuple(_TITLES)  # names of image folders in runs of this library
+_COLORS = ("#3d7fc9", "#d9772b", "#3a9a5b", "#c2518f", "#8a6fd1", "#a08a1f", "#2fa3a3", "#cf5a50")  # both modes
 _NO_CURVES = "<p class=\"soft\">The curves need bokeh: pip install -e '.[experiments]'</p>"
 
 
 def write_page(folder: str | Path, *, seconds: float = 0.0) -> bool:
-    """Writes `report.html` into a run folder, whole or not at all.
+    """Writes `report.html` into a run folder, atomically.
 
-    At most 40 drawings are shown, evenly spread over the run, the newest always among them, and fewer where they are
-    large; a curve has at most 1,000 points. PNG files go in as they are.
+    It shows at most 40 images, evenly spread over the run and including the newest, and fewer if they are large. A
+    curve has at most 1,000 points. PNG files are embedded unchanged.
 
     Args:
       folder: the run folder.
-      seconds: a page younger than this is left as it is, so that a loop may call at every picture.
+      seconds: a page younger than this is not rewritten, so that the training loop may call often.
 
     Returns:
       Whether the page was written.
 
     Raises:
-      ValueError: the folder holds no run, or one of its files is not what the run wrote.
+      ValueError: the folder holds no run, or one of its files is damaged.
     """
     folder = Path(folder)
     page = folder / "report.html"
@@ -68,24 +68,24 @@ def write_page(folder: str | Path, *, seconds: float = 0.0) -> bool:
 
 
 def record_start(folder: str | Path, step: int, device: str) -> None:
-    """Adds a start, the first or a resumed one, to the run's history in `starts.jsonl`.
+    """Adds a start of the run, new or resumed, to `starts.jsonl`.
 
     Args:
-      folder: the run folder; made if need be.
-      step: the step the run goes on from.
-      device: what it runs on, in words.
+      folder: the run folder; it is created if it is missing.
+      step: the step from which the run starts.
+      device: description of the devices.
     """
     start = {"step": step, "time": datetime.now(UTC).isoformat(timespec="seconds"), "device": device}
     files.append(Path(folder) / "starts.jsonl", json.dumps(start) + "\n", inside=folder)
 
 
 def save_labels(folder: str | Path, *, rows: Sequence[str] = (), columns: Sequence[str] = ()) -> None:
-    """Names the rows and columns of the drawings in a folder: captions of images, or input, output, reconstruction.
+    """Writes labels for the rows and columns of the images in a folder, such as captions, or input and output.
 
     Args:
-      folder: the drawings' folder, such as `RUN/samples`; made if need be.
-      rows: from top to bottom, all of one height.
-      columns: from left to right, all of one width.
+      folder: the folder of the images, such as `RUN/samples`; it is created if it is missing.
+      rows: labels from top to bottom, for rows of equal height.
+      columns: labels from left to right, for columns of equal width.
     """
     labels = {"rows": list(rows), "columns": list(columns)}
     files.write(Path(folder) / "labels.json", json.dumps(labels, indent=2) + "\n", inside=Path(folder).parent)
@@ -128,42 +128,43 @@ def _classes(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _galleries(folder: Path) -> Iterable[str]:
-    drawn = {path: _drawings(path) for path in folder.iterdir() if path.is_dir()}
-    drawn = {path: drawings for path, drawings in drawn.items() if drawings}
-    count, size, chosen = MAX_DRAWINGS, MAX_DRAWING_BYTES, {}
-    for done, path in enumerate(sorted(drawn, key=lambda path: len(drawn[path]))):  # the few leave room to the many
-        largest = max(drawing.stat().st_size for drawing in drawn[path])
-        most = min(count, size // max(1, largest)) // (len(drawn) - done)
-        chosen[path] = _spread(drawn[path], max(1, most))
+    images = {path: _images(path) for path in folder.iterdir() if path.is_dir()}
+    images = {path: found for path, found in images.items() if found}
+    count, size, chosen = MAX_IMAGES, MAX_IMAGE_BYTES, {}
+    # Folders with few images first: what they leave of the limits goes to the others.
+    for done, path in enumerate(sorted(images, key=lambda path: len(images[path]))):
+        largest = max(image.stat().st_size for image in images[path])
+        most = min(count, size // max(1, largest)) // (len(images) - done)
+        chosen[path] = _spread(images[path], max(1, most))
         count -= len(chosen[path])
         size -= largest * len(chosen[path])
     for path in sorted(chosen, key=lambda path: (path.name != "samples", path.name)):
         yield _gallery(path, chosen[path])
 
 
-def _drawings(folder: Path) -> list[Path]:
+def _images(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if re.fullmatch(r"\d{8,}\.png", path.name))
 
 
-def _gallery(folder: Path, drawings: Sequence[Path]) -> str:
+def _gallery(folder: Path, paths: Sequence[Path]) -> str:
     title = _TITLES.get(folder.name, folder.name.replace("_", " ").capitalize())
     labels = _labels(folder / "labels.json")
     images = []
-    for drawing in drawings:
-        at = f"step {int(drawing.stem):,}"
-        source = base64.b64encode(drawing.read_bytes()).decode()
-        hidden = "" if drawing is drawings[-1] else " hidden"
+    for path in paths:
+        at = f"step {int(path.stem):,}"
+        source = base64.b64encode(path.read_bytes()).decode()
+        hidden = "" if path is paths[-1] else " hidden"
         alt = escape(f"{title} at {at}")
         images.append(f'<img src="data:image/png;base64,{source}" alt="{alt}" data-label="{at}"{hidden}>')
-    last = len(drawings) - 1
-    at = f"step {int(drawings[-1].stem):,}"
+    last = len(paths) - 1
+    at = f"step {int(paths[-1].stem):,}"
     slider = (
         f'<label class="slider"><output>{at}</output><input type="range" min="0" max="{last}" value="{last}" '
         f'aria-label="{escape(title)}: step" aria-valuetext="{at}"></label>'
         if last
         else f'<p class="soft">{at}</p>'
     )
-    # On a narrow screen the rows are only numbered, and this list says what they are.
+    # On a narrow screen the rows are numbered, and this list shows their labels.
     captions = "".join(f"<li>{escape(label)}</li>" for label in labels["rows"])
     captions = f'<ol class="captions">{captions}</ol>' if captions else ""
     return (
@@ -191,7 +192,7 @@ def _spans(name: str, labels: Sequence[str]) -> str:
 
 
 def _charts(entries: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    """Bokeh's scripts, and a card for each group of curves."""
+    """bokeh's scripts, and the HTML of a chart for each group of curves."""
     try:
         from bokeh.embed import components
         from bokeh.models import BasicTicker, DataRange1d, NumeralTickFormatter
@@ -207,14 +208,14 @@ def _charts(entries: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
                 steps.append(entry["step"])
                 values.append(value)
     if not curves:
-        return "", '<p class="soft">Nothing has been logged yet.</p>'
+        return "", '<p class="soft">No metrics have been logged yet.</p>'
     groups: dict[str, list[str]] = {}
     for name in curves:
         groups.setdefault(_group(name), []).append(name)
 
-    steps = DataRange1d(start=0)  # shared: zooming into one chart zooms into all
+    steps = DataRange1d(start=0)  # shared, so that all charts zoom together
     plots, legends = {}, {}
-    for group in sorted(groups, key=_place):
+    for group in sorted(groups, key=_order):
         plot = plots[group] = figure(
             height=230,
             sizing_mode="stretch_width",
@@ -222,14 +223,14 @@ def _charts(entries: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
             x_range=steps,
             y_axis_type="log" if group == _NORMS else "linear",
             tools="xbox_zoom,xpan,reset,hover",
-            active_drag=None,  # a finger on a chart scrolls the page
+            active_drag=None,  # so that dragging a finger scrolls the page
             toolbar_location="right",
             toolbar_inner=True,
             tooltips="<b>$name</b> @y{0,0.[0000]}, step @x{0,0}",
         )
         largest = max(abs(value) for name in groups[group] for value in curves[name][1])
         heights: Any = plot.y_range
-        heights.default_span = largest or 1.0  # of what is constant; bokeh's 2 would draw a rate of 0.001 at 0
+        heights.default_span = largest or 1.0  # of constant curves; bokeh's 2 draws a rate of 0.001 at 0
         plot.toolbar.autohide, plot.toolbar.logo = True, None
         plot.xaxis.formatter = NumeralTickFormatter(format="0,0")
         if group == _THROUGHPUT:
@@ -255,12 +256,12 @@ def _charts(entries: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
 
 
 _NORMS = "Penalties and gradient norms"
-_GROUPS = ("Losses", "Discriminator's scores", _NORMS, "Learning rates")  # in front of the single scores
+_GROUPS = ("Losses", "Discriminator's scores", _NORMS, "Learning rates")  # before the other metrics
 _THROUGHPUT = "Throughput"
 
 
 def _group(name: str) -> str:
-    """The chart a metric goes into: with its kind, or alone (with those that are numbered alike)."""
+    """The chart of a metric: that of its kind, or its own, shared by names that differ in a final number."""
     if "loss" in name:
         return "Losses"
     if "real_score" in name or "fake_score" in name:
@@ -274,7 +275,7 @@ def _group(name: str) -> str:
     return re.sub(r"_\d+$", "", name)
 
 
-def _place(group: str) -> tuple[int, str]:
+def _order(group: str) -> tuple[int, str]:
     return (_GROUPS.index(group), "") if group in _GROUPS else (len(_GROUPS) + (group == _THROUGHPUT), group)
 
 
@@ -287,17 +288,17 @@ def _starts(folder: Path, entries: Sequence[Mapping[str, Any]]) -> str:
     ends = [start["step"] for start in starts[1:]] + [math.inf]
     rows = []
     for start, end in zip(starts, ends, strict=True):
-        # Of steps that were lost and done again, only the second time is known.
+        # Steps that were lost and repeated count once: their first lines are gone.
         trained = _seconds([entry for entry in entries if start["step"] < entry["step"] <= end], start["step"])
         when = str(start.get("time", "")).replace("T", " ").replace("+00:00", " UTC")
         cells = (when, f"{start['step']:,}", _duration(trained), str(start.get("device", "")))
         rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-    head = "<tr><th>Started</th><th>From step</th><th>Trained for</th><th>On</th></tr>"
+    head = "<tr><th>Started</th><th>From step</th><th>Training time</th><th>Devices</th></tr>"
     return f'<div class="table"><table>{head}{"".join(rows)}</table></div>'
 
 
 def _seconds(entries: Sequence[Mapping[str, Any]], step: int = 0) -> float:
-    """How long the updates took, from what every line says of its speed."""
+    """Training time in seconds, from `steps_per_second` of each line."""
     seconds = 0.0
     for entry in entries:
         if (speed := entry.get("steps_per_second", 0.0)) > 0:
@@ -321,7 +322,7 @@ def _terms(values: Mapping[str, Any]) -> str:
 
 
 def _spread(items: Sequence[Any], most: int) -> list[Any]:
-    """At most so many of the items, evenly spread, the last always among them."""
+    """At most `most` of the items, evenly spread, including the last."""
     if len(items) <= most:
         return list(items)
     return [items[index] for index in np.linspace(len(items) - 1, 0, most).round().astype(int)[::-1]]

@@ -1,4 +1,4 @@
-"""What a run begins with: a folder of its own, the step it goes on from, the weights of another run."""
+"""The start of a run: checks of its folder, the step to resume from, and weights taken from another run."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _LOGS = (".err", ".log", ".out")
 
 
 def refuse_at_once(config: RunConfig) -> None:
-    """Refuses what can be refused before data is read and networks are trained for scores.
+    """Checks the run folder before data is read and classifiers are trained for scores.
 
     Raises:
-      ValueError: somebody else trains in the run folder, or it holds something else.
+      ValueError: another process trains in the run folder, or it holds other files.
     """
     folder = run_folder(config)
     if config.coordinator is None and not config.check:
@@ -38,9 +38,9 @@ def refuse_at_once(config: RunConfig) -> None:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Refuses a folder that holds something, but no run; or a run with links where it would be written.
+    """Refuses a folder that holds files but no run.
 
-    Hidden files and logs may lie in it: `*.log`, `*.out`, `*.err`, `log.txt`, and whatever file this process prints to.
+    It may hold hidden files and logs: `*.log`, `*.out`, `*.err`, `log.txt`, and the files that this process prints to.
 
     Raises:
       ValueError: the message names what was found.
@@ -49,30 +49,30 @@ def refuse_foreign(folder: Path) -> None:
         return
     if any(path.name.isdecimal() for path in (folder / "checkpoints").glob("*")):
         raise ValueError(
-            f"{folder} holds checkpoints, but its config.json is missing: put it back and the run goes on, or give "
+            f"{folder} holds checkpoints, but its config.json is missing: put it back to resume the run, or give "
             "another --workdir"
         )
     for path in sorted(folder.iterdir()):
         is_log = path.suffix in _LOGS or path.name == "log.txt" or any(map(path.samefile, _outputs()))
         if not (path.is_file() and (path.name.startswith(".") or is_log)):
-            raise ValueError(f"{folder} holds {path.name}, but no run: give a new or an empty folder as --workdir")
+            raise ValueError(f"{folder} holds {path.name}, but no run: give a new or empty folder as --workdir")
 
 
 def starting_step(config: RunConfig, folder: Path, latest: int | None, data: Mapping[str, Any]) -> int | None:
-    """The step to resume from, None to start afresh.
+    """The step to resume from, None to start anew.
 
     Args:
-      config: of the run.
-      folder: its folder.
-      latest: the step of its last checkpoint, None where there is none.
-      data: what `known_data` says of it.
+      config: configuration of the run.
+      folder: the run folder.
+      latest: step of its last checkpoint, None if there is none.
+      data: description of the data, see `known_data`.
 
     Raises:
-      ValueError: it would mix two runs in one folder, or is not what `config.resume` asks for.
+      ValueError: the folder holds a run with another configuration or other data, or `config.resume` forbids this.
     """
     if latest is None and config.resume == "must":
         raise ValueError(
-            f"nothing to resume: no checkpoint in {folder / 'checkpoints'}: leave out --resume must to start there"
+            f"nothing to resume: no checkpoint in {folder / 'checkpoints'}; leave out --resume must to start there"
         )
     refuse_foreign(folder)
     if latest is None and not (folder / "config.json").exists():
@@ -88,25 +88,25 @@ def starting_step(config: RunConfig, folder: Path, latest: int | None, data: Map
         )
     before = record["config"].get("num_steps")
     if latest is not None and before != config.num_steps and latest < config.num_steps:
-        print(f"num_steps was {before}, is {config.num_steps}: a schedule that ends with the run now ends there")
+        print(f"num_steps was {before}, is {config.num_steps}: schedules that end with the run now end at this step")
     return latest
 
 
 def refuse_unusable(folder: Path, *, resumes: bool) -> None:
-    """Refuses, before anything is compiled, what the run would stumble over when it comes to write.
+    """Refuses a run folder with links or damaged records, before anything is compiled.
 
     Args:
       folder: the run folder.
-      resumes: whether it goes on; else `set_aside` takes its records out of the way.
+      resumes: whether the run is resumed; if not, `set_aside` moves the records away.
 
     Raises:
       ValueError: a record cannot be read; the message names the line.
-      LinkError: something that it writes to leads elsewhere.
+      LinkError: a file or folder that the run writes to is a link.
     """
     if not folder.is_dir():
         return
     for path in folder.iterdir():
-        if path.name in ("tensorboard", "checkpoints", *report.DRAWINGS) or _holds_drawings(path):
+        if path.name in ("tensorboard", "checkpoints", *report.IMAGE_FOLDERS) or _holds_images(path):
             files.refuse_link(path, folder=True)
     kinds = {"metrics.jsonl": float, "starts.jsonl": float | str} if resumes else {}
     for name, kind in kinds.items():
@@ -115,21 +115,21 @@ def refuse_unusable(folder: Path, *, resumes: bool) -> None:
             if (folder / name).exists():
                 logging.read_metrics(folder / name, values=kind)
         except ValueError as error:
-            raise ValueError(f"{error}: delete that line, or move the file away, and the run goes on") from None
+            raise ValueError(f"{error}: delete that line, or move the file away, to resume the run") from None
 
 
-def _holds_drawings(path: Path) -> bool:
+def _holds_images(path: Path) -> bool:
     return any(re.fullmatch(r"\d{8,}\.png", found.name) for found in path.glob("*.png"))
 
 
 def set_aside(folder: Path) -> Path | None:
-    """Moves what a start without a checkpoint wrote into a folder of its own, `earlier-1` and so on.
+    """Moves the files of an earlier start, which saved no checkpoint, to `earlier-1`, `earlier-2`, ...
 
     Returns:
-      That folder, None where there is nothing to move.
+      The new folder, None if there was nothing to move.
     """
     written = [folder / name for name in ("metrics.jsonl", "starts.jsonl", "report.html", "tensorboard")]
-    written += [path for path in folder.iterdir() if not path.is_symlink() and _holds_drawings(path)]
+    written += [path for path in folder.iterdir() if not path.is_symlink() and _holds_images(path)]
     written = [path for path in written if os.path.lexists(path)]
     if not written:
         return None
@@ -147,45 +147,45 @@ def weights_from(
     more: Mapping[str, Callable[[Path], None]] | None = None,
     classes: Sequence[str] | None = None,
 ) -> tuple[GANState, str]:
-    """A fresh state with the parameters, batch statistics and EMA weights of another run.
+    """An initial state with the parameters, batch statistics and EMA weights of another run.
 
     Args:
-      source: the other run's folder; its newest checkpoint that is not damaged.
-      state: the fresh state.
-      more: files that must say the same in both runs, such as a vocabulary: by name, what writes this run's.
+      source: the other run's folder, whose newest undamaged checkpoint is read.
+      state: the initial state.
+      more: files that must be the same in both runs, such as a vocabulary: by name, a function that writes this run's.
       classes: names of this run's labels.
 
     Returns:
-      The state, and in words what was taken, and which labels meant something else.
+      The state, and a message that says which weights it has, and which labels have other names.
 
     Raises:
-      ValueError: there is no such run, a leaf of one has no place in the other, or a weight is not finite.
+      ValueError: there is no such run, arrays or files of the two runs differ, or a weight is not finite.
     """
     like = {
         name: {"params": player.params, "model_state": player.model_state}
         for name, player in (("generator", state.generator), ("discriminator", state.discriminator))
     }
-    average = {"ema_params": state.ema_params, "ema_model_state": state.ema_model_state}
+    ema = {"ema_params": state.ema_params, "ema_model_state": state.ema_model_state}
     parts = [f"{name}/{part}" for name in like for part in like[name]]
     try:
         with Checkpoints(source / "checkpoints") as checkpoints:
             found = checkpoints.restore(None, like, parts=parts)
             step = checkpoints.latest_step()
-            has_average = any(path.startswith("ema_params/") for path in checkpoints.arrays(step or 0))
+            has_ema = any(path.startswith("ema_params/") for path in checkpoints.arrays(step or 0))
             taken = f"the weights of step {step} of {source}"
-            if has_average and state.ema_params is not None:
-                found |= checkpoints.restore(step, average, parts=list(average))
+            if has_ema and state.ema_params is not None:
+                found |= checkpoints.restore(step, ema, parts=list(ema))
             elif state.ema_params is not None:
                 copied = jax.tree.map(jnp.copy, found["generator"])  # one buffer cannot be donated twice
                 found |= {"ema_params": copied["params"], "ema_model_state": copied["model_state"]}
-                taken += "; it has no EMA weights, which start as its raw weights"
+                taken += "; it has no EMA weights, so the EMA starts at its raw weights"
             else:
-                found |= average
-                taken += "; without its EMA weights, of which this run has none" if has_average else ""
+                found |= ema
+                taken += "; without its EMA weights, since this run has none" if has_ema else ""
     except CheckpointError as error:
         raise ValueError(f"init_from={str(source)!r}: {error}") from error
     if others := other_classes(_classes(source), classes):
-        taken += f"; of its labels {', '.join(others)}"
+        taken += f"; its labels differ: {', '.join(others)}"
     for name, leaf in leaves(found).items():
         if jnp.issubdtype(leaf.dtype, jnp.floating) and not jnp.isfinite(leaf).all():
             raise ValueError(f"init_from={str(source)!r}: {name} of step {step} is not finite")
@@ -203,7 +203,7 @@ def weights_from(
 def _classes(source: Path) -> Sequence[str] | None:
     try:
         return class_names(load_config(source))
-    except ValueError:  # checkpoints alone are enough
+    except ValueError:  # only the checkpoints are needed
         return None
 
 
@@ -225,7 +225,7 @@ def _items(tree: Any) -> list[tuple[str, Any]]:
 
 
 def _outputs() -> list[Path]:
-    """Files that this process prints to."""
+    """The files that standard output and error are redirected to."""
     found = []
     for stream in (sys.stdout, sys.stderr):
         try:

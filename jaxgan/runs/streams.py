@@ -1,4 +1,4 @@
-"""Standard output and error that may go away while a program runs: a closed terminal, a broken pipe, a full disk."""
+"""Standard output and error that may fail during a run: a closed terminal, a broken pipe, a full disk."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, TextIO
 
 
 class Forgiving:
-    """A text stream whose failures are nobody's business: after the first, what is written to it is dropped.
+    """A text stream that ignores failures: after the first one, further output is discarded.
 
     Args:
-      stream: where to; None, as Python has it where a program is started without one, drops everything.
+      stream: the stream; None, as Python has it for a program without standard streams, discards everything.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -37,9 +37,9 @@ class Forgiving:
             return None
         try:
             return getattr(self._stream, name)(*arguments)
-        except (OSError, ValueError):  # a ValueError is how a stream says that it is closed
+        except (OSError, ValueError):  # a closed stream raises ValueError
             stream, self._stream = self._stream, None
-            # What the stream still holds would fail again when the interpreter ends, and give it the status 120.
+            # Its buffer would fail again when the interpreter exits, with status 120.
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 _onto_null(stream.fileno())
             return None
@@ -47,7 +47,7 @@ class Forgiving:
 
 @contextlib.contextmanager
 def forgiving() -> Iterator[None]:
-    """`print` to standard output and error fails in the body neither at once nor, for what was printed, later."""
+    """A context in which `print` to standard output and error never fails, nor does the flush of its output later."""
     before = sys.stdout, sys.stderr
     within = tuple(stream if isinstance(stream, Forgiving) else Forgiving(stream) for stream in before)
     sys.stdout, sys.stderr = within  # pyright: ignore[reportAttributeAccessIssue]
@@ -61,10 +61,10 @@ def forgiving() -> Iterator[None]:
 
 
 def open_standard_streams() -> None:
-    """Opens what a program was started without, onto nothing.
+    """Opens missing standard streams onto the null device.
 
-    Else the next file that it opens becomes its standard error, and what a library complains of there is written into
-    that file.
+    Else the next file that the program opens would get the number of standard error, and messages of libraries would be
+    written into that file.
     """
     for number in (0, 1, 2):
         try:

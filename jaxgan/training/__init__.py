@@ -1,1 +1,1 @@
-"""The training loop and its compiled step."""
+"""The training loop `fit`, its compiled step and the dry run."""

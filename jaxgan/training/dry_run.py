@@ -1,4 +1,4 @@
-"""What somebody wants to know before a long run: in short when it begins, and at length as a dry run (`--check`)."""
+"""The summary that a run prints when it starts, and the dry run (`--check`), which takes a few steps."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from jaxgan.runs.lock import refuse_held
 from jaxgan.training.step import Tally
 from jaxgan.types import GAN, Batch, Batches
 
-STEPS = 20  # that a dry run takes at most
-SECONDS = 5.0  # after which it takes no more
+STEPS = 20  # of a dry run, at most
+SECONDS = 5.0  # a dry run takes no further step after this time
 
 _COMMAND = "check"
 
 
-def introduce(
+def print_summary(
     config: RunConfig,
     folder: Path,
     *,
@@ -41,17 +41,17 @@ def introduce(
     compiled: Any,
     seconds: float,
 ) -> None:
-    """Prints what every run begins with.
+    """Prints the summary of a run: folder, devices, number of parameters, data, steps, and the cost of a step.
 
     Args:
-      config: its configuration.
-      folder: its folder.
-      mesh: its devices.
-      state: a state of it.
-      batches: its data.
-      start: the step it goes on from.
-      compiled: its step, from `compile_step`. What its platform does not count is left out.
-      seconds: how long that took.
+      config: configuration of the run.
+      folder: the run folder.
+      mesh: the devices.
+      state: any state of the run.
+      batches: the data.
+      start: the step from which the run starts or resumes.
+      compiled: the compiled step, from `compile_step`. Costs that its platform does not report are left out.
+      seconds: time of the compilation.
     """
     count = lambda params: f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,}"
     device = mesh.devices.flat[0]
@@ -80,48 +80,48 @@ def dry_run(
     batches: Batches,
     start: int,
 ) -> tuple[GANState, dict[str, float]]:
-    """Takes a few steps, prints what they cost and what they read, and keeps nothing of them but an image.
+    """Takes a few steps and prints their cost and a description of the data; writes only an image of the first batch.
 
-    The run folder is not made. The first batch is drawn as `<folder>-check.png` beside it, unless it is neither images
-    nor points in the plane. Besides what `introduce` prints: bytes of the state, how each field of the first batches
-    is filled, the metrics, the time of a step and of the whole run, and whether JAX finds a random key that is used
-    twice; a penalty's critic shares the discriminator's on purpose.
+    The run folder is not created. The image is `<folder>-check.png` beside it; there is none if a batch holds neither
+    images nor points in the plane. Beyond `print_summary` it prints: the size of the state; shape, range and mean of
+    each field of the first batches; the metrics; the time of a step and of the whole run; and whether JAX finds a
+    random key that is used twice. A penalty's critic shares the discriminator's key on purpose.
 
     Args:
       gan: the algorithm.
-      config: of the run.
-      folder: of the run.
-      mesh: its devices.
-      state: what it would begin with; it is donated.
-      batches: its data.
-      start: the step it would go on from.
+      config: configuration of the run.
+      folder: the run folder.
+      mesh: the devices.
+      state: the initial or restored state; it is donated.
+      batches: the data.
+      start: the step from which the run would start or resume.
 
     Returns:
       The state and the metrics after these steps.
 
     Raises:
       NonFiniteError: a metric of these steps was not finite.
-      ValueError: what has the image's name is not of an earlier dry run.
-      OSError: the image could not be written, as the run folder could not be made.
+      ValueError: a file of the image's name exists, and no dry run wrote it.
+      OSError: the image could not be written; nor could the run folder.
     """
     first = batches(start)
-    drawing, path = _drawing(first[0]), folder.with_name(f"{folder.name}-check.png")
-    if drawing is not None:
+    image, path = _preview(first[0]), folder.with_name(f"{folder.name}-check.png")
+    if image is not None:
         outputs.check_file(path, _COMMAND, flag="--workdir")
     began = time.perf_counter()
     tally = Tally(gan, config, mesh, state, first)
     seconds = time.perf_counter() - began
-    introduce(
+    print_summary(
         config, folder, mesh=mesh, state=state, batches=batches, start=start, compiled=tally.compiled, seconds=seconds
     )
     sizes = (_mebibytes(sum(leaf.nbytes for leaf in jax.tree.leaves(part))) for part in (state, state.generator.params))
-    print("state       {}, of it {} the generator's parameters".format(*sizes))
+    print("state       {}, including {} of generator parameters".format(*sizes))
     for name in first[0]:
         values = np.stack([np.asarray(batch[name], np.float64) for batch in first])
         shape = "x".join(map(str, values.shape[1:]))
         low, mean, high = values.min(), values.mean(), values.max()
         print(f"{name:11} {first[0][name].dtype}[{shape}], from {low:.4g} to {high:.4g}, mean {mean:.4g}")
-    print(f"keys        {_reused_key(gan, state, first) or 'none is used twice'}", flush=True)
+    print(f"keys        {_reused_key(gan, state, first) or 'no random key is used twice'}", flush=True)
 
     times: list[float] = []
     while len(times) < min(STEPS, config.num_steps) and (len(times) < 3 or sum(times) < SECONDS):
@@ -131,37 +131,37 @@ def dry_run(
     metrics, count = tally.read()
     listed = f"over {count} steps: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
     print(textwrap.fill(listed, 120, initial_indent="metrics     ", subsequent_indent=" " * 12))
-    one = statistics.median(times[1:] or times)  # the first reads what the others find read
-    whole = _duration(one * (config.num_steps - start))
-    print(f"time        {1000 * one:,.1f} ms a step, {whole} in all, besides pictures, scores and checkpoints")
+    seconds = statistics.median(times[1:] or times)  # the first step also reads data from the disk
+    total = _duration(seconds * (config.num_steps - start))
+    print(f"time        {1000 * seconds:,.1f} ms per step, {total} in total, without images, scores and checkpoints")
 
-    if drawing is not None:
-        outputs.write_image(path, drawing, _COMMAND)
-        print(f"picture     the first batch: {path}")
-    follows = f"without --check the same command {'goes on in' if start else 'makes'} {folder}"
+    if image is not None:
+        outputs.write_image(path, image, _COMMAND)
+        print(f"preview     the first batch: {path}")
+    next_run = f"without --check the same command {'resumes' if start else 'creates'} {folder}"
     try:
         refuse_held(folder)
     except ValueError as error:
-        follows = f"without --check the same command is refused: {error}"
-    print(f"nothing {'was' if drawing is None else 'else was'} written: {follows}")
+        next_run = f"without --check the same command is refused: {error}"
+    print(f"nothing {'was' if image is None else 'else was'} written: {next_run}")
     return state, metrics
 
 
 def _reused_key(gan: GAN, state: GANState, batches: tuple[Batch, ...]) -> str | None:
-    """What JAX's own check says of the keys of a step, None where it finds nothing."""
-    shapes = jax.eval_shape(lambda *both: both, state, batches)  # wherever the arrays lie
+    """The message of JAX's check for reused random keys in a step, None if it finds none."""
+    shapes = jax.eval_shape(lambda *both: both, state, batches)  # without the arrays' shardings
     try:
         with jax.debug_key_reuse(True):
             jax.jit(lambda *both: gan.train_step(*both)).lower(*shapes)
     except jax.errors.KeyReuseError as error:
-        return f"JAX finds one used twice (a penalty's critic does so on purpose): {str(error).splitlines()[0]}"
+        return f"JAX finds a key that is used twice (by a penalty's critic on purpose): {str(error).splitlines()[0]}"
     return None
 
 
-def _drawing(batch: Batch) -> Any:
-    pictures = {name: np.asarray(field) for name, field in batch.items() if field.ndim == 4}
-    if pictures:
-        return image_grid(pictures)
+def _preview(batch: Batch) -> Any:
+    images = {name: np.asarray(field) for name, field in batch.items() if field.ndim == 4}
+    if images:
+        return image_grid(images)
     points = batch.get("image", jnp.zeros(0))
     return scatter(points, points) if points.ndim == 2 and points.shape[1] == 2 else None
 
@@ -171,7 +171,7 @@ def _mebibytes(count: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """In words, by the unit that fits.
+    """A duration in words.
 
     >>> _duration(0.4), _duration(150), _duration(7300)
     ('1 s', '2 min 30 s', '2 h 1 min')

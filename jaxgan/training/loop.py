@@ -1,4 +1,4 @@
-"""The one training loop. It knows no algorithm, only a `GAN`, its batches and a run folder."""
+"""The training loop. It is the same for all algorithms: it needs a `GAN`, its batches and a run folder."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from jaxgan.runs.config import RunConfig
 from jaxgan.runs.images import image_grid
 from jaxgan.runs.interruption import Interruption, Stopped
 from jaxgan.runs.streams import forgiving
-from jaxgan.training.dry_run import dry_run, introduce
-from jaxgan.training.opening import UNFINISHED, Files, Opened, open_state, write_beginnings, write_config
+from jaxgan.training.dry_run import dry_run, print_summary
+from jaxgan.training.opening import UNFINISHED, Files, Opened, open_state, write_config, write_initial_files
 from jaxgan.training.step import NonFiniteError, Tally
 from jaxgan.training.watch import Watch
 from jaxgan.types import GAN, Batch, Batches
@@ -45,59 +45,59 @@ def fit(
     panels: Callable[[Any], Mapping[str, Any]] | None = None,
     files: Mapping[str, Callable[[Path], None]] | None = None,
 ) -> tuple[Any, dict[str, float]]:
-    """Trains to `config.num_steps`, from the run folder's last checkpoint if it has one.
+    """Trains to step `config.num_steps`, from the run folder's last checkpoint if it has one.
 
-    The run folder then holds `config.json`, `metrics.jsonl` (means over the steps since the line before),
-    `tensorboard/`, `samples/<step>.png` of one fixed set of inputs, `checkpoints/<step>`, and `report.html`, which
-    shows all of it. It is locked while the run goes on (`jaxgan.runs.lock`), and used only if it is new, empty or this
-    run's (`jaxgan.runs.start`). A stop and a restart change nothing in the result: neither states nor metrics, images,
-    scores. What looks like a collapse is said once, see `jaxgan.runs.alarm`. Output that cannot be shown, on a terminal
-    that is gone, in TensorBoard or on the page, is left out.
+    It writes into the run folder: `config.json`, `metrics.jsonl` (means over the steps since the previous line),
+    `tensorboard/`, `samples/<step>.png` of a fixed set of inputs, `checkpoints/<step>`, and `report.html`, which shows
+    all of them. The folder must be new, empty or this run's (`jaxgan.runs.start`), and is locked during the run
+    (`jaxgan.runs.lock`). A stop and a restart do not change the result: states, metrics, images and scores are those of
+    an uninterrupted run. Signs of a collapse are printed once, see `jaxgan.runs.alarm`. A closed terminal, or a failing
+    TensorBoard or report, does not stop the run.
 
-    SIGINT, SIGTERM, SIGHUP and SIGUSR1 are read between steps: the state is saved, and `Stopped` raised. In an
-    interactive session (a Python prompt, a notebook) Ctrl-C returns the state so far instead; the same call goes on.
+    SIGINT, SIGTERM, SIGHUP and SIGUSR1 take effect between steps: the state is saved, and `Stopped` is raised. In an
+    interactive session (a Python prompt, a notebook) Ctrl-C returns the state so far instead; the same call resumes.
 
     Args:
       gan: the algorithm.
-      batches: its data; `batches(step)` must be the same at every call.
-      config: how long and where to.
-      evaluate: `state -> scores`, called at `evaluate_every` and at the end, each time followed by a checkpoint; and
-        once before the first step where `best` names a score, to see that there is such a one.
-      draw: from the outputs of `gan.sample` to an image, see `jaxgan.runs.images.save_image`; None draws nothing.
-      panels: `state -> {name: image}`, drawn together with the samples, into `<name>/<step>.png`: see
+      batches: its data; `batches(step)` must return the same at every call.
+      config: the run's length, folder and intervals.
+      evaluate: `state -> scores`, called every `evaluate_every` steps and at the end; a checkpoint follows each time.
+        If `config.best` names a score, it is also called before the first step, to check that this score exists.
+      draw: outputs of `gan.sample` to an image, see `jaxgan.runs.images.as_image`; None for no images.
+      panels: `state -> {name: image}`, further images, written to `<name>/<step>.png` together with the samples: see
         `jaxgan.evaluation.panels`.
-      files: what else the run folder must hold for the run to be used, such as a vocabulary: by its name there, the
-        function that writes it to a path.
+      files: further files that one needs to use the run, such as a vocabulary: by file name, a function that writes the
+        file to a given path.
 
     Returns:
-      The final state, and the last line of metrics. Of a dry run (`config.check`) those after its few steps.
+      The final state, and the last line of metrics. A dry run (`config.check`) returns those after its few steps.
 
     Raises:
-      Stopped: a signal came, or an alarm under `on_alarm="stop"`, and the state has been saved.
-      KeyboardInterrupt: a second Ctrl-C came, which does not wait for a save.
-      ValueError: the run folder is in use, somebody else's, gone, or cannot be resumed as asked; a batch cannot be
-        shared among the devices, or has another size than the config says; `config.init_from` does not fit; or
-        `config.best` is no score of `evaluate`.
-      NonFiniteError: a metric stopped being finite under `on_nonfinite="stop"`, or stayed so under "skip".
+      Stopped: after a signal, or after an alarm with `on_alarm="stop"`; the state has been saved.
+      KeyboardInterrupt: after a second Ctrl-C, which does not wait for a save.
+      ValueError: the run folder is in use, belongs to another run, was deleted, or cannot be resumed as requested; a
+        batch cannot be divided among the devices, or has another size than the config; `config.init_from` does not fit;
+        or `config.best` is no score of `evaluate`.
+      NonFiniteError: a metric is not finite and `on_nonfinite="stop"`, or too often in a row with "skip".
       CheckpointError: a checkpoint could not be written or read.
-      OSError: metrics or an image could not be written, or data not be read.
+      OSError: metrics or an image could not be written, or data could not be read.
     """
     if config.best is not None and evaluate is None:
-        raise ValueError(f"best={config.best!r} names a score, but this run has no evaluation that could give one")
+        raise ValueError(f"best={config.best!r} names a score, but this run has no evaluation")
     hooks = _Hooks(evaluate, draw, panels, files or {})
     try:
         with contextlib.ExitStack() as stack:
             run = open_state(stack, gan, batches, config, hooks.files)
-            owed = evaluate is not None and "scores" in run.unfinished and run.step <= config.num_steps
-            if run.step >= config.num_steps and not owed:
-                return _nothing_left(run, config)
-            scores = _first_scores(run, config, evaluate, owed=owed)
+            pending = evaluate is not None and "scores" in run.unfinished and run.step <= config.num_steps
+            if run.step >= config.num_steps and not pending:
+                return _already_finished(run, config)
+            scores = _first_scores(run, config, evaluate, pending=pending)
             if config.check:
                 config = dataclasses.replace(config, steps_per_call=1)
                 return dry_run(gan, config, run.folder, mesh=run.mesh, state=run.state, batches=batches, start=run.step)
-            return _train(stack, run, gan, batches, config, hooks, scores if owed else None)
+            return _train(stack, run, gan, batches, config, hooks, scores if pending else None)
     except Stopped as stop:
-        if stop.signal == signal.SIGINT and hasattr(sys, "ps1"):  # as in a Python prompt and in a notebook
+        if stop.signal == signal.SIGINT and hasattr(sys, "ps1"):  # at a Python prompt or in a notebook
             return stop.state, stop.metrics
         raise
 
@@ -110,7 +110,7 @@ class _Hooks(NamedTuple):
 
 
 class Due(NamedTuple):
-    """What is to be done after a step; at the end of a run, everything."""
+    """What is due after a step; at the end of a run, everything is."""
 
     log: bool
     samples: bool
@@ -120,7 +120,7 @@ class Due(NamedTuple):
 
 
 def due_at(step: int, config: RunConfig) -> Due:
-    """What is due after a step: scores are always saved with a checkpoint.
+    """What is due after a step. A checkpoint is always saved with the scores.
 
     >>> due_at(10, RunConfig(num_steps=20, log_every=5, sample_every=10, checkpoint_every=20, evaluate_every=0))
     Due(log=True, samples=True, scores=False, checkpoint=False, end=False)
@@ -138,30 +138,38 @@ def _train(
     batches: Batches,
     config: RunConfig,
     hooks: _Hooks,
-    owed_scores: dict[str, float] | None,
+    pending_scores: dict[str, float] | None,
 ) -> tuple[Any, dict[str, float]]:
     began = time.perf_counter()
     tally = Tally(gan, config, run.mesh, run.abstract, run.batches)
-    tally.go_on(run.unfinished)
-    interruption = stack.enter_context(Interruption())  # what comes from here on is heeded after the next step
-    leads = jax.process_index() == 0  # it alone shows and writes
+    tally.resume(run.unfinished)
+    interruption = stack.enter_context(Interruption())  # from here on, signals take effect after the next step
+    leads = jax.process_index() == 0  # only the first process prints and writes
     if leads:
-        about: Any = {"mesh": run.mesh, "state": run.state, "batches": batches, "start": run.step}
-        introduce(config, run.folder, **about, compiled=tally.compiled, seconds=time.perf_counter() - began)
-        write_beginnings(run, config, hooks.files)
-    shown = _at_least(64, batches)
-    inputs = gan.preview(jax.random.fold_in(jax.random.key(config.seed), 1), shown)
-    with _naming_the_folder(run.folder), _report(run, config) as log:
-        watch = Watch(run.folder, run.step, run.mesh, shown)
-        metrics = {} if owed_scores is None else _record_owed(run, config, log, watch, owed_scores)
+        print_summary(
+            config,
+            run.folder,
+            mesh=run.mesh,
+            state=run.state,
+            batches=batches,
+            start=run.step,
+            compiled=tally.compiled,
+            seconds=time.perf_counter() - began,
+        )
+        write_initial_files(run, config, hooks.files)
+    preview_batch = _at_least(64, batches)
+    inputs = gan.preview(jax.random.fold_in(jax.random.key(config.seed), 1), preview_batch)
+    with _name_folder_in_errors(run.folder), _report(run, config) as log:
+        watch = Watch(run.folder, run.step, run.mesh, preview_batch)
+        metrics = {} if pending_scores is None else _record_pending(run, config, log, watch, pending_scores)
         clock = time.perf_counter() - run.unfinished.get("seconds", 0.0)
-        state, at_once, alone = run.state, config.steps_per_call, jax.process_count() == 1
-        for step in range(run.step + at_once, config.num_steps + 1, at_once):
-            state = tally.update(state, *(batches(before) for before in range(step - at_once, step)))
+        state, stride, one_process = run.state, config.steps_per_call, jax.process_count() == 1
+        for step in range(run.step + stride, config.num_steps + 1, stride):
+            state = tally.update(state, *(batches(index) for index in range(step - stride, step)))
             log.advance(step)
             due = due_at(step, config)
-            # A signal may reach one process and not the others, which must stop at the same step.
-            stop = sync_max(interruption.signal or 0) if alone or any(due) else 0
+            # A signal may reach only one of several processes, but all must stop at the same step.
+            stop = sync_max(interruption.signal or 0) if one_process or any(due) else 0
             if not (any(due) or stop):
                 continue
 
@@ -172,11 +180,11 @@ def _train(
             metrics["images_per_second"] = count * gan.d_steps * len(jax.tree.leaves(run.batches)[0]) / seconds
             scores = {}
             if due.scores and hooks.evaluate is not None:
-                if stop:  # to score may take longer than a scheduler waits
+                if stop:  # scoring may take longer than a scheduler waits
                     unfinished["scores"] = 1.0
                 else:
-                    scores = _numbers(hooks.evaluate(local_copy(state)))
-            led(lambda: run.lock and run.lock.check())  # after what may take long, before anything is written
+                    scores = _as_floats(hooks.evaluate(local_copy(state)))
+            led(lambda: run.lock and run.lock.check())  # after the evaluation, which may take long, before any write
             if due.samples and leads:
                 metrics |= _draw_samples(step, state, gan, inputs, hooks, log, watch)
             metrics |= scores
@@ -188,7 +196,7 @@ def _train(
                 values = scores | {UNFINISHED + name: value for name, value in unfinished.items()}
                 _save(step, state, values if due.checkpoint else values | {UNSCHEDULED: 1.0}, run, config)
             if stop or due.end:
-                run.checkpoints.wait()  # here, where a signal does not break it off
+                run.checkpoints.wait()  # here, where a signal does not interrupt it
             if due.samples or due.checkpoint or stop:
                 watch.write_page(log, at_once=bool(stop) or due.end)
                 give_back()
@@ -203,35 +211,35 @@ def _train(
     return local_copy(state), metrics
 
 
-def _nothing_left(run: Opened, config: RunConfig) -> tuple[Any, dict[str, float]]:
+def _already_finished(run: Opened, config: RunConfig) -> tuple[Any, dict[str, float]]:
     if jax.process_index() == 0:
-        more = "" if run.step == config.num_steps else ", which is more than was asked for"
+        more = "" if run.step == config.num_steps else ", past num_steps"
         print(f"{run.folder} is at step {run.step} of {config.num_steps}{more}: nothing to do")
     return local_copy(run.state), {}
 
 
-def _first_scores(run: Opened, config: RunConfig, evaluate: Evaluate | None, *, owed: bool) -> dict[str, float]:
-    """The scores of the state that training goes on from, where they are owed or have to hold the best one's name."""
-    if evaluate is None or not (owed or config.best is not None):
+def _first_scores(run: Opened, config: RunConfig, evaluate: Evaluate | None, *, pending: bool) -> dict[str, float]:
+    """The scores of the initial or restored state, if they are still pending or `config.best` must be checked."""
+    if evaluate is None or not (pending or config.best is not None):
         return {}
-    scores = _numbers(evaluate(local_copy(run.state)))
+    scores = _as_floats(evaluate(local_copy(run.state)))
     if config.best is not None and config.best not in scores:
         if bad := scores.get("nonfinite_samples"):
             raise ValueError(f"best={config.best!r}: {bad:.0%} of the samples at step {run.step} are not finite")
-        raise ValueError(f"best={config.best!r} is no score of this run: there are {', '.join(scores)}")
+        raise ValueError(f"best={config.best!r} is no score of this run; its scores are {', '.join(scores)}")
     return scores
 
 
 def _report(run: Opened, config: RunConfig) -> logging.Report:
-    # The steps since the last line are those whose sums the checkpoint carries.
+    # The checkpoint holds the running sums of the steps since the last line.
     last_line = run.step - int(run.unfinished.get("count", 0) + run.unfinished.get("skipped", 0))
     return logging.Report(run.folder, num_steps=config.num_steps, last_step=run.step, last_line=last_line)
 
 
-def _record_owed(
+def _record_pending(
     run: Opened, config: RunConfig, log: logging.Report, watch: Watch, scores: dict[str, float]
 ) -> dict[str, Any]:
-    """Records the scores of the step at which the run was stopped, as they would have been before the stop."""
+    """Records the scores of the step at which the run was stopped before it computed them."""
     metrics = log.add(run.step, scores)
     run.checkpoints.replace_metrics(run.step, scores)
     for sentence in watch.alarms_at_start:
@@ -255,20 +263,20 @@ def _read(tally: Tally, checkpoints: Checkpoints) -> tuple[dict[str, float], int
 def _draw_samples(
     step: int, state: Any, gan: GAN, inputs: Any, hooks: _Hooks, log: logging.Report, watch: Watch
 ) -> dict[str, float]:
-    """Draws the samples and the panels of a step; the diversity of the samples."""
+    """Writes the samples and the panels of a step as images; returns the diversity of the samples."""
     if hooks.draw is None:
         return {}
     outputs = gan.sample(local_copy(state), inputs)
     if len(outputs) > 1:
         watch.name_columns(outputs)
-    log.drawing(step, hooks.draw(outputs))
+    log.image(step, hooks.draw(outputs))
     for name, image in (hooks.panels(local_copy(state)) if hooks.panels else {}).items():
-        log.drawing(step, image, name)
+        log.image(step, image, name)
     return watch.diversity(outputs)
 
 
 def _log(step: int, metrics: dict[str, Any], scores: dict[str, float], log: logging.Report, watch: Watch) -> list[str]:
-    """Logs the metrics of a step and gives the alarms that they raise."""
+    """Logs the metrics of a step; returns the alarms that they raise."""
     losses = [name for name in metrics if name.endswith("loss")]
     log.metrics(step, metrics, shown=[*losses, *scores])
     alarms = watch.alarms(step, metrics)
@@ -278,13 +286,13 @@ def _log(step: int, metrics: dict[str, Any], scores: dict[str, float], log: logg
 
 
 def _save(step: int, state: Any, values: dict[str, float], run: Opened, config: RunConfig) -> None:
-    if jax.process_index() == 0 and not (run.folder / "config.json").exists():  # as where somebody removed it
+    if jax.process_index() == 0 and not (run.folder / "config.json").exists():  # somebody removed it
         write_config(run, config)
     run.checkpoints.save(step, state, values)
 
 
 def _at_least(rows: int, batches: Batches) -> Batch:
-    """The first examples, of as many whole batches as make an image worth looking at."""
+    """The first examples: as many whole batches as are needed for this number of rows."""
     first = batches(0)[0]
     size = len(jax.tree.leaves(first)[0])
     if size >= rows:
@@ -293,14 +301,14 @@ def _at_least(rows: int, batches: Batches) -> Batch:
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
-def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
+def _as_floats(scores: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in scores.items()}
 
 
 @contextlib.contextmanager
-def _naming_the_folder(folder: Path) -> Iterator[None]:
-    """A full disk or a lost file under a report, an image or the data stops the run with one line."""
+def _name_folder_in_errors(folder: Path) -> Iterator[None]:
+    """Adds the run folder to an OSError, such as a full disk or a missing file of the data."""
     try:
         yield
     except OSError as error:
-        raise OSError(f"{folder} stops: {error}. The same command goes on from the last checkpoint") from error
+        raise OSError(f"run {folder} stopped: {error}. The same command resumes from the last checkpoint") from error

@@ -1,4 +1,4 @@
-"""The first part of a run: its folder locked, its devices chosen, its state restored or made."""
+"""Opens a run: locks its folder, chooses the devices, and restores or initializes the state."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from jaxgan.runs.lock import Lock
 from jaxgan.runs.start import refuse_foreign, refuse_unusable, set_aside, starting_step, weights_from
 from jaxgan.types import GAN, Batch, Batches
 
-# Before the names of what a checkpoint at a stop holds besides the state: sums that belong to the next line of metrics,
-# seconds, and whether its step is still to be scored.
+# Prefix of values in a checkpoint that is saved at a stop between two lines of metrics: the running sums and seconds
+# since the last line, and whether the scores of its step are still to be computed.
 UNFINISHED = "unfinished/"
 
 Files = Mapping[str, Callable[[Path], None]]
 
 
 class Opened(NamedTuple):
-    """A run before its next step.
+    """A run that is ready for its next step.
 
     Attributes:
       folder: the run folder.
       mesh: the devices.
-      checkpoints: those of the folder.
-      lock: on the folder, in the process that writes; None elsewhere and in a dry run.
-      state: replicated over the devices.
-      step: the step that the state is at.
+      checkpoints: the folder's checkpoints.
+      lock: the lock of the folder in the first process; None in other processes and in a dry run.
+      state: the state, replicated over the devices.
+      step: the step of the state.
       resumed: whether the state comes from a checkpoint of this run.
-      unfinished: what the checkpoint says of a line of metrics that was not finished, see `Tally.unfinished`.
+      unfinished: running sums since the last line of metrics, from the checkpoint, see `Tally.unfinished`.
       abstract: shapes of the state.
       batches: shapes of the batches of one step, with the rows of all processes.
-      data: what is known of the data, see `known_data`.
+      data: description of the data, see `known_data`.
     """
 
     folder: Path
@@ -59,10 +59,10 @@ class Opened(NamedTuple):
 def open_state(
     stack: contextlib.ExitStack, gan: GAN, batches: Batches, config: RunConfig, files: Files | None
 ) -> Opened:
-    """Locks the run folder and gives the state that training goes on from; nothing is written yet.
+    """Locks the run folder and restores or initializes the state. It writes nothing yet.
 
     Args:
-      stack: closes the folder when it is left.
+      stack: releases the lock and closes the checkpoints when it is closed.
       gan, batches, config, files: as for `fit`.
 
     Raises:
@@ -73,7 +73,7 @@ def open_state(
     mesh = data_mesh(config.num_devices, batch_size=config.batch_size)
     _refuse_scan_on_cpu(config, mesh)
     if config.check and jax.process_count() > 1:
-        raise ValueError("check is a dry run of one process: leave out --coordinator")
+        raise ValueError("--check runs in a single process: leave out --coordinator")
     led(lambda: refuse_foreign(folder))
     lock = None if config.check else led(lambda: stack.enter_context(Lock(folder)))
     if (rows := config.batch_size * gan.num_seeds) != batches.batch_size:
@@ -91,7 +91,7 @@ def open_state(
     led(lambda: refuse_unusable(folder, resumes=resumed))
     if resumed:
         state = _restored(checkpoints, abstract, mesh)
-        step = checkpoints.latest_step() or step  # an earlier one where the newest is damaged
+        step = checkpoints.latest_step() or step  # an earlier one if the newest is damaged
     else:
         step, state = 0, gan.init(key, first[0])
         if config.init_from is not None:
@@ -106,11 +106,11 @@ def open_state(
     )
 
 
-def write_beginnings(run: Opened, config: RunConfig, files: Files | None) -> None:
-    """Writes what the run folder holds from the start: config.json, the folder of checkpoints, the caller's files."""
+def write_initial_files(run: Opened, config: RunConfig, files: Files | None) -> None:
+    """Writes the first contents of the run folder: config.json, the checkpoint folder and the caller's files."""
     if not run.resumed and (aside := set_aside(run.folder)):
-        print(f"            what an earlier start wrote, which saved no checkpoint, is in {aside} now")
-    write_config(run, config)  # before other folders are made, so that a kill leaves none that is nobody's
+        print(f"            files of an earlier start, which saved no checkpoint, were moved to {aside}")
+    write_config(run, config)  # first: after a kill, a folder without config.json would be refused
     run_files.make_folder(run.folder / "checkpoints", inside=run.folder)
     for name, write in (files or {}).items():
         write(run.folder / name)
@@ -124,24 +124,24 @@ def _restored(checkpoints: Checkpoints, abstract: Any, mesh: Mesh) -> Any:
     try:
         return checkpoints.restore(None, abstract, sharding=replicated(mesh))
     except DamagedCheckpointError as error:
-        cure = f"else give another --workdir, or remove {checkpoints.folder} to start again"
-        raise DamagedCheckpointError(f"{error}\nRename a step back to what it was written as; {cure}") from error
+        cure = f"Else give another --workdir, or remove {checkpoints.folder} to start again"
+        raise DamagedCheckpointError(f"{error}\nIf the folder of a step was renamed, rename it back. {cure}") from error
 
 
 def _refuse_scan_on_cpu(config: RunConfig, mesh: Mesh) -> None:
     if config.steps_per_call > 1 and mesh.devices.flat[0].platform == "cpu":
         raise ValueError(
-            f"steps_per_call={config.steps_per_call}: on a CPU convolutions in a loop take ten times as long, and it "
-            "takes one step at a time"
+            f"steps_per_call={config.steps_per_call}: on a CPU it must be 1, since convolutions in a compiled loop are "
+            "ten times slower there"
         )
 
 
 def _shapes(batches: tuple[Batch, ...], config: RunConfig) -> Any:
-    """The shapes of a step's batches with the rows of all processes, where a source reads only those of this one."""
+    """Shapes of a step's batches with the rows of all processes; a streamed source reads only this process's rows."""
 
     def shape(field: Any) -> jax.ShapeDtypeStruct:
-        is_part = len(field) * jax.process_count() == config.batch_size
-        rows = config.batch_size if is_part else len(field)
+        is_local = len(field) * jax.process_count() == config.batch_size
+        rows = config.batch_size if is_local else len(field)
         return jax.ShapeDtypeStruct((rows, *field.shape[1:]), field.dtype)
 
     return jax.tree.map(shape, batches)

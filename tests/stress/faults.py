@@ -170,7 +170,7 @@ def inject(kind: str, life: Life, chance: random.Random) -> None:
     else:
         number = SIGNALS.get(kind, signal.SIGKILL)
         life.process.send_signal(number)
-        expected = None if number == signal.SIGKILL else (128 + number, "the same command goes on from there")
+        expected = None if number == signal.SIGKILL else (128 + number, "the same command resumes from there")
     trained = life.trains
     status = life.end()
     # Before the first step there is nothing to save, and after the last nothing to interrupt.

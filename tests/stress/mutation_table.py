@@ -178,14 +178,14 @@ MUTATIONS = (
         "algorithms/text_gan.py",
         "jnp.where(differ[rows], draws[1], -1.0)",
         "jnp.where(True, draws[1], -1.0)",
-        "wrong_pairs text_gan",
+        "mismatched_pairs text_gan",
     ),
     Mutation(
         "equal_captions_mismatch",
         "algorithms/text_gan.py",
         'differ &= batch["meaning"]',
         'differ |= batch["meaning"]',
-        "wrong_pairs text_gan",
+        "mismatched_pairs text_gan",
     ),
     Mutation(
         "text_average_one_update_late",

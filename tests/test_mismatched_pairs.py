@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from test_incomplete_batches import told_texts
 
-from jaxgan.algorithms.text_gan import wrong_pairs
+from jaxgan.algorithms.text_gan import mismatched_pairs
 from jaxgan.data.vocabulary import UNKNOWN, Vocabulary
 
 
-def test_wrong_pairs_are_uniform_over_what_differs():
+def test_mismatched_pairs_are_uniform_over_what_differs():
     batch = {"text": jnp.array([[2], [3], [4], [5], [6]]), "meaning": jnp.array([0, 0, 1, 2, 3])}
-    draw = jax.jit(jax.vmap(lambda key: wrong_pairs(key, batch)))
+    draw = jax.jit(jax.vmap(lambda key: mismatched_pairs(key, batch)))
     rows, partners, share = map(np.asarray, draw(jax.random.split(jax.random.key(0), 3000)))
     np.testing.assert_array_equal(rows, np.broadcast_to(np.arange(5), rows.shape))
     assert (share == 1).all()
@@ -31,7 +31,7 @@ def test_wrong_pairs_are_uniform_over_what_differs():
 def test_a_row_without_a_partner_lends_its_place():
     # The last row shares its text with the first and its meaning with the second.
     batch = {"text": jnp.array([[2], [3], [2]]), "meaning": jnp.array([0, 1, 1])}
-    draw = jax.jit(jax.vmap(lambda key: wrong_pairs(key, batch)))
+    draw = jax.jit(jax.vmap(lambda key: mismatched_pairs(key, batch)))
     rows, partners, share = map(np.asarray, draw(jax.random.split(jax.random.key(0), 200)))
     np.testing.assert_allclose(share, 2 / 3)
     assert {tuple(pair) for pair in np.stack([rows, partners], axis=2).reshape(-1, 2).tolist()} == {(0, 1), (1, 0)}
@@ -44,7 +44,7 @@ def pairs(captions, meaning=None, draws=1000):
     if meaning is not None:
         batch["meaning"] = jnp.asarray(meaning)
     keys = jax.random.split(jax.random.key(0), draws)
-    rows, partners, share = jax.jit(jax.vmap(lambda key: wrong_pairs(key, batch)))(keys)
+    rows, partners, share = jax.jit(jax.vmap(lambda key: mismatched_pairs(key, batch)))(keys)
     return np.asarray(rows).ravel(), np.asarray(partners).ravel(), float(share[0])
 
 
@@ -64,7 +64,7 @@ def test_equal_captions_are_never_wrong_for_each_other():
     # Two words that the vocabulary does not hold look alike to the networks, whatever they mean.
     unknown = jnp.array([[UNKNOWN], [UNKNOWN], [5]])
     keys = jax.random.split(jax.random.key(0), 100)
-    rows, partners, _ = jax.vmap(lambda key: wrong_pairs(key, {"text": unknown, "meaning": jnp.arange(3)}))(keys)
+    rows, partners, _ = jax.vmap(lambda key: mismatched_pairs(key, {"text": unknown, "meaning": jnp.arange(3)}))(keys)
     assert (unknown[rows, 0] != unknown[partners, 0]).all()
 
 
