@@ -195,16 +195,16 @@ MUTATIONS = (
         "text_gan",
     ),
     Mutation(
-        "pool_never_trades",
+        "pool_never_swaps",
         "algorithms/image_pool.py",
-        "jax.random.bernoulli(trade_key, 0.5,",
-        "jax.random.bernoulli(trade_key, 0.0,",
+        "jax.random.bernoulli(swap_key, 0.5,",
+        "jax.random.bernoulli(swap_key, 0.0,",
         "image_pool",
     ),
     Mutation(
         "pool_hands_out_what_it_stores",
         "algorithms/image_pool.py",
-        "return stored, jnp.where(trade, there, image)",
+        "return stored, jnp.where(swap, earlier, image)",
         "return stored, image",
         "image_pool",
     ),
@@ -330,7 +330,7 @@ MUTATIONS = (
         "pass",
         "step",
     ),
-    Mutation("resumed_run_begins_its_means_anew", "training/loop.py", "tally.go_on(run.unfinished)", "pass", "loop"),
+    Mutation("resumed_run_begins_its_means_anew", "training/loop.py", "tally.resume(run.unfinished)", "pass", "stopping"),
     # Scores.
     Mutation("frechet_without_its_trace", "metrics/frechet.py", "- 2.0 * common", "", "frechet"),
     Mutation(
