@@ -155,7 +155,8 @@ def test_the_critic_of_wgan_has_its_head_start():
 
 def test_the_schedules_of_r3gan():
     """Half a cosine from first to last value over the share `anneal`, then constant."""
-    config = dataclasses.replace(tiny(relativistic, "unused", anneal=0.5, gamma=1.0, last_gamma=0.5), num_steps=8)
+    config = tiny(relativistic, "unused", anneal=0.5, gamma=1.0, last_gamma=0.5)
+    config = dataclasses.replace(config, num_steps=8, image_size=8, widths=(8, 8))
     run, data = relativistic.build(config), relativistic.batches(config)
     plain = relativistic.build(dataclasses.replace(config, gamma=0.0, last_gamma=0.0))
     start = run.init(jax.random.key(0), data(0)[0])
