@@ -1,6 +1,8 @@
 import ctypes
+import os
 import subprocess
 import sys
+from glob import glob
 
 import pytest
 
@@ -113,3 +115,12 @@ def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.delenv("MALLOC_ARENA_MAX")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     assert keep_freed_memory() is False
+
+
+@pytest.mark.skipif(not glob("/usr/lib/*/lib*alloc*.so.*"), reason="no other allocator to preload")
+def test_another_allocator_is_left_alone():
+    """Of a preloaded tcmalloc or jemalloc nothing is set, and its heap is not searched for gaps."""
+    code = "from jaxgan.devices.memory import *; print(keep_freed_memory(), is_kept(), fill_gaps())"
+    environment = os.environ | {"LD_PRELOAD": glob("/usr/lib/*/lib*alloc*.so.*")[0]}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "False False 0\n"

@@ -28,12 +28,15 @@ def keep_freed_memory() -> bool:
     memory of the process until it ends or calls `give_back`. Call `fill_gaps` after compilations.
 
     Returns:
-      Whether the setting was made: not without glibc, and not if the user has set one of glibc's own variables.
+      Whether the setting was made: not without glibc, not beside another allocator that was preloaded (tcmalloc,
+      jemalloc), and not if the user has set one of glibc's own variables.
     """
     if any(name in os.environ for name in _VARIABLES):
         return False
     try:
         libc = ctypes.CDLL(None)
+        if _address(libc.malloc) != _address(ctypes.CDLL("libc.so.6").malloc):
+            return False
         mallopt, libc.malloc.restype, libc.sbrk.restype = libc.mallopt, ctypes.c_void_p, ctypes.c_void_p
         libc.malloc.argtypes, libc.free.argtypes, libc.sbrk.argtypes = (
             [ctypes.c_size_t],
@@ -48,6 +51,15 @@ def keep_freed_memory() -> bool:
         _Kept.libc, _Kept.compiled = libc, True
         monitoring.register_event_duration_secs_listener(_note_compilation)
     return done
+
+
+def is_kept() -> bool:
+    """Whether `keep_freed_memory` has changed the allocator of this process."""
+    return _Kept.libc is not None
+
+
+def _address(function: Any) -> int | None:
+    return ctypes.cast(function, ctypes.c_void_p).value
 
 
 def _note_compilation(event: str, duration_secs: float, **_: Any) -> None:

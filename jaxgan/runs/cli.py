@@ -72,7 +72,8 @@ def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
                 config = parse(config_class)
             finally:
                 sys.stdout.flush()  # here, where a failure can still be reported
-            keep_freed_memory()
+            if getattr(config, "keep_memory", True):
+                keep_freed_memory()
             keep_compiled_programs()
             if isinstance(config, RunConfig):
                 stack.enter_context(forgiving())

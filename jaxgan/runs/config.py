@@ -64,6 +64,9 @@ class RunConfig(Flags):
     check: bool = free(False)
     on_alarm: Literal["note", "stop"] = free("note")  # at signs of a collapse: print them, or also save and stop
     num_devices: Processes | None = free(None)  # number of devices that share the batch (default: all)
+    # on a CPU, let glibc keep freed memory for the next step: faster steps, more memory; off if another allocator
+    # (tcmalloc, jemalloc) is preloaded
+    keep_memory: bool = free(True)
     # training steps per call of a GPU or TPU; num_steps and the *_every flags must be multiples of it
     steps_per_call: Steps = 1
     # HOST:PORT of the first of several processes that train together; auto: ask the cluster (Slurm, Open MPI,

@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxgan.algorithms.state import GANState
+from jaxgan.devices.memory import is_kept
 from jaxgan.messages import printable
 from jaxgan.runs import outputs
 from jaxgan.runs.config import RunConfig
@@ -67,6 +68,8 @@ def print_summary(
     if notice := getattr(batches, "notice", None):
         print(f"            {printable(notice)}")
     print(f"steps       {start} to {config.num_steps}")
+    if device.platform == "cpu" and is_kept():
+        print("memory      freed memory is kept for the next step (--no-keep-memory returns it to the system)")
     print(f"one step    {', '.join([*parts, f'compiled in {seconds:.1f} s'])}", flush=True)
 
 
