@@ -7,7 +7,7 @@ WHEEL ?= dist
 # The compilation cache saves half a minute at the second start of anything.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 
-.PHONY: help gan test test-slow lint docs wheel
+.PHONY: help gan test test-slow tools lint docs wheel
 
 help:
 	@echo "make gan        train a DCGAN on 4,500 MNIST digits (2 to 4 minutes on 2 CPU cores) and name the picture"
@@ -26,12 +26,15 @@ test: $(VENV)/ready
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow $(FLAGS)
 
-lint: $(VENV)/ready
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+# pyright fetches Node.js where there is none.
+tools: $(VENV)/ready
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,docs]'
+	PATH="$(abspath $(BIN)):$$PATH" pyright --version
 
-docs: $(VENV)/ready
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+lint: tools
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && PATH="$(abspath $(BIN)):$$PATH" pyright
+
+docs: tools
 	$(BIN)/mkdocs build --strict
 
 # The README's lines run with what the wheel installs by itself: no extra, and no checkout around.
