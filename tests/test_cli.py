@@ -252,8 +252,11 @@ def test_ctrl_c_is_one_line(capsys, monkeypatch, tmp_path):
     def interrupted(config):
         raise KeyboardInterrupt
 
+    registered = []  # at the interpreter's end, which XLA's threads would not survive
+    monkeypatch.setattr("atexit.register", lambda *call: registered.append(call))
     toy = types.SimpleNamespace(Config=gaussians_2d.Config, main=interrupted)
     assert ended(toy, [], capsys, monkeypatch) == (130, "interrupted\n")
+    assert registered == [(cli._exit_at_once, 130)]
 
 
 def test_help_and_mistakes_start_no_device_and_load_nothing_heavy():

@@ -189,3 +189,12 @@ def test_a_field_that_came_later_had_its_default(tmp_path):
     del record["config"]["rate"]
     assert differences(Config(), record, size=1000) == []
     assert differences(Config(rate=0.2), record, size=1000) == ["rate was 0.1, is 0.2"]
+
+
+def test_older_records_know_nothing_of_floating_point_values(tmp_path):
+    config = RunConfig(workdir=str(tmp_path))
+    record = {"experiment": "run", "config": dataclasses.asdict(config), "data": {"shape of image": "float32 [2]"}}
+    now = {"shape of image": "float32 [2]", "values of image": "1 2 3"}
+    assert differences(config, record, size=4, identity=now) == []
+    record["data"] = now | {"values of image": "1 2 4"}
+    assert differences(config, record, size=4, identity=now) != []

@@ -122,8 +122,11 @@ def test_batches_say_which_data_they_are_of(tmp_path):
 
     own = DeviceBatches(RANDOM.integers(256, size=(4, 2, 2, 1), dtype=np.uint8), batch_size=2).identity
     assert set(own) == {"shape of image", "image"}
-    points = DeviceBatches(RANDOM.normal(size=(4, 2)), batch_size=2).identity
-    assert points == {"shape of image": "float32 [2]"}
+    points, others = (DeviceBatches(RANDOM.normal(size=(4, 2)), batch_size=2).identity for _ in range(2))
+    assert points["shape of image"] == others["shape of image"] == "float32 [2]"
+    assert points["values of image"] != others["values of image"]  # floats are known, too, but to three digits
+    values = np.array([[3.0, 4.0], [0.0, 0.0], [1.0, 1.0]], np.float32)
+    assert of_arrays({"x": values * (1 + 1e-6)})["values of x"] == "3.54 0 1"
 
 
 def test_captions_count(tmp_path):

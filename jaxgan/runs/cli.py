@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import dataclasses
 import io
@@ -86,6 +87,8 @@ def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
             raise SystemExit(128 + stop.signal) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
+            # A compilation goes on in a thread of XLA, which crashes when the interpreter is taken down around it.
+            atexit.register(_exit_at_once, 128 + signal.SIGINT)
             raise SystemExit(128 + signal.SIGINT) from None
         except BrokenPipeError:  # as under `| head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards buffered output
@@ -100,6 +103,13 @@ def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
             if not _raised_by_us(error):
                 raise
             leave(str(error))
+
+
+def _exit_at_once(status: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 def leave(message: str) -> Any:

@@ -63,7 +63,7 @@ class RunConfig(Flags):
     # write nothing else
     check: bool = free(False)
     on_alarm: Literal["note", "stop"] = free("note")  # at signs of a collapse: print them, or also save and stop
-    num_devices: Processes | None = free(None)  # number of devices that share the batch (default: all)
+    num_devices: Processes | None = free(None)  # number of devices that share the batch, by default all
     # on a CPU, let glibc keep freed memory for the next step: faster steps, more memory; off if another allocator
     # (tcmalloc, jemalloc) is preloaded
     keep_memory: bool = free(True)
@@ -109,10 +109,10 @@ class ImageConfig(RunConfig):
     # (three grey images of NAME as red, green and blue), folder:PATH, PATH.npy or PATH.npz; see docs/data.md
     dataset: str = "mnist_5k"
     split: str = "train"  # split to train on, in TFDS's syntax: train, train[:90%], train+test
-    data_dir: PathName | None = free(None)  # folder of prepared data sets (default: that of tensorflow-datasets)
+    data_dir: PathName | None = free(None)  # folder of prepared data sets, by default that of tensorflow-datasets
     image_size: Pixels = 32  # side of the images in pixels; images are center-cropped to a square and resized
     channels: Literal[1, 3] = 1  # 1: grey, 3: RGB; other images are converted
-    # resize the shorter side to this many pixels, then take a random crop of image_size (default: no random crop)
+    # resize the shorter side to this many pixels, then take a random crop of --image-size; None for no random crop
     load_size: Pixels | None = None
     flip: bool = False  # flip each image left to right with probability 1/2
     # differentiable augmentation of all that the discriminator sees, for few images: color, translation, cutout or
@@ -128,15 +128,15 @@ class DomainsConfig(RunConfig):
     # data set with the splits trainA and trainB: shapes_styles, emoji, cycle_gan/horse2zebra once it is prepared, or
     # folder:PATH with folders of these names; with --dataset-b any data set, as domain a
     dataset: str = "shapes_styles"
-    dataset_b: str | None = None  # data set of domain b (default: the same as domain a)
-    split_a: str | None = None  # split of domain a to train on (default: trainA, or train with --dataset-b)
-    split_b: str | None = None  # split of domain b to train on (default: trainB, or train with --dataset-b)
+    dataset_b: str | None = None  # data set of domain b, by default the same as domain a
+    split_a: str | None = None  # split of domain a to train on, by default trainA, or train with --dataset-b
+    split_b: str | None = None  # split of domain b to train on, by default trainB, or train with --dataset-b
     paired: bool = False  # show image i of a together with image i of b; for data sets of pairs
-    data_dir: PathName | None = free(None)  # folder of prepared data sets (default: that of tensorflow-datasets)
+    data_dir: PathName | None = free(None)  # folder of prepared data sets, by default that of tensorflow-datasets
     image_size: Pixels = 256  # side of the images in pixels; images are center-cropped to a square and resized
     channels_a: Literal[1, 3] = 3  # of domain a, 1: grey, 3: RGB; other images are converted
     channels_b: Literal[1, 3] = 3  # of domain b, likewise
-    # resize the shorter side to this many pixels, then take a random crop of image_size (default: no random crop)
+    # resize the shorter side to this many pixels, then take a random crop of --image-size; None for no random crop
     load_size: Pixels | None = 286
     flip: bool = True  # flip each image left to right with probability 1/2
     resident_mib: Mebibytes = free(1024)  # largest data set to keep on the device, in MiB; a larger one is streamed
@@ -322,7 +322,9 @@ def _same(name: str, before: Any, now: Any) -> bool:
 
 
 def _other_data(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
-    return [name for name in dict.fromkeys((*now, *before)) if before.get(name) != now.get(name)]
+    # Older records have no "values of", which floating-point arrays are told apart by.
+    names = [name for name in dict.fromkeys((*now, *before)) if name in before or not name.startswith("values of ")]
+    return [name for name in names if before.get(name) != now.get(name)]
 
 
 def other_classes(before: Sequence[str] | None, now: Sequence[str] | None) -> list[str]:

@@ -32,17 +32,9 @@ _COMMAND = "check"
 
 
 def print_summary(
-    config: RunConfig,
-    folder: Path,
-    *,
-    mesh: Mesh,
-    state: GANState,
-    batches: Batches,
-    start: int,
-    compiled: Any,
-    seconds: float,
+    config: RunConfig, folder: Path, *, mesh: Mesh, state: GANState, batches: Batches, start: int
 ) -> None:
-    """Prints the summary of a run: folder, devices, number of parameters, data, steps, and the cost of a step.
+    """Prints the summary of a run before its step is compiled: folder, devices, number of parameters, data, steps.
 
     Args:
       config: configuration of the run.
@@ -51,25 +43,32 @@ def print_summary(
       state: any state of the run.
       batches: the data.
       start: the step from which the run starts or resumes.
-      compiled: the compiled step, from `compile_step`. Costs that its platform does not report are left out.
-      seconds: time of the compilation.
     """
     count = lambda params: f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,}"
     device = mesh.devices.flat[0]
     cores = f", {os.cpu_count()} cores" if device.platform == "cpu" else ""
-    cost = compiled.cost_analysis() or {}
-    memory = compiled.memory_analysis()
-    parts = [f"{cost['flops'] / 1e9:,.2f} GFLOP"] if "flops" in cost else []
-    parts += [_mebibytes(memory.temp_size_in_bytes + memory.argument_size_in_bytes)] if memory else []
     print(f"run         {folder}")
     print(f"device      {mesh.size} x {device.device_kind}{cores}")
+    if device.platform == "cpu" and is_kept():
+        print("memory      freed memory is kept for the next step (--no-keep-memory returns it to the system)")
     print(f"parameters  generator {count(state.generator.params)}, discriminator {count(state.discriminator.params)}")
     print(f"data        {batches.size:,} examples, batch {config.batch_size}")
     if notice := getattr(batches, "notice", None):
         print(f"            {printable(notice)}")
-    print(f"steps       {start} to {config.num_steps}")
-    if device.platform == "cpu" and is_kept():
-        print("memory      freed memory is kept for the next step (--no-keep-memory returns it to the system)")
+    print(f"steps       {start} to {config.num_steps}; compiling a step", flush=True)
+
+
+def print_cost(compiled: Any, seconds: float) -> None:
+    """Prints the cost of a step: operations, memory, and the time of its compilation.
+
+    Args:
+      compiled: the compiled step, from `compile_step`. Costs that its platform does not report are left out.
+      seconds: time of the compilation.
+    """
+    cost = compiled.cost_analysis() or {}
+    memory = compiled.memory_analysis()
+    parts = [f"{cost['flops'] / 1e9:,.2f} GFLOP"] if "flops" in cost else []
+    parts += [_mebibytes(memory.temp_size_in_bytes + memory.argument_size_in_bytes)] if memory else []
     print(f"one step    {', '.join([*parts, f'compiled in {seconds:.1f} s'])}", flush=True)
 
 
@@ -111,12 +110,10 @@ def dry_run(
     image, path = _preview(first[0]), folder.with_name(f"{folder.name}-check.png")
     if image is not None:
         outputs.check_file(path, _COMMAND, flag="--workdir")
+    print_summary(config, folder, mesh=mesh, state=state, batches=batches, start=start)
     began = time.perf_counter()
     tally = Tally(gan, config, mesh, state, first)
-    seconds = time.perf_counter() - began
-    print_summary(
-        config, folder, mesh=mesh, state=state, batches=batches, start=start, compiled=tally.compiled, seconds=seconds
-    )
+    print_cost(tally.compiled, time.perf_counter() - began)
     sizes = (_mebibytes(sum(leaf.nbytes for leaf in jax.tree.leaves(part))) for part in (state, state.generator.params))
     print("state       {}, including {} of generator parameters".format(*sizes))
     for name in first[0]:

@@ -24,7 +24,7 @@ from jaxgan.runs.config import RunConfig
 from jaxgan.runs.images import image_grid
 from jaxgan.runs.interruption import Interruption, Stopped
 from jaxgan.runs.streams import forgiving
-from jaxgan.training.dry_run import dry_run, print_summary
+from jaxgan.training.dry_run import dry_run, print_cost, print_summary
 from jaxgan.training.opening import UNFINISHED, Files, Opened, open_state, write_config, write_initial_files
 from jaxgan.training.step import NonFiniteError, Tally
 from jaxgan.training.watch import Watch
@@ -140,22 +140,15 @@ def _train(
     hooks: _Hooks,
     pending_scores: dict[str, float] | None,
 ) -> tuple[Any, dict[str, float]]:
+    leads = jax.process_index() == 0  # only the first process prints and writes
+    if leads:
+        print_summary(config, run.folder, mesh=run.mesh, state=run.state, batches=batches, start=run.step)
     began = time.perf_counter()
     tally = Tally(gan, config, run.mesh, run.abstract, run.batches)
     tally.resume(run.unfinished)
     interruption = stack.enter_context(Interruption())  # from here on, signals take effect after the next step
-    leads = jax.process_index() == 0  # only the first process prints and writes
     if leads:
-        print_summary(
-            config,
-            run.folder,
-            mesh=run.mesh,
-            state=run.state,
-            batches=batches,
-            start=run.step,
-            compiled=tally.compiled,
-            seconds=time.perf_counter() - began,
-        )
+        print_cost(tally.compiled, time.perf_counter() - began)
         write_initial_files(run, config, hooks.files)
     preview_batch = _at_least(64, batches)
     inputs = gan.preview(jax.random.fold_in(jax.random.key(config.seed), 1), preview_batch)
