@@ -31,9 +31,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", default="runs/seeds", help="folder for their run folders (default: runs/seeds)")
     arguments, flags = parser.parse_known_args(argv)
     folder = Path(arguments.runs, "-".join([arguments.experiment, *flags]).replace("/", "_").replace("--", ""))
-    found = [
-        scores_of(arguments.experiment, flags, folder / f"seed-{seed}", seed) for seed in range(arguments.num_seeds)
-    ]
+    if arguments.num_seeds < 1:
+        parser.error(f"--num-seeds {arguments.num_seeds}: expected at least 1")
+    seeds = range(arguments.num_seeds)
+    try:
+        found = [scores_of(arguments.experiment, flags, folder / f"seed-{seed}", seed) for seed in seeds]
+    except subprocess.CalledProcessError as error:  # which has said why
+        parser.exit(max(error.returncode, 1))
     print("\n".join(table(found)))
 
 

@@ -117,10 +117,13 @@ def test_another_c_library_is_left_alone(monkeypatch):
     assert keep_freed_memory() is False
 
 
-@pytest.mark.skipif(not glob("/usr/lib/*/lib*alloc*.so.*"), reason="no other allocator to preload")
+ALLOCATORS = [*glob("/usr/lib/*/libtcmalloc_minimal.so.?"), *glob("/usr/lib/*/libjemalloc.so.?")]
+
+
+@pytest.mark.skipif(not ALLOCATORS, reason="neither tcmalloc nor jemalloc is installed")
 def test_another_allocator_is_left_alone():
     """Of a preloaded tcmalloc or jemalloc nothing is set, and its heap is not searched for gaps."""
     code = "from jaxgan.devices.memory import *; print(keep_freed_memory(), is_kept(), fill_gaps())"
-    environment = os.environ | {"LD_PRELOAD": glob("/usr/lib/*/lib*alloc*.so.*")[0]}
+    environment = os.environ | {"LD_PRELOAD": ALLOCATORS[0]}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout == "False False 0\n"
