@@ -104,7 +104,7 @@ class Life:
             stdout=subprocess.PIPE,  # not a file, whose size would also be limited
             stderr=subprocess.STDOUT,
             text=True,
-            cwd=Path(__file__).parent.parent,
+            cwd=Path(__file__).parents[2],
             env={**os.environ, "JAX_PLATFORMS": "cpu"},
         )
         self._lines: list[str] = []
