@@ -11,9 +11,9 @@ label with the features instead. `--networks resnet` selects the paper's network
 The preset paper is pfnet-research/sngan_projection's sn_projection.yml on 4 GPUs, as in its README_paper.md: batches of
 64 real and 128 generated images. It differs from that code in four things: generated images have the labels of the
 batch instead of labels drawn uniformly, batch norm uses the whole batch instead of a GPU's part and adds 1e-5 to the
-variance instead of 2e-5, pixels get no uniform noise below 1/128, and the spectral norm is half a power step ahead
-(jaxgan.networks.layers). With --conditioning concatenate, labels are concatenated with the last features, in the
-authors' networks with those of 16x16.
+variance instead of 2e-5, pixels get no uniform noise below 1/128, and the spectral norm is half a power step ahead.
+With --conditioning concatenate, labels are concatenated with the last features, in the authors' networks with those of
+16x16.
 """
 
 from dataclasses import dataclass
@@ -111,8 +111,11 @@ def build(config: Config) -> GAN:
     def adam(learning_rate: float, updates_per_step: int = 1):
         return optim.adam(rate(config, learning_rate, updates_per_step), b1=config.b1, b2=config.b2)
 
-    if config.loss == "wasserstein" and config.networks == "dcgan":
-        raise ValueError("loss wasserstein needs a Lipschitz-continuous critic: use --networks resnet")
+    if config.networks == "dcgan":
+        if config.loss == "wasserstein":
+            raise ValueError("loss wasserstein needs a Lipschitz-continuous critic: use --networks resnet")
+        if config.r1 and config.d_norm == "batch":
+            raise ValueError("R1 is of single images, but batch norm mixes its batch: give --d-norm layer or --r1 0")
     options: dict[str, Any] = {"width": config.width, "num_classes": config.num_classes, "dtype": config.dtype}
     g_options: dict[str, Any] = options | {"channels": config.channels, "norm": config.g_norm}
     d_options: dict[str, Any] = options | {"conditioning": config.conditioning}

@@ -60,8 +60,8 @@ class Config(DomainsConfig):
     )
     gradient_penalty: Weight = 0.0  # weight of the gradient penalty on both discriminators, 10 for wasserstein
     cycle_weight: Weight = 10.0  # weight of the cycle-consistency loss
-    # weight of the identity loss, as a multiple of cycle_weight; with the authors' 0.5 the translations of the default
-    # data exchange colours
+    # weight of the identity loss, as a multiple of --cycle-weight; with the authors' 0.5 the translations of the
+    # default data exchange colours
     identity_weight: Weight = 5.0
     pool_size: CountOrNone = 50  # earlier translations of each domain kept to show the discriminators again
     # Adam's learning rate for all networks; falls to zero in the second half of the run
@@ -74,17 +74,17 @@ class Config(DomainsConfig):
     patch_layers: Layers = 2
     ema_decay: Decay = 0.995  # decay of the EMA of the generators' weights, 0 for no EMA
 
-    image_size: Pixels = 32  # pixels; images are center-cropped to a square and resized to this
-    # resize to this many pixels, then take a random crop of image_size (default: no random crop)
+    image_size: Pixels = 32  # side of the images in pixels; images are center-cropped to a square and resized
+    # resize the shorter side to this many pixels, then take a random crop of --image-size; None for no random crop
     load_size: Pixels | None = None
-    flip: bool = False  # mirror a random half of the images left to right
+    flip: bool = False  # flip each image left to right with probability 1/2
     num_steps: Steps = free(10_000)  # updates of each network
     batch_size: BatchSize = 4  # images of each domain per update, over all devices
 
     def __post_init__(self):
         super().__post_init__()
         if self.loss == "wasserstein" and not self.gradient_penalty:
-            raise ValueError("loss=wasserstein needs a Lipschitz-continuous critic: give gradient_penalty, such as 10")
+            raise ValueError("loss=wasserstein needs a Lipschitz-continuous critic: give --gradient-penalty 10")
 
 
 def build(config: Config) -> GAN:

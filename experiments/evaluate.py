@@ -1,5 +1,5 @@
 """Computes the scores of a finished run, or of one folder of images against another. The scores depend on the kind of
-run: see `jaxgan.evaluation`.
+run: see docs/evaluation.md.
 
     python -m experiments.evaluate --run runs/gan
     python -m experiments.evaluate --run runs/gan --checkpoint best --against runs/wgan_gp

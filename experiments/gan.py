@@ -62,7 +62,7 @@ class Config(ImageConfig):
     }
 
     preset: Literal["default", "long", "paper"] = free("default")  # named settings; other flags override them
-    loss: LossName | Literal["f_gan"] = "non_saturating"  # adversarial loss of both networks
+    loss: LossName | Literal["f_gan"] = "non_saturating"  # adversarial loss; for wasserstein use experiments.wgan_gp
     divergence: DivergenceName = "gan"  # with --loss f_gan: the divergence that the generator minimises
     g_norm: Literal["batch", "layer", "none"] = "layer"  # normalization in the generator
     d_norm: Literal["batch", "layer", "none"] = "layer"  # normalization in the discriminator
@@ -88,6 +88,8 @@ def build(config: Config) -> GAN:
 
     if config.loss == "wasserstein":
         raise ValueError("loss wasserstein needs a Lipschitz-continuous critic: use experiments.wgan_gp")
+    if config.r1 and config.d_norm == "batch":
+        raise ValueError("R1 is of single images, but batch norm mixes its batch: give --d-norm layer or --r1 0")
     return make_gan(
         dcgan_generator(
             config.image_size, channels=config.channels, width=config.width, norm=config.g_norm, dtype=config.dtype

@@ -64,8 +64,8 @@ class Config(Flags):
     # resample latents until no absolute value exceeds this (truncation trick); smaller values such as 0.7 give more
     # typical and less diverse samples; by default no truncation
     truncation: Annotated[float, Range(1e-6, 100.0)] | None = None
-    # weights of the generator: averaged for the EMA weights, if the run has any, live for the raw weights
-    weights: Literal["averaged", "live"] = "averaged"
+    # weights of the generator: ema, an exponential moving average, if the run has one; or raw, those of the last update
+    weights: Literal["ema", "raw"] = "ema"
     seed: Seed = 0  # random seed of the latents
     # file to write, or folder for --kind images; by default in the subfolder `generated` of the run folder
     output: PathName | None = None
@@ -87,7 +87,7 @@ def main(config: Config) -> Path:
     rows, columns, _ = latents.shape
     inputs = {"latents": latents.reshape(rows * columns, -1)}
     inputs |= {name: np.repeat(values, columns, axis=0) for name, values in conditions.items()}
-    parts = _drawn(run, inputs, raw=config.weights == "live")
+    parts = _drawn(run, inputs, raw=config.weights == "raw")
 
     name = f"{config.kind}-{run.step}{endings[0]}"
     output = Path(config.output or run.folder / "generated" / name)
@@ -98,8 +98,8 @@ def main(config: Config) -> Path:
         check_file(output, COMMAND)
         images = np.concatenate(list(parts))
         _write_image(output, config.kind, images.reshape(rows, columns, *images.shape[1:]), names, inside)
-    averaged = config.weights == "averaged" and run.state.ema_params is not None
-    print(f"{rows * columns} images at step {run.step}, {'EMA' if averaged else 'raw'} weights: {output}")
+    ema = config.weights == "ema" and run.state.ema_params is not None
+    print(f"{rows * columns} images at step {run.step}, {'EMA' if ema else 'raw'} weights: {output}")
     return output
 
 

@@ -8,7 +8,7 @@ singular value, which one power iteration per update estimates. Learning rates f
 The preset paper is pfnet-research/sngan_projection's sn_cifar10_unconditional.yml, whose generator draws two images
 for each image of the discriminator's batch. It differs from that code in five things: the score has a bias, pixels get
 no uniform noise below 1/128, batch norm adds 1e-5 to the variance instead of 2e-5, the discriminator is updated first,
-and the spectral norm is half a power step ahead (jaxgan.networks.layers).
+and the spectral norm is half a power step ahead.
 """
 
 from dataclasses import dataclass

@@ -77,7 +77,7 @@ class Config(ImageConfig):
     # rows of the word embedding table, two of them for padding and unknown words; an error says if it is too small
     vocabulary_size: Annotated[int, Range(3, 10**6)] = 64
     max_words: Annotated[int, Range(1, 1024)] = 16  # words read of a caption; longer captions are cut
-    encoder: Literal["attentive", "recurrent", "slots"] = "attentive"  # text encoder, see jaxgan.networks.text_to_image
+    encoder: Literal["attentive", "recurrent", "slots"] = "attentive"  # text encoder
     conditioning: Conditioning = "projection"  # how the discriminator is told the text
     loss: LossName = "non_saturating"  # adversarial loss of both networks
     mismatch_weight: Share = 0.5  # weight of mismatched pairs against generated images, 0 for none
@@ -96,7 +96,7 @@ class Config(ImageConfig):
     latent_dim: LatentDim = 32  # size of a latent vector
     ema_decay: Decay = 0.995  # decay of the EMA of the weights of generator and encoder, 0 for no EMA
 
-    # data set with captions: shapes, emoji, fashion_mnist, folder:PATH; see jaxgan.data.captions
+    # data set with captions: shapes, emoji, fashion_mnist, folder:PATH; see docs/data.md
     dataset: str = "shapes"
     channels: Literal[1, 3] = 3  # 1 for grey, 3 for colour; images of the other kind are converted
     num_steps: Steps = free(8000)  # generator updates

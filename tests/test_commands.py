@@ -57,7 +57,7 @@ def run(tmp_path_factory):
         (
             "evaluate",
             ["--num-samples", "1"],
-            "error: num_samples=1: expected an integer from 2 to 1,000,000 or nothing",
+            "error: num_samples=1: expected an integer from 2 to 1e6 or nothing",
         ),
         ("translate", ["--output", "o"], "is a run of 'gan'; known here: cyclegan"),
         ("export", ["--inputs", "a"], "has the inputs latents"),

@@ -48,6 +48,12 @@ def test_every_loss_trains_both_players(loss):
     assert ("wasserstein_estimate" in metrics) == (loss == "wasserstein")
 
 
+def test_samples_of_another_shape_than_the_data_are_refused():
+    gan = small_gan()
+    with pytest.raises(ValueError, match=r"the generator makes samples \[8, 2\], but the batch is \[8, 3\]"):
+        gan.init(jax.random.key(0), {"image": jnp.zeros((8, 3))})
+
+
 def test_each_step_touches_only_its_player():
     gan = small_gan(ema_decay=0.9)
     state = gan.init(jax.random.key(0), POINTS)

@@ -15,6 +15,7 @@ from jaxgan.algorithms.steps import (
     alternating,
     as_augment,
     check_penalty,
+    check_samples,
     check_unmixed,
     decided,
     latents_of,
@@ -91,7 +92,7 @@ def make_gan(
 
     Raises:
       ValueError: a penalty on a discriminator that mixes its batch, since a penalty is a function of single samples; a
-        count or a decay out of range.
+        count or a decay out of range; in `init`, samples that are not shaped like `batch["image"]`.
     """
     penalty = check_penalty(penalty, penalty_weight, discriminator)
     if min(d_steps, g_batch_multiple) < 1:
@@ -104,6 +105,7 @@ def make_gan(
         samples = batch["image"]
         latents = jnp.zeros((len(samples), latent_dim))
         g = create_player(generator, g_tx, g_key, latents, *_condition(batch))
+        check_samples(generator, g, samples, latents, *_condition(batch))
         d = create_player(discriminator, d_tx, d_key, samples, *_condition(batch))
         check_unmixed(penalty, d.model_state)
         state = GANState(state_key, g, d, augment_state=jax.tree.map(jnp.asarray, augment.init))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import jax
@@ -46,6 +47,14 @@ def check_unmixed(penalty: PenaltyFn | None, model_state: ModelState) -> None:
     paths = (path for path, _ in jax.tree.leaves_with_path(model_state))
     if penalty is not None and any(jax.tree_util.DictKey("batch_stats") in path for path in paths):
         raise ValueError(MIXED)
+
+
+def check_samples(generator: Network, player: TrainState, like: Array, *inputs: Array) -> None:
+    """Refuses a generator whose samples are not shaped like the data's."""
+    apply = partial(generator.apply, train=False)
+    samples, _ = jax.eval_shape(apply, player.params, player.model_state, *inputs)
+    if samples.shape != like.shape:
+        raise ValueError(f"the generator makes samples {list(samples.shape)}, but the batch is {list(like.shape)}")
 
 
 def start_ema(state: State, weights: Weights, decay: float | optax.Schedule | None) -> State:

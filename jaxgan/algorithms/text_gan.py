@@ -19,6 +19,7 @@ from jaxgan.algorithms.steps import (
     alternating,
     as_augment,
     check_penalty,
+    check_samples,
     check_unmixed,
     decided,
     latents_of,
@@ -150,6 +151,7 @@ def make_text_gan(
         params, model_state = ({part: pair[index] for part, pair in created.items()} for index in range(2))
         d = TrainState(step=jnp.int32(0), params=params, model_state=model_state, opt_state=d_tx.init(params))
         g = create_player(generator, g_tx, g_key, latents, embedding)
+        check_samples(generator, g, batch["image"], latents, embedding)
         check_unmixed(penalty, {part: d.model_state[part] for part in discriminator._fields})
         state = GANState(state_key, g, d, augment_state=jax.tree.map(jnp.asarray, augment.init))
         return start_ema(state, raw_weights(state), ema_decay)

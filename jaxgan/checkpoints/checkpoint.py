@@ -269,7 +269,7 @@ class Checkpoints:
             best = self.best_step()
             if best is None:
                 metric = self._retention.best
-                reason = f"none has a finite {metric!r}" if metric else "the run has no metric for it"
+                reason = f"none has a finite {metric!r}" if metric else "the run was not trained with --best SCORE"
                 raise CheckpointError(f"there is no best checkpoint: {reason}; {there_are}")
             return best
         step = next((step for step in steps if str(step) == str(which).strip()), None)

@@ -97,7 +97,9 @@ def split_rows(name: str, split: str, sizes: Mapping[str, int]) -> np.ndarray:
 
 def unknown_split(name: str, split: str, sizes: Mapping[str, int]) -> ValueError:
     known = ", ".join(f"{key} ({size} examples)" for key, size in sizes.items())
-    return ValueError(f"data set {name} has no split {split!r}: there are {known}")
+    only = split == "test" and list(sizes) == ["train"]
+    cure = "; hold a part of it out: --split 'train[:80%]' and --test-split 'train[80%:]'" if only else ""
+    return ValueError(f"data set {name} has no split {split!r}: there are {known}{cure}")
 
 
 def unknown_name(name: str) -> ValueError:

@@ -85,7 +85,8 @@ def image_batches(
     if num_classes is not None:
         check_classes(name, source, num_classes)
     if source.size < batch_size:
-        raise ValueError(f"data set {name} has {source.size} examples, fewer than one batch of {batch_size}")
+        few = f"{source.size} examples, fewer than one batch of {batch_size}"
+        raise ValueError(f"data set {name} has {few}: lower --batch-size")
 
     def chosen(fields: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if labels is None:

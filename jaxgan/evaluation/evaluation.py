@@ -156,6 +156,8 @@ def ratios(**pairs: tuple[Any, Any]) -> Scores:
     for name, (a, b) in pairs.items():
         if a or b:
             found[name] = float(a / b) if b else math.inf
+            if not b:
+                note(f"{name} is infinite: the images to compare with are the training images, or all alike")
         else:
             note(f"there is no score {name}: it is the ratio of two distances, and both are 0")
     return found

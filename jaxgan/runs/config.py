@@ -64,10 +64,10 @@ class RunConfig(Flags):
     check: bool = free(False)
     on_alarm: Literal["note", "stop"] = free("note")  # at signs of a collapse: print them, or also save and stop
     num_devices: Processes | None = free(None)  # number of devices that share the batch, by default all
-    # on a CPU, let glibc keep freed memory for the next step: faster steps, more memory; off if another allocator
-    # (tcmalloc, jemalloc) is preloaded
+    # on a CPU, let glibc keep freed memory for the next step: faster steps, more memory; off if tcmalloc or jemalloc is
+    # preloaded
     keep_memory: bool = free(True)
-    # training steps per call of a GPU or TPU; num_steps and the *_every flags must be multiples of it
+    # training steps per call of a GPU or TPU; --num-steps and all --*-every flags must be multiples of it
     steps_per_call: Steps = 1
     # HOST:PORT of the first of several processes that train together; auto: ask the cluster (Slurm, Open MPI,
     # Kubernetes, Cloud TPU) for this and the next two flags
@@ -105,8 +105,8 @@ class RunConfig(Flags):
 class ImageConfig(RunConfig):
     """Further flags of all experiments on images."""
 
-    # data set: mnist_5k, noise, fashion_mnist, mnist, cifar10, cifar100, another that TFDS has prepared, stacked:NAME
-    # (three grey images of NAME as red, green and blue), folder:PATH, PATH.npy or PATH.npz; see docs/data.md
+    # data set: mnist_5k, noise, fashion_mnist, mnist, cifar10, cifar100, another that TFDS has prepared, folder:PATH,
+    # PATH.npy or PATH.npz, or stacked:NAME, which stacks grey images of NAME as red, green and blue; see docs/data.md
     dataset: str = "mnist_5k"
     split: str = "train"  # split to train on, in TFDS's syntax: train, train[:90%], train+test
     data_dir: PathName | None = free(None)  # folder of prepared data sets, by default that of tensorflow-datasets
@@ -155,7 +155,8 @@ def run_folder(config: RunConfig) -> Path:
     """`workdir`, or `runs/<experiment>` with `-<field>=<value>` for each of `result_fields` that is not the preset's.
 
     So the same command finds its run again, and another command gets its own folder. A name of more than 200 bytes is
-    cut after a field and ends in a digest of the whole. Control characters and slashes become underscores.
+    cut after a field and ends in a digest of the whole. Characters that a shell would interpret, control characters and
+    slashes become underscores.
     """
     if config.workdir is not None:
         return Path(config.workdir)
@@ -165,7 +166,7 @@ def run_folder(config: RunConfig) -> Path:
     if preset != "default":
         differing = {"preset": preset, **differing}
     parts = [config.experiment, *(f"{name}={value}" for name, value in differing.items())]
-    parts = [re.sub(r"[/\x00-\x1f\x7f]", "_", part) for part in parts]
+    parts = [re.sub(r"[^\w.,:=+@%-]", "_", part) for part in parts]
     size = lambda kept: len(os.fsencode("-".join(kept)))
     kept = parts
     if size(parts) > _LONGEST_NAME:

@@ -35,12 +35,13 @@ def registry_of(tyro: Any, config_class: type) -> Any:
     registry = constructors.ConstructorRegistry()
 
     def hint(range_text: str, default: str) -> str:
-        return f"({range_text}, default: {default})"
+        parts = [range_text, "" if default in ("None", "") else f"default: {default}"]
+        return f"({text})" if (text := ", ".join(filter(None, parts))) else ""
 
     def with_range(field: Any) -> Any:
-        range_text = " or ".join(map(str, ranges(field.type)))
-        if not range_text:
+        if field.name not in optional:  # the hint is "required"
             return field
+        range_text = " or ".join(map(str, ranges(field.type)))
         kind = Annotated[field.type, tyro.conf.arg(help_behavior_hint=partial(hint, range_text))]
         if issubclass(config_class, Flags):
             spec = registry.get_primitive_spec(constructors.PrimitiveTypeInfo.make(field.type, set()))
@@ -48,6 +49,7 @@ def registry_of(tyro: Any, config_class: type) -> Any:
                 kind = Annotated[kind, dataclasses.replace(spec, instance_from_str=partial(_or_text, spec))]
         return dataclasses.replace(field, type=kind)
 
+    optional = {field.name for field in dataclasses.fields(config_class) if field.default is not dataclasses.MISSING}
     groups: dict[type, tuple[Any, ...]] = {}
 
     @registry.struct_rule

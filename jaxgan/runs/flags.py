@@ -215,4 +215,8 @@ def _abbreviated(value: Any) -> str:
 
 
 def _digits(number: float) -> str:
-    return f"{number:g}" if isinstance(number, float) else f"{number:,}" if number >= 10_000 else str(number)
+    """Powers of ten from 100,000 as 1e5, 1e6, ...; no commas, at which help texts would be broken into lines."""
+    if isinstance(number, int):
+        power = len(str(number)) - 1
+        return f"1e{power}" if power >= 5 and number == 10**power else str(number)
+    return f"{number:g}".replace("e+0", "e").replace("e-0", "e-")

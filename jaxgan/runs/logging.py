@@ -27,6 +27,7 @@ from jaxgan.runs.flags import Range, check
 from jaxgan.runs.images import as_image, save_image
 from jaxgan.runs.streams import Forgiving
 
+RATE = "steps_per_second"
 _LARGEST = 2**32  # bytes of metrics.jsonl, enough for a line at every step of a long run
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -126,7 +127,6 @@ class Progress:
     def __init__(self, num_steps: int, *, last_step: int = 0, stream: TextIO | None = None) -> None:
         self._stream = cast("TextIO", Forgiving(sys.stderr if stream is None else stream))
         self._num_steps = num_steps
-        self._shown = (last_step, time.perf_counter())
         self._bar = None
         if self._stream.isatty():
             tqdm = import_extra("tqdm").tqdm
@@ -140,15 +140,15 @@ class Progress:
             self._bar.close()
 
     def show(self, step: int, metrics: Mapping[str, Any] | None = None) -> None:
-        """Prints the step, `num_steps`, steps per second and the metrics."""
-        values = "  ".join(f"{name} {float(value):.4g}" for name, value in (metrics or {}).items())
+        """Prints the step, `num_steps` and the metrics, `steps_per_second` first; a bar shows its own rate."""
+        metrics = dict(metrics or {})
+        rate = f"{float(metrics.pop(RATE)):.4g} steps/s  " if RATE in metrics else ""
+        values = "  ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
         if self._bar is not None:
             if values:
                 self._bar.set_postfix_str(values, refresh=False)
             self._bar.update(step - self._bar.n)
         elif values:
-            (last_step, last_time), self._shown = self._shown, (step, time.perf_counter())
-            rate = f"{(step - last_step) / (self._shown[1] - last_time):.4g} steps/s  " if step > last_step else ""
             self.note(f"step {step}/{self._num_steps}  {rate}{values}")
 
     def note(self, text: str) -> None:

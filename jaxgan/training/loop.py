@@ -70,7 +70,8 @@ def fit(
         file to a given path.
 
     Returns:
-      The final state, and the last line of metrics. A dry run (`config.check`) returns those after its few steps.
+      The final state, and the last line of metrics, also of a run that was finished before. A dry run (`config.check`)
+      returns those after its few steps.
 
     Raises:
       Stopped: after a signal, or after an alarm with `on_alarm="stop"`; the state has been saved.
@@ -169,7 +170,7 @@ def _train(
             seconds = time.perf_counter() - clock
             unfinished = {} if any(due) else tally.unfinished() | {"seconds": seconds}
             metrics, count = _read(tally, run.checkpoints)
-            metrics["steps_per_second"] = count / seconds
+            metrics[logging.RATE] = count / seconds
             metrics["images_per_second"] = count * gan.d_steps * len(jax.tree.leaves(run.batches)[0]) / seconds
             scores = {}
             if due.scores and hooks.evaluate is not None:
@@ -206,9 +207,10 @@ def _train(
 
 def _already_finished(run: Opened, config: RunConfig) -> tuple[Any, dict[str, float]]:
     if jax.process_index() == 0:
-        more = "" if run.step == config.num_steps else ", past num_steps"
-        print(f"{run.folder} is at step {run.step} of {config.num_steps}{more}: nothing to do")
-    return local_copy(run.state), {}
+        print(f"{run.folder} is at step {run.step} already: a larger --num-steps than {config.num_steps} continues it")
+    file = run.folder / "metrics.jsonl"
+    last = logging.read_metrics(file)[-1:] if file.exists() else []
+    return local_copy(run.state), {name: value for line in last for name, value in line.items() if name != "step"}
 
 
 def _first_scores(run: Opened, config: RunConfig, evaluate: Evaluate | None, *, pending: bool) -> dict[str, float]:
@@ -271,7 +273,7 @@ def _draw_samples(
 def _log(step: int, metrics: dict[str, Any], scores: dict[str, float], log: logging.Report, watch: Watch) -> list[str]:
     """Logs the metrics of a step; returns the alarms that they raise."""
     losses = [name for name in metrics if name.endswith("loss")]
-    log.metrics(step, metrics, shown=[*losses, *scores])
+    log.metrics(step, metrics, shown=[logging.RATE, *losses, *scores])
     alarms = watch.alarms(step, metrics)
     for sentence in alarms:
         log.note(f"alarm: {sentence}")
