@@ -11,6 +11,7 @@ export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 
 help:
 	@echo "make gan        train a DCGAN on 4,500 MNIST digits (2 to 4 minutes on 2 CPU cores) and name the picture"
+	@echo "                flags: make gan FLAGS='--loss hinge --num-steps 1000'"
 	@echo "make test       the fast tests"
 	@echo "make test-slow  the long ones"
 	@echo "make lint       ruff and pyright"

@@ -57,14 +57,7 @@ def scores_of(experiment: str, flags: Sequence[str], run: Path, seed: int) -> di
 
 
 def table(found: Sequence[dict[str, float]]) -> list[str]:
-    """Lines of a Markdown table: mean, standard deviation and worst of each score.
-
-    >>> print("\\n".join(table([{"fid": 10.0, "coverage": 0.5}, {"fid": 14.0, "coverage": 0.7}])))
-    | score | mean | standard deviation | worst of 2 |
-    |---|---|---|---|
-    | fid | 12 | 2.828 | 14 |
-    | coverage | 0.6 | 0.1414 | 0.5 |
-    """
+    """Lines of a Markdown table: mean, standard deviation and worst of each score."""
     lines = [f"| score | mean | standard deviation | worst of {len(found)} |", "|---|---|---|---|"]
     for name in found[0]:
         values = [scores[name] for scores in found]

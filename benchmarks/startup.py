@@ -82,17 +82,17 @@ def start(name: str, flags: Sequence[str], began: float) -> dict[str, float]:
         gan = build(config)
         return gan._replace(init=clock.timed("init", gan.init), preview=clock.timed("first inputs", gan.preview))
 
-    def update(tally: Any, *arguments: Any, update: Callable[..., Any] = loop.Tally.update) -> None:
+    def update(train_step: Any, *arguments: Any, update: Callable[..., Any] = loop.TrainStep.update) -> None:
         with clock.phase("first step"):
-            jax.block_until_ready(update(tally, *arguments))
+            jax.block_until_ready(update(train_step, *arguments))
         raise SystemExit
 
     module.build, module.batches = build, clock.timed("data", module.batches)
     cli.parse = clock.timed("flags", cli.parse)
     loop.Checkpoints = clock.timed("checkpoints", loop.Checkpoints)
     loop.logging.Report = clock.timed("reports", loop.logging.Report)
-    tally: Any = loop.Tally
-    tally.update, tally.__init__ = update, clock.timed("compile the step", tally.__init__)
+    train_step: Any = loop.TrainStep
+    train_step.update, train_step.__init__ = update, clock.timed("compile the step", train_step.__init__)
     sys.argv = [name, *flags]
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(sys.stderr):
         cli.run(module.Config, module.main)

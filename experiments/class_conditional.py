@@ -40,7 +40,7 @@ from jaxgan.networks.conditional import (
 from jaxgan.networks.resnet import resnet_discriminator, resnet_generator
 from jaxgan.penalties import r1_penalty
 from jaxgan.runs import cli
-from jaxgan.runs.config import ImageConfig, free
+from jaxgan.runs.config import ImageConfig, runtime
 from jaxgan.runs.flags import BatchSize, Channels, Classes, Decay, Few, LatentDim, LearningRate, Share, Steps, Weight
 from jaxgan.runs.images import MAX_ROWS, labelled_rows
 from jaxgan.training.loop import fit
@@ -75,7 +75,7 @@ class Config(ImageConfig):
         },
     }
 
-    preset: Literal["default", "paper"] = free("default")  # named settings; other flags override them
+    preset: Literal["default", "paper"] = runtime("default")  # named settings; other flags override them
     num_classes: Classes = 10  # number of classes in the data set; the classes of a folder are its sub-folders
     conditioning: Conditioning = "projection"  # how the discriminator is told the label
     networks: Literal["dcgan", "resnet"] = "dcgan"  # resnet has spectral normalization in the discriminator
@@ -96,7 +96,7 @@ class Config(ImageConfig):
     latent_dim: LatentDim = 8  # size of a latent vector
     ema_decay: Decay = 0.998  # decay of the EMA of the generator's weights, 0 for no EMA
 
-    num_steps: Steps = free(3500)  # generator updates
+    num_steps: Steps = runtime(3500)  # generator updates
     batch_size: BatchSize = 32  # images per update, over all devices
 
 

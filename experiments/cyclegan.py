@@ -25,7 +25,7 @@ from jaxgan.networks.image_to_image import residual_generator
 from jaxgan.networks.patchgan import patch_discriminator
 from jaxgan.penalties import gradient_penalty
 from jaxgan.runs import cli
-from jaxgan.runs.config import DomainsConfig, free
+from jaxgan.runs.config import DomainsConfig, runtime
 from jaxgan.runs.flags import BatchSize, Channels, CountOrNone, Decay, Layers, LearningRate, Pixels, Steps, Weight
 from jaxgan.training.loop import fit
 from jaxgan.types import GAN, Batches
@@ -54,7 +54,7 @@ class Config(DomainsConfig):
         },
     }
 
-    preset: Literal["default", "paper"] = free("default")  # named settings; other flags override them
+    preset: Literal["default", "paper"] = runtime("default")  # named settings; other flags override them
     loss: Literal["minimax", "non_saturating", "least_squares", "hinge", "relativistic", "wasserstein"] = (
         "least_squares"  # adversarial loss; wasserstein needs --gradient-penalty
     )
@@ -78,7 +78,7 @@ class Config(DomainsConfig):
     # resize the shorter side to this many pixels, then take a random crop of --image-size; None for no random crop
     load_size: Pixels | None = None
     flip: bool = False  # flip each image left to right with probability 1/2
-    num_steps: Steps = free(10_000)  # updates of each network
+    num_steps: Steps = runtime(10_000)  # updates of each network
     batch_size: BatchSize = 4  # images of each domain per update, over all devices
 
     def __post_init__(self):

@@ -27,7 +27,7 @@ from jaxgan.losses import LOSSES, LossName
 from jaxgan.networks.dcgan import dcgan_discriminator, dcgan_generator
 from jaxgan.penalties import r1_penalty
 from jaxgan.runs import cli
-from jaxgan.runs.config import ImageConfig, free
+from jaxgan.runs.config import ImageConfig, runtime
 from jaxgan.runs.flags import BatchSize, Channels, Decay, Few, LatentDim, LearningRate, Steps, Weight
 from jaxgan.training.loop import fit
 from jaxgan.types import GAN, Batches
@@ -61,7 +61,7 @@ class Config(ImageConfig):
         },
     }
 
-    preset: Literal["default", "long", "paper"] = free("default")  # named settings; other flags override them
+    preset: Literal["default", "long", "paper"] = runtime("default")  # named settings; other flags override them
     loss: LossName | Literal["f_gan"] = "non_saturating"  # adversarial loss; for wasserstein use experiments.wgan_gp
     divergence: DivergenceName = "gan"  # with --loss f_gan: the divergence that the generator minimises
     g_norm: Literal["batch", "layer", "none"] = "layer"  # normalization in the generator
@@ -77,7 +77,7 @@ class Config(ImageConfig):
     latent_dim: LatentDim = 6  # size of a latent vector
     ema_decay: Decay = 0.998  # decay of the EMA of the generator's weights, 0 for no EMA
 
-    num_steps: Steps = free(3500)  # generator updates
+    num_steps: Steps = runtime(3500)  # generator updates
     batch_size: BatchSize = 32  # images per update, over all devices
 
 

@@ -27,7 +27,7 @@ from jaxgan.metrics.modes import mode_coverage
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
 from jaxgan.penalties import gradient_penalty, r1_penalty, r2_penalty, weighted_sum
 from jaxgan.runs import cli
-from jaxgan.runs.config import RunConfig, free
+from jaxgan.runs.config import RunConfig, runtime
 from jaxgan.runs.flags import BatchSize, Channels, Decay, Few, LatentDim, LearningRate, Steps, Weight
 from jaxgan.runs.images import as_image, image_grid, scatter
 from jaxgan.training.loop import fit
@@ -51,7 +51,7 @@ class Config(RunConfig):
         },
     }
 
-    preset: Literal["default", "wgan_gp"] = free("default")  # named settings; other flags override them
+    preset: Literal["default", "wgan_gp"] = runtime("default")  # named settings; other flags override them
     data: Literal["ring", "grid", "swiss_roll"] = "ring"  # 8 Gaussians on a circle, 25 on a grid, or a spiral
     loss: LossName = "relativistic"  # adversarial loss of both networks
     gradient_penalty: Weight = 0.0  # weight of WGAN-GP's gradient penalty, 0 for none
@@ -67,11 +67,11 @@ class Config(RunConfig):
     ema_decay: Decay = 0.999  # decay of the EMA of the generator's weights
     num_seeds: Few = 1  # runs that train at once; logs hold their means and, as <name>_std, standard deviations
 
-    num_steps: Steps = free(6000)  # generator updates
+    num_steps: Steps = runtime(6000)  # generator updates
     batch_size: BatchSize = 256  # points per update of one run
-    log_every: Steps = free(250)  # steps between log lines
-    sample_every: Steps = free(1000)  # steps between images
-    checkpoint_every: Steps = free(2000)  # steps between checkpoints
+    log_every: Steps = runtime(250)  # steps between log lines
+    sample_every: Steps = runtime(1000)  # steps between images
+    checkpoint_every: Steps = runtime(2000)  # steps between checkpoints
 
 
 def build(config: Config) -> GAN:

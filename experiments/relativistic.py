@@ -29,7 +29,7 @@ from jaxgan.losses import LOSSES
 from jaxgan.networks.r3gan import r3gan_discriminator, r3gan_generator
 from jaxgan.penalties import r1_penalty, r2_penalty, weighted_sum
 from jaxgan.runs import cli
-from jaxgan.runs.config import ImageConfig, free
+from jaxgan.runs.config import ImageConfig, runtime
 from jaxgan.runs.flags import BatchSize, Channels, Decay, LatentDim, Layers, LearningRate, Many, Share, Steps, Weight
 from jaxgan.training.loop import fit
 from jaxgan.types import GAN, Batches
@@ -61,7 +61,7 @@ class Config(ImageConfig):
         },
     }
 
-    preset: Literal["default", "paper"] = free("default")  # named settings; other flags override them
+    preset: Literal["default", "paper"] = runtime("default")  # named settings; other flags override them
     gamma: Weight = 1.0  # weight of the R1 and R2 penalties at the start
     last_gamma: Weight = 0.1  # the same after --anneal
     learning_rate: LearningRate = 2e-3  # Adam's learning rate for both networks at the start
@@ -76,7 +76,7 @@ class Config(ImageConfig):
     group_size: Channels = 16  # channels per group of the 3x3 convolutions; must divide expansion times each width
     latent_dim: LatentDim = 8  # size of a latent vector
 
-    num_steps: Steps = free(4000)  # generator updates
+    num_steps: Steps = runtime(4000)  # generator updates
     batch_size: BatchSize = 32  # images per update, over all devices
 
     def __post_init__(self):

@@ -24,7 +24,7 @@ from jaxgan.evaluation.panels import image_panels
 from jaxgan.losses import LOSSES
 from jaxgan.networks.resnet import resnet_discriminator, resnet_generator
 from jaxgan.runs import cli
-from jaxgan.runs.config import ImageConfig, free
+from jaxgan.runs.config import ImageConfig, runtime
 from jaxgan.runs.flags import BatchSize, Channels, Decay, Few, LatentDim, LearningRate, Steps
 from jaxgan.training.loop import fit
 from jaxgan.types import GAN, Batches
@@ -51,7 +51,7 @@ class Config(ImageConfig):
         },
     }
 
-    preset: Literal["default", "paper"] = free("default")  # named settings; other flags override them
+    preset: Literal["default", "paper"] = runtime("default")  # named settings; other flags override them
     n_critic: Few = 2  # discriminator updates per generator update
     g_batch_multiple: Few = 1  # images a generator update draws for each image of the batch
     g_learning_rate: LearningRate = 1e-3  # Adam's learning rate for the generator
@@ -63,7 +63,7 @@ class Config(ImageConfig):
     latent_dim: LatentDim = 16  # size of a latent vector
     ema_decay: Decay = 0.998  # decay of the EMA of the generator's weights, 0 for no EMA
 
-    num_steps: Steps = free(3000)  # generator updates
+    num_steps: Steps = runtime(3000)  # generator updates
     batch_size: BatchSize = 32  # images per update, over all devices
 
 

@@ -36,7 +36,7 @@ from jaxgan.networks.conditional import Conditioning, conditional_dcgan_generato
 from jaxgan.networks.text_to_image import attentive_encoder, recurrent_encoder, slot_encoder, text_discriminator
 from jaxgan.penalties import r1_penalty
 from jaxgan.runs import cli
-from jaxgan.runs.config import ImageConfig, free, run_folder
+from jaxgan.runs.config import ImageConfig, run_folder, runtime
 from jaxgan.runs.flags import BatchSize, Channels, Decay, LatentDim, LearningRate, Range, Share, Steps, Weight
 from jaxgan.runs.images import labelled_rows
 from jaxgan.training.loop import fit
@@ -73,7 +73,7 @@ class Config(ImageConfig):
         },
     }
 
-    preset: Literal["default", "paper"] = free("default")  # named settings; other flags override them
+    preset: Literal["default", "paper"] = runtime("default")  # named settings; other flags override them
     # rows of the word embedding table, two of them for padding and unknown words; an error says if it is too small
     vocabulary_size: Annotated[int, Range(3, 10**6)] = 64
     max_words: Annotated[int, Range(1, 1024)] = 16  # words read of a caption; longer captions are cut
@@ -99,7 +99,7 @@ class Config(ImageConfig):
     # data set with captions: shapes, emoji, fashion_mnist, folder:PATH; see docs/data.md
     dataset: str = "shapes"
     channels: Literal[1, 3] = 3  # 1 for grey, 3 for colour; images of the other kind are converted
-    num_steps: Steps = free(8000)  # generator updates
+    num_steps: Steps = runtime(8000)  # generator updates
     batch_size: BatchSize = 32  # images per update, over all devices
 
     def __post_init__(self):

@@ -31,7 +31,7 @@ from jaxgan.evaluation.panels import image_panels
 from jaxgan.losses import LOSSES
 from jaxgan.networks.dcgan import dcgan_discriminator, dcgan_generator
 from jaxgan.runs import cli
-from jaxgan.runs.config import ImageConfig, free
+from jaxgan.runs.config import ImageConfig, runtime
 from jaxgan.runs.flags import BatchSize, Channels, Decay, Few, LatentDim, LearningRate, Range, Steps, StepsOrNone
 from jaxgan.training.loop import fit
 from jaxgan.types import GAN, Batches
@@ -61,7 +61,7 @@ class Config(ImageConfig):
         },
     }
 
-    preset: Literal["default", "paper"] = free("default")  # named settings; other flags override them
+    preset: Literal["default", "paper"] = runtime("default")  # named settings; other flags override them
     clip: Annotated[float, Range(1e-6, 1e3)] = 0.01  # after each update, clip the critic's weights to [-clip, clip]
     g_norm: Literal["batch", "layer", "none"] = "layer"  # normalization in the generator
     d_norm: Literal["batch", "layer", "none"] = "batch"  # normalization in the critic
@@ -76,7 +76,7 @@ class Config(ImageConfig):
     latent_dim: LatentDim = 8  # size of a latent vector
     ema_decay: Decay = 0.998  # decay of the EMA of the generator's weights, 0 for no EMA
 
-    num_steps: Steps = free(3500)  # generator updates
+    num_steps: Steps = runtime(3500)  # generator updates
     batch_size: BatchSize = 32  # images per update, over all devices
 
 

@@ -24,7 +24,7 @@ from jaxgan.losses import LOSSES
 from jaxgan.networks.dcgan import dcgan_discriminator, dcgan_generator
 from jaxgan.penalties import gradient_penalty
 from jaxgan.runs import cli
-from jaxgan.runs.config import ImageConfig, free
+from jaxgan.runs.config import ImageConfig, runtime
 from jaxgan.runs.flags import BatchSize, Channels, Decay, Few, LatentDim, LearningRate, Steps, Weight
 from jaxgan.training.loop import fit
 from jaxgan.types import GAN, Batches
@@ -52,7 +52,7 @@ class Config(ImageConfig):
         },
     }
 
-    preset: Literal["default", "paper"] = free("default")  # named settings; other flags override them
+    preset: Literal["default", "paper"] = runtime("default")  # named settings; other flags override them
     penalty_weight: Weight = 10.0  # weight of the gradient penalty (lambda)
     g_norm: Literal["batch", "layer", "none"] = "layer"  # normalization in the generator
     d_norm: Literal["layer", "none"] = "layer"  # normalization in the critic
@@ -66,7 +66,7 @@ class Config(ImageConfig):
     latent_dim: LatentDim = 8  # size of a latent vector
     ema_decay: Decay = 0.998  # decay of the EMA of the generator's weights, 0 for no EMA
 
-    num_steps: Steps = free(3000)  # generator updates
+    num_steps: Steps = runtime(3000)  # generator updates
     batch_size: BatchSize = 32  # images per update, over all devices
 
 

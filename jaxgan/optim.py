@@ -135,7 +135,7 @@ def check_decay(ema_decay: float | optax.Schedule | None) -> None:
         raise ValueError(f"ema_decay={ema_decay} is not in [0, 1): give a number such as 0.999, or None for no EMA")
 
 
-def moving_average(average: Params, new: Params, decay: float) -> Params:
+def ema(average: Params, new: Params, decay: float) -> Params:
     """One update of an exponential moving average (EMA) of parameters.
 
     `decay * average + (1 - decay) * new` for floating-point leaves; other leaves are copied from `new`. There is no
@@ -149,7 +149,7 @@ def moving_average(average: Params, new: Params, decay: float) -> Params:
     Returns:
       The updated EMA.
 
-    >>> float(moving_average(jnp.array(0.0), jnp.array(1.0), 0.75))
+    >>> float(ema(jnp.array(0.0), jnp.array(1.0), 0.75))
     0.25
     """
 

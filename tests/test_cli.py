@@ -25,12 +25,19 @@ ROOT = Path(__file__).parent.parent
 NAMES = [
     ".".join(path.relative_to(ROOT / "experiments").with_suffix("").parts)
     for path in sorted((ROOT / "experiments").rglob("*.py"))
-    if path.stem not in ("__init__", "figures")  # which is no command
+    if path.stem not in ("__init__", "__main__", "figures")  # which are no commands
 ]
 MODULES = {name: importlib.import_module(f"experiments.{name}") for name in NAMES}
 COMMANDS = ("sample", "evaluate", "export", "translate")  # on a finished run
 NEEDED = {name: ["--run", "nothing"] for name in COMMANDS}
 NEEDED["translate"] += ["--input", "pictures", "--output", "translated"]
+
+
+def test_all_commands_are_listed(capsys):
+    importlib.import_module("experiments.__main__").main()
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert [line.split()[0] for line in lines] == sorted(NAMES)
+    assert all(line.endswith(".") and len(line.split()) > 5 for line in lines)
 
 
 def refused(arguments, capsys, config: type = gaussians_2d.Config):

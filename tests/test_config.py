@@ -11,10 +11,10 @@ from jaxgan.runs.config import (
     RunConfig,
     class_names,
     differences,
-    free,
     load_config,
     result_fields,
     run_folder,
+    runtime,
     save_config,
 )
 
@@ -26,10 +26,10 @@ class Config(RunConfig):
     experiment: ClassVar[str] = "toy"
     presets: ClassVar = {"default": {}, "paper": {"rate": 0.5, "num_steps": 9}}
 
-    preset: Literal["default", "paper"] = free("default")
+    preset: Literal["default", "paper"] = runtime("default")
     rate: float = 0.1
     widths: tuple[int, ...] = (1, 2)
-    note: str = free("")
+    note: str = runtime("")
 
 
 def test_a_folder_is_named_by_what_changes_the_result():

@@ -52,12 +52,18 @@ def test_segments(tmp_path, capsys, monkeypatch):
     columns = read(tmp_path, "segments")
     assert len(rows) == 12 and list(columns) == list(rows[0])
     assert {"js_estimate_std", "kl_estimate", "penalty_1", "penalty_100", "clipping", "spectral_norm"} < columns.keys()
-    for law in ("segments", "Gaussians"):
-        assert list(numbers(columns, "theta", law=law)) == list(numbers(columns, "w1", law=law)) == THETA
-    assert numbers(columns, "js", law="segments") == pytest.approx([math.log(2.0)] * 6)
-    assert np.all(np.isinf(numbers(columns, "kl", law="segments")))
-    assert numbers(columns, "js", law="Gaussians") == pytest.approx([jensen_shannon(x) for x in THETA], rel=1e-6)
-    assert numbers(columns, "kl", law="Gaussians") == pytest.approx(np.square(THETA) / 2.0)
+    for name in ("segments", "Gaussians"):
+        assert (
+            list(numbers(columns, "theta", distribution=name))
+            == list(numbers(columns, "w1", distribution=name))
+            == THETA
+        )
+    assert numbers(columns, "js", distribution="segments") == pytest.approx([math.log(2.0)] * 6)
+    assert np.all(np.isinf(numbers(columns, "kl", distribution="segments")))
+    assert numbers(columns, "js", distribution="Gaussians") == pytest.approx(
+        [jensen_shannon(x) for x in THETA], rel=1e-6
+    )
+    assert numbers(columns, "kl", distribution="Gaussians") == pytest.approx(np.square(THETA) / 2.0)
     assert numbers(columns, "penalty_10") == pytest.approx([0.5] * 12)
     assert numbers(columns, "penalty_10_std") == pytest.approx([0.1] * 12)
     printed = capsys.readouterr().out
@@ -94,7 +100,7 @@ def test_critics(tmp_path):
     # As many points as a segment has, and as many steps and seeds as above: nothing is compiled twice.
     critics.main(critics.Config(num_points=400, num_steps=40, num_seeds=2, output=str(tmp_path)))
     columns = read(tmp_path, "critics")
-    assert list(columns) == ["critic", "points", "step", "w1", "estimate", "estimate_std", "slope"]
+    assert list(columns) == ["critic", "points", "step", "w1", "estimate", "estimate_std", "gradient_norm"]
     assert columns["critic"] == [name for name in critics.CRITICS for _ in range(3)]
     assert columns["points"] == ["minibatches", "minibatches", "all"] * 4
     assert list(numbers(columns, "step")) == [20, 40, 40] * 4
@@ -196,18 +202,18 @@ def test_what_the_figures_must_show(tmp_path):
         module.main(module.Config(**folder))
 
     columns = read(tmp_path, "segments")
-    js = numbers(columns, "js_estimate", law="segments")
+    js = numbers(columns, "js_estimate", distribution="segments")
     assert js == pytest.approx([math.log(2.0)] * 6, rel=0.02)
     # V + log 4 = 2 JSD within 2%, at 1, 2 and 4 standard deviations.
-    gaussian = numbers(columns, "js_estimate", law="Gaussians")[3:]
+    gaussian = numbers(columns, "js_estimate", distribution="Gaussians")[3:]
     assert gaussian == pytest.approx([jensen_shannon(gap) for gap in (1.0, 2.0, 4.0)], rel=0.02)
     theta = np.array(THETA)
-    assert numbers(columns, "penalty_100", law="segments")[1:] == pytest.approx(theta[1:], rel=0.05)
+    assert numbers(columns, "penalty_100", distribution="segments")[1:] == pytest.approx(theta[1:], rel=0.05)
     for weight in (1, 10, 100):
         line = theta * (1.0 + theta / (2.0 * weight))
-        assert numbers(columns, f"penalty_{weight}", law="segments")[1:] == pytest.approx(line[1:], rel=0.02)
-    assert numbers(columns, "spectral_norm", law="segments") == pytest.approx(theta, rel=0.01)
-    assert np.all(numbers(columns, "clipping", law="segments") < 0.01)
+        assert numbers(columns, f"penalty_{weight}", distribution="segments")[1:] == pytest.approx(line[1:], rel=0.02)
+    assert numbers(columns, "spectral_norm", distribution="segments") == pytest.approx(theta, rel=0.01)
+    assert np.all(numbers(columns, "clipping", distribution="segments") < 0.01)
 
     columns = read(tmp_path, "few_samples")
     for gap in ("0.0", "2.0"):
@@ -222,7 +228,7 @@ def test_what_the_figures_must_show(tmp_path):
     trained = {name: numbers(columns, "estimate", critic=name, points="all")[0] for name in critics.CRITICS}
     assert trained["gradient_penalty"] == pytest.approx(exact, rel=0.08)
     assert 0.4 * exact < trained["spectral_norm"] <= exact
-    assert trained["clipping"] < 0.01 * exact and 0.3 * exact < trained["clipping_by_slope"] < exact
+    assert trained["clipping"] < 0.01 * exact and 0.3 * exact < trained["clipping_by_gradient_norm"] < exact
 
     columns = read(tmp_path, "generators")
     last = {name: numbers(columns, "location", objective=name, step="300")[0] for name in generators.STYLES}

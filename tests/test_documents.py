@@ -77,6 +77,8 @@ def check(command):
             for extra in re.findall(r"\[([\w,]+)\]", " ".join(arguments)):
                 extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
                 assert set(extra.split(",")) <= extras.keys(), command
+        case ["python", "-m", "experiments"]:
+            pass
         case ["python", "-m", module, *arguments] if module.startswith("experiments."):
             if experiment(command) not in ("NAME", None):
                 required(command, arguments)

@@ -51,7 +51,7 @@ def test_clip_weights_needs_a_limit_and_the_parameters():
 def test_ema_averages_floats_and_copies_the_rest():
     average = {"w": jnp.zeros(2), "half": jnp.zeros(2, jnp.bfloat16), "count": jnp.int32(1)}
     new = {"w": jnp.ones(2), "half": jnp.ones(2, jnp.bfloat16), "count": jnp.int32(7)}
-    blended = optim.moving_average(average, new, 0.75)
+    blended = optim.ema(average, new, 0.75)
     np.testing.assert_allclose(blended["w"], 0.25)
     np.testing.assert_allclose(blended["half"].astype(jnp.float32), 0.25)
     assert blended["half"].dtype == jnp.bfloat16

@@ -18,7 +18,7 @@ from jaxgan.networks.layers import Norm
 from jaxgan.networks.linen import from_linen
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
 from jaxgan.runs.config import RunConfig
-from jaxgan.training.step import Tally
+from jaxgan.training.step import TrainStep
 
 
 def test_mesh_takes_all_devices_or_as_many_as_asked():
@@ -80,7 +80,7 @@ SHAPES = jax.ShapeDtypeStruct((3, 3, 8, 8), jnp.float32), jax.ShapeDtypeStruct((
 
 
 def test_on_a_cpu_convolutions_stay_the_compilers_own():
-    """They are faster than the library that XLA gives them to by default; see benchmarks/README.md."""
+    """They are faster than the library that XLA gives them to by default; see docs/notes/cpu_steps.md."""
     assert " convolution(" in compile_step(convolve, data_mesh(1), *SHAPES).as_text()
 
 
@@ -117,11 +117,11 @@ def test_devices_do_not_change_a_step():
     for devices in (1, 4):
         mesh = data_mesh(devices, batch_size=8)
         state = jax.device_put(gan.init(jax.random.key(0), batches(0)[0]), replicated(mesh))
-        tally = Tally(gan, RunConfig(), mesh, state, batches(0))
+        train_step = TrainStep(gan, RunConfig(), mesh, state, batches(0))
         found = []
         for step in range(6):
-            state = tally.update(state, batches(step))
-            found.append(tally.read()[0]["d_loss"])
+            state = train_step.update(state, batches(step))
+            found.append(train_step.read()[0]["d_loss"])
         losses.append(found)
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
 

@@ -12,7 +12,7 @@ from test_loop import lines, quick
 
 from jaxgan.checkpoints.checkpoint import Checkpoints
 from jaxgan.runs.interruption import Stopped
-from jaxgan.training.step import Tally
+from jaxgan.training.step import TrainStep
 
 
 def untimed(folder):
@@ -49,7 +49,7 @@ def unbroken(tmp_path_factory):
 def test_a_signal_saves_and_a_restart_leaves_no_trace_of_it(tmp_path, number, step, owed, capsys, unbroken):
     """Nor of one at a step where an image and scores are due, as the last: facebookincubator/submitit#1701."""
 
-    def update(self, state, *batches, original=Tally.update):
+    def update(self, state, *batches, original=TrainStep.update):
         state = original(self, state, *batches)
         if int(state.step) == step:
             os.kill(os.getpid(), number)
@@ -57,7 +57,7 @@ def test_a_signal_saves_and_a_restart_leaves_no_trace_of_it(tmp_path, number, st
 
     handler = signal.getsignal(number)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped) as stop:
-        patch.setattr(Tally, "update", update)
+        patch.setattr(TrainStep, "update", update)
         run_with_all(tmp_path)
     assert (stop.value.signal, stop.value.step) == (number, step)
     assert f"stopped at step {step}" in capsys.readouterr().err
@@ -78,7 +78,7 @@ def test_a_signal_saves_and_a_restart_leaves_no_trace_of_it(tmp_path, number, st
             steps = [checkpoints.resolve(which) for which in ("best", "last")]
             found.append([(step, checkpoints.metrics(step)) for step in steps])
     assert found[0] == found[1]
-    assert run_with_all(tmp_path)[1] == {}
+    assert run_with_all(tmp_path)[1] == metrics
     assert "a larger --num-steps than" in capsys.readouterr().out
 
 
@@ -102,14 +102,14 @@ def test_an_alarm_is_said_and_stops_a_run_that_should_stop(on_alarm, tmp_path, m
 def stopped_at(monkeypatch):
     """`stopped_at(step, number)` has a signal come in that step of a quick run."""
 
-    def stop(step, number=signal.SIGTERM, original=Tally.update):
+    def stop(step, number=signal.SIGTERM, original=TrainStep.update):
         def update(self, state, *batches):
             state = original(self, state, *batches)
             if int(state.generator.step) == step:
                 os.kill(os.getpid(), number)
             return state
 
-        monkeypatch.setattr(Tally, "update", update)
+        monkeypatch.setattr(TrainStep, "update", update)
 
     return stop
 

@@ -107,12 +107,12 @@ def test_model_and_baselines():
     assert scores["l1"] == pytest.approx(0.2) and scores["psnr"] == pytest.approx(20 * np.log10(5))
     assert scores["unchanged_l1"] == pytest.approx(1.0) and scores["unchanged_psnr"] == pytest.approx(0.0)
     assert scores["median_l1"] == pytest.approx(0.25)  # a black image: the white quarter is missing
-    assert scores["wrong_pair_l1"] == pytest.approx(0.5)
+    assert scores["mismatched_l1"] == pytest.approx(0.5)
     assert scores["foreground_l1"] == pytest.approx(0.2)
-    assert scores["median_foreground_l1"] == scores["wrong_pair_foreground_l1"] == pytest.approx(1.0)
+    assert scores["median_foreground_l1"] == scores["mismatched_foreground_l1"] == pytest.approx(1.0)
     assert scores["relative_l1"] == pytest.approx(0.8) and scores["relative_foreground_l1"] == pytest.approx(0.2)
     assert scores["cycle_l1"] == pytest.approx(0.75 * 0.2)
-    assert scores["ssim"] > max(scores[f"{name}_ssim"] for name in ("unchanged", "median", "wrong_pair"))
+    assert scores["ssim"] > max(scores[f"{name}_ssim"] for name in ("unchanged", "median", "mismatched"))
 
     without = translation_scores(near, truth, source=source, target_train=truth)
     assert without == {name: value for name, value in scores.items() if "foreground" not in name and name != "cycle_l1"}

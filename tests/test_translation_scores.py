@@ -26,7 +26,7 @@ def test_translations_are_scored(paired):
     assert scores["a_to_b_pixel_kernel"] == scores["a_to_b_unchanged_pixel_kernel"] <= 0.0
     assert ("a_to_b_l1" in scores) == paired
     if paired:
-        assert scores["a_to_b_l1"] == 0.0 and scores["b_to_a_wrong_pair_l1"] > 0.1
+        assert scores["a_to_b_l1"] == 0.0 and scores["b_to_a_mismatched_l1"] > 0.1
     assert scored.protocol["features"] == "pixels" and scored.protocol["subset_size"] == 20
     with pytest.raises(ValueError, match=r"split test has 256 images and train 1024, but .* equal numbers of pairs"):
         translation_evaluation(config, split_a="test", split_b="train", paired=True)

@@ -24,7 +24,7 @@ EVERY = 20  # each point of a curve is the mean of so many steps
 # Row, label, colour. Clipping is shown unscaled, and divided by the gradient norm of the trained critic.
 CRITICS = {
     "clipping": ("clipping", "navajowhite"),
-    "clipping_by_slope": ("clipping / gradient norm", "tab:orange"),
+    "clipping_by_gradient_norm": ("clipping / gradient norm", "tab:orange"),
     "gradient_penalty": ("gradient penalty", "tab:blue"),
     "spectral_norm": ("spectral norm", "tab:green"),
 }
@@ -61,7 +61,7 @@ def main(config: Config) -> list[dict[str, str | float]]:
         for name in ("clipping", "gradient_penalty", "spectral_norm")
     }
     clipped = reached["clipping"]
-    reached["clipping_by_slope"] = clipped._replace(
+    reached["clipping_by_gradient_norm"] = clipped._replace(
         value=clipped.value / clipped.gradient_norm, history=clipped.history / clipped.gradient_norm[:, None]
     )
     rows: list[dict[str, str | float]] = []
@@ -70,8 +70,8 @@ def main(config: Config) -> list[dict[str, str | float]]:
         for step in range(EVERY, config.num_steps + 1, EVERY):
             # Without the first value: it is from before the first update, when weights are not clipped yet.
             recent = history[:, max(step - EVERY, 1) : step].mean(axis=1)
-            rows.append(row(name, "minibatches", step, exact, recent) | {"slope": ""})
-        rows.append(row(name, "all", config.num_steps, exact, value) | {"slope": float(norm.mean())})
+            rows.append(row(name, "minibatches", step, exact, recent) | {"gradient_norm": ""})
+        rows.append(row(name, "all", config.num_steps, exact, value) | {"gradient_norm": float(norm.mean())})
     trained = [row for row in rows if row["points"] == "all"]
     figures.save(folder, "critics", draw(rows, (real, fake), exact), rows, shown=trained)
     return rows

@@ -38,7 +38,7 @@ CRITICS = [
     ("penalty_1", "penalty, λ = 1", "skyblue"),
     ("penalty_10", "penalty, λ = 10", "tab:blue"),
     ("penalty_100", "penalty, λ = 100", "navy"),
-    ("clipping_by_slope", "clipping / gradient norm", "tab:orange"),
+    ("clipping_by_gradient_norm", "clipping / gradient norm", "tab:orange"),
     ("spectral_norm", "spectral norm", "tab:green"),
 ]
 
@@ -72,7 +72,7 @@ def estimates(samples: Samples, fresh: Samples, config: Config) -> dict[str, flo
         "kl_estimate": estimate_divergence(*samples, "kl", **options).value,
         **{f"penalty_{weight}": wasserstein(penalty_weight=weight).value for weight in PENALTY_WEIGHTS},
         "clipping": clipped.value,
-        "clipping_by_slope": clipped.value / clipped.gradient_norm,
+        "clipping_by_gradient_norm": clipped.value / clipped.gradient_norm,
         "spectral_norm": wasserstein("spectral_norm").value,
     }
     means = {name: float(value.mean()) for name, value in values.items()}
@@ -88,7 +88,7 @@ def main(config: Config) -> list[dict[str, str | float]]:
     for theta in DISTANCES:
         pair = segment(0.0), segment(theta)
         exact = {"js": math.log(2.0), "kl": math.inf, "w1": theta}
-        rows.append({"law": "segments", "theta": theta, **exact, **estimates(pair, pair, config)})
+        rows.append({"distribution": "segments", "theta": theta, **exact, **estimates(pair, pair, config)})
     for theta in DISTANCES:
         exact = {
             "js": gaussian_jensen_shannon(theta),
@@ -96,7 +96,7 @@ def main(config: Config) -> list[dict[str, str | float]]:
             "w1": theta,
         }
         pair, fresh = (normal[0], normal[1] + theta), (quantiles, quantiles + theta)
-        rows.append({"law": "Gaussians", "theta": theta, **exact, **estimates(pair, fresh, config)})
+        rows.append({"distribution": "Gaussians", "theta": theta, **exact, **estimates(pair, fresh, config)})
 
     shown = [{name: value for name, value in row.items() if not name.endswith("_std")} for row in rows]
     figures.save(folder, "segments", draw(rows), rows, shown=shown)
@@ -110,31 +110,34 @@ def draw(rows: list[dict[str, str | float]]):
         "segments": lambda x: np.full_like(x, math.log(2.0)),
         "Gaussians": lambda x: [gaussian_jensen_shannon(distance) for distance in x],
     }
-    for law, (js, kl, distance, ratio) in zip(exact_js, axes, strict=True):
-        column = lambda name, law=law: np.array([row[name] for row in rows if row["law"] == law], float)
+    for distribution, (js, kl, distance, ratio) in zip(exact_js, axes, strict=True):
+        rows_here = [row for row in rows if row["distribution"] == distribution]
+        column = lambda name, rows_here=rows_here: np.array([row[name] for row in rows_here], float)
         points = {"fmt": "o", "color": "tab:red", "ms": 5, "capsize": 2, "label": "discriminator's estimate"}
 
-        js.set(title=f"{law}: Jensen-Shannon", ylabel="JS, nats", ylim=(-0.03, 0.8))
+        js.set(title=f"{distribution}: Jensen-Shannon", ylabel="JS, nats", ylim=(-0.03, 0.8))
         js.axhline(math.log(2.0), color="0.8", zorder=0)
         js.text(0.0, math.log(2.0) + 0.02, "log 2", color="0.5")
-        js.plot(line, exact_js[law](line), color="black", label="exact")
+        js.plot(line, exact_js[distribution](line), color="black", label="exact")
         js.plot(0.0, 0.0, "o", color="black", ms=4)
         js.errorbar(theta, column("js_estimate"), column("js_estimate_std"), **points)
         js.legend(loc="lower right", fontsize="small", frameon=False)
 
-        kl.set(title=f"{law}: Kullback-Leibler", ylabel="KL, nats", yscale="log", ylim=(5e-4, 1e6))
+        kl.set(title=f"{distribution}: Kullback-Leibler", ylabel="KL, nats", yscale="log", ylim=(5e-4, 1e6))
         seen = column("kl_estimate") > 0.0
         kl.errorbar(theta[seen], column("kl_estimate")[seen], column("kl_estimate_std")[seen], **points)
-        if law == "segments":
+        if distribution == "segments":
             kl.text(2.2, 1e3, "exact: infinite for every θ > 0", ha="center")
         else:
             kl.plot(line, line**2 / 2.0, color="black", label="exact")
             for x, value in zip(theta[~seen], column("kl_estimate")[~seen], strict=True):
                 kl.text(x, 1e-3, f"estimate at {x:g}: {value:.2g}", ha="right", color="tab:red")
 
-        distance.set(title=f"{law}: Wasserstein", ylabel="$W_1$", xscale="log", yscale="log", ylim=(0.01, 20.0))
+        distance.set(
+            title=f"{distribution}: Wasserstein", ylabel="$W_1$", xscale="log", yscale="log", ylim=(0.01, 20.0)
+        )
         distance.plot(line, line, color="black", label="exact")
-        ratio.set(title=f"{law}: Wasserstein", ylabel="estimate / exact $W_1$", xscale="log", ylim=(0.0, 3.4))
+        ratio.set(title=f"{distribution}: Wasserstein", ylabel="estimate / exact $W_1$", xscale="log", ylim=(0.0, 3.4))
         ratio.axhline(1.0, color="black", lw=1)
         for name, label, color in CRITICS:
             estimate, std = column(name), column(f"{name}_std")

@@ -19,7 +19,7 @@ def over_seeds(gan: GAN, num_seeds: int) -> GAN:
     own weights, latents and data. If a step is not finite in one run, it counts as not finite in all.
 
     It is worth it if steps are so small that the overhead of starting operations dominates, as with MLPs on points. It
-    is not for convolutions on a CPU, where `K` kernels take at least `K` times as long as one: `benchmarks/README.md`.
+    is not for convolutions on a CPU, where `K` kernels take at least `K` times as long as one: see the page on speed.
 
     Args:
       gan: the GAN of one run.

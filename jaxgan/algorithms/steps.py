@@ -13,7 +13,7 @@ from jax import Array
 
 from jaxgan.algorithms.state import GANState, TrainState
 from jaxgan.augment import decision_score
-from jaxgan.optim import learning_rate_of, moving_average
+from jaxgan.optim import ema, learning_rate_of
 from jaxgan.types import AdversarialLoss, Augment, Batch, Metrics, ModelState, Network, Params, PenaltyFn
 
 State = TypeVar("State", bound=GANState)
@@ -70,7 +70,7 @@ def update_ema(state: State, weights: Weights, decay: float | optax.Schedule | N
     """Updates the EMA of a state from before the generator's update with the weights after it."""
     if decay is None:
         return state
-    average = moving_average((state.ema_params, state.ema_model_state), weights, value_at(decay, state.step))
+    average = ema((state.ema_params, state.ema_model_state), weights, value_at(decay, state.step))
     return state.replace(ema_params=average[0], ema_model_state=average[1])
 
 

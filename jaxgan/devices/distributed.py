@@ -54,7 +54,7 @@ def sync_max(number: int) -> int:
     return int(np.max(multihost_utils.process_allgather(np.int32(number))))
 
 
-def led(function: Callable[[], T]) -> T | None:
+def on_first_process(function: Callable[[], T]) -> T | None:
     """Calls a function in the first process only. If it fails there, all processes fail.
 
     Returns:

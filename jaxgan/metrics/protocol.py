@@ -72,25 +72,25 @@ def read_stamp(values: Any) -> Stamp:
     return Stamp(**values)
 
 
-FREE = ("step",)
+IGNORED = ("step",)
 """Fields that may differ between comparable scores by default: a curve over training compares steps."""
 
 
-def check_comparable(first: Stamp, second: Stamp, *, free: Collection[str] = FREE) -> None:
+def check_comparable(first: Stamp, second: Stamp, *, ignore: Collection[str] = IGNORED) -> None:
     """Checks that two scores were computed in the same way.
 
     Args:
       first: stamp of one score.
       second: stamp of the other score.
-      free: fields that may differ; `("step", "averaged")` to compare EMA weights with raw ones.
+      ignore: fields that may differ; `("step", "averaged")` to compare EMA weights with raw ones.
 
     Raises:
-      ValueError: other fields differ; the message names them with both values. Or `free` contains an unknown field.
+      ValueError: other fields differ; the message names them with both values. Or `ignore` contains an unknown field.
     """
     names = [field.name for field in fields(Stamp)]
-    if unknown := sorted(set(free) - set(names)):
+    if unknown := sorted(set(ignore) - set(names)):
         raise ValueError(f"a stamp has no field {', '.join(unknown)}: there are {', '.join(names)}")
-    values = [(name, getattr(first, name), getattr(second, name)) for name in names if name not in free]
+    values = [(name, getattr(first, name), getattr(second, name)) for name in names if name not in ignore]
     if different := [f"{name} {one!r} and {other!r}" for name, one, other in values if one != other]:
         raise ValueError(f"scores computed in different ways cannot be compared: {'; '.join(different)}")
 

@@ -135,7 +135,7 @@ def translation_scores(
 ) -> dict[str, float]:
     """Scores of translations against the ground truth, and of baselines without a model.
 
-    The baselines are `unchanged`, the source image; `median`, the median image of the target domain; and `wrong_pair`,
+    The baselines are `unchanged`, the source image; `median`, the median image of the target domain; and `mismatched`,
     the ground truth of another image (a mismatched pair). A model that does not beat all of them has learned nothing.
 
     Args:
@@ -160,7 +160,7 @@ def translation_scores(
         "": translated,
         "unchanged_": _with_channels(_unit(source), target.shape[-1]),
         "median_": np.broadcast_to(median_image(target_train), target.shape),
-        "wrong_pair_": target[mismatched_pairs(len(target))],
+        "mismatched_": target[mismatched_pairs(len(target))],
     }
     areas = {"": None} if mask is None else {"": None, "foreground_": mask}
     scores = {}

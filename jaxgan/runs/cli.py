@@ -63,6 +63,8 @@ def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
     So are files and folders that cannot be read or written. Ctrl-C prints one line and exits with status 130. Training
     continues if its output can no longer be printed.
     """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # as `experiments` leaves it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a character that the terminal cannot print must not end the program

@@ -29,51 +29,51 @@ _MOST = 2**24  # bytes of a config.json, which may name 100,000 classes
 _BETTER_SMALL = ("loss", "frechet", "fid", "kernel", "kid", "l1", "kl")  # last words of names of scores to minimise
 
 
-def free(default: Any) -> Any:
+def runtime(default: Any) -> Any:
     """A runtime option: a field that does not change the result, and may differ when a run is resumed."""
-    return dataclasses.field(default=default, metadata={"free": True})
+    return dataclasses.field(default=default, metadata={"runtime": True})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig(Flags):
-    """How long to train and where to write. A field either changes the result, or is a runtime option (`free`)."""
+    """How long to train and where to write. A field either changes the result, or is a runtime option (`runtime`)."""
 
     experiment: ClassVar[str] = "run"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
 
-    num_steps: Steps = free(2000)  # generator updates; raise it to train a finished run further
+    num_steps: Steps = runtime(2000)  # generator updates; raise it to train a finished run further
     batch_size: BatchSize = 64  # examples per update, over all devices
     seed: Seed = 0  # random seed of weights, latents and data order
     # run folder, new, empty (but for hidden files and logs) or of this run; by default runs/<experiment> followed by
     # the flags that differ from their defaults
-    workdir: PathName | None = free(None)
+    workdir: PathName | None = runtime(None)
     # auto: resume from the last checkpoint if there is one; must: refuse to start anew; never: refuse a used folder
-    resume: Literal["auto", "must", "never"] = free("auto")
+    resume: Literal["auto", "must", "never"] = runtime("auto")
     init_from: PathName | None = None  # run folder whose weights to start from, at step 0 and with new optimizer states
     dtype: Literal["float32", "bfloat16"] = "float32"  # dtype the networks compute in; parameters stay float32
-    log_every: Steps = free(50)  # steps between log lines; a line holds the means since the line before
-    sample_every: Steps = free(500)  # steps between sample images
-    checkpoint_every: Steps = free(500)  # steps between checkpoints
-    evaluate_every: StepsOrNone = free(0)  # steps between evaluations; 0: only at the end, if the run is scored at all
-    keep: Count = free(2)  # number of newest checkpoints to keep, besides the best
-    best: str | None = free(None)  # score whose best checkpoint is kept too, such as classifier_frechet
-    on_nonfinite: Literal["stop", "skip"] = free("stop")  # at a NaN or infinity: stop the run, or skip the update
-    debug_nans: bool = free(False)  # stop at the operation that first gives a NaN, with its line of code; slow
+    log_every: Steps = runtime(50)  # steps between log lines; a line holds the means since the line before
+    sample_every: Steps = runtime(500)  # steps between sample images
+    checkpoint_every: Steps = runtime(500)  # steps between checkpoints
+    evaluate_every: StepsOrNone = runtime(0)  # steps between evaluations; 0: at the end, if the run is scored at all
+    keep: Count = runtime(2)  # number of newest checkpoints to keep, besides the best
+    best: str | None = runtime(None)  # score whose best checkpoint is kept too, such as classifier_frechet
+    on_nonfinite: Literal["stop", "skip"] = runtime("stop")  # at a NaN or infinity: stop the run, or skip the update
+    debug_nans: bool = runtime(False)  # stop at the operation that first gives a NaN, with its line of code; slow
     # dry run: take a few steps, print their time, memory and data, draw the first batch as <workdir>-check.png, and
     # write nothing else
-    check: bool = free(False)
-    on_alarm: Literal["note", "stop"] = free("note")  # at signs of a collapse: print them, or also save and stop
-    num_devices: Processes | None = free(None)  # number of devices that share the batch, by default all
+    check: bool = runtime(False)
+    on_alarm: Literal["note", "stop"] = runtime("note")  # at signs of a collapse: print them, or also save and stop
+    num_devices: Processes | None = runtime(None)  # number of devices that share the batch, by default all
     # on a CPU, let glibc keep freed memory for the next step: faster steps, more memory; off if tcmalloc or jemalloc is
     # preloaded
-    keep_memory: bool = free(True)
+    keep_memory: bool = runtime(True)
     # training steps per call of a GPU or TPU; --num-steps and all --*-every flags must be multiples of it
     steps_per_call: Steps = 1
     # HOST:PORT of the first of several processes that train together; auto: ask the cluster (Slurm, Open MPI,
     # Kubernetes, Cloud TPU) for this and the next two flags
-    coordinator: str | None = free(None)
-    num_processes: Processes | None = free(None)  # number of processes that train together
-    process_id: Annotated[int, Range(0, 2**16 - 1)] | None = free(None)  # index of this process, from 0
+    coordinator: str | None = runtime(None)
+    num_processes: Processes | None = runtime(None)  # number of processes that train together
+    process_id: Annotated[int, Range(0, 2**16 - 1)] | None = runtime(None)  # index of this process, from 0
 
     def __post_init__(self):
         super().__post_init__()
@@ -109,7 +109,7 @@ class ImageConfig(RunConfig):
     # PATH.npy or PATH.npz, or stacked:NAME, which stacks grey images of NAME as red, green and blue; see docs/data.md
     dataset: str = "mnist_5k"
     split: str = "train"  # split to train on, in TFDS's syntax: train, train[:90%], train+test
-    data_dir: PathName | None = free(None)  # folder of prepared data sets, by default that of tensorflow-datasets
+    data_dir: PathName | None = runtime(None)  # folder of prepared data sets, by default that of tensorflow-datasets
     image_size: Pixels = 32  # side of the images in pixels; images are center-cropped to a square and resized
     channels: Literal[1, 3] = 1  # 1: grey, 3: RGB; other images are converted
     # resize the shorter side to this many pixels, then take a random crop of --image-size; None for no random crop
@@ -118,7 +118,7 @@ class ImageConfig(RunConfig):
     # differentiable augmentation of all that the discriminator sees, for few images: color, translation, cutout or
     # several with commas between; with ada: in front (ada:color,cutout) its probability adapts to overfitting
     augment: str | None = None
-    resident_mib: Mebibytes = free(1024)  # largest data set to keep on the device, in MiB; a larger one is streamed
+    resident_mib: Mebibytes = runtime(1024)  # largest data set to keep on the device, in MiB; a larger one is streamed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,14 +132,14 @@ class DomainsConfig(RunConfig):
     split_a: str | None = None  # split of domain a to train on, by default trainA, or train with --dataset-b
     split_b: str | None = None  # split of domain b to train on, by default trainB, or train with --dataset-b
     paired: bool = False  # show image i of a together with image i of b; for data sets of pairs
-    data_dir: PathName | None = free(None)  # folder of prepared data sets, by default that of tensorflow-datasets
+    data_dir: PathName | None = runtime(None)  # folder of prepared data sets, by default that of tensorflow-datasets
     image_size: Pixels = 256  # side of the images in pixels; images are center-cropped to a square and resized
     channels_a: Literal[1, 3] = 3  # of domain a, 1: grey, 3: RGB; other images are converted
     channels_b: Literal[1, 3] = 3  # of domain b, likewise
     # resize the shorter side to this many pixels, then take a random crop of --image-size; None for no random crop
     load_size: Pixels | None = 286
     flip: bool = True  # flip each image left to right with probability 1/2
-    resident_mib: Mebibytes = free(1024)  # largest data set to keep on the device, in MiB; a larger one is streamed
+    resident_mib: Mebibytes = runtime(1024)  # largest data set to keep on the device, in MiB; a larger one is streamed
 
 
 def _names(config: type | RunConfig) -> list[str]:
@@ -148,7 +148,7 @@ def _names(config: type | RunConfig) -> list[str]:
 
 def result_fields(config: RunConfig) -> dict[str, Any]:
     """The fields that change the result, by name."""
-    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if not f.metadata.get("free")}
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if not f.metadata.get("runtime")}
 
 
 def run_folder(config: RunConfig) -> Path:

@@ -22,7 +22,7 @@ from jaxgan.runs import outputs
 from jaxgan.runs.config import RunConfig
 from jaxgan.runs.images import image_grid, scatter
 from jaxgan.runs.lock import refuse_held
-from jaxgan.training.step import Tally
+from jaxgan.training.step import TrainStep
 from jaxgan.types import GAN, Batch, Batches
 
 STEPS = 20  # of a dry run, at most
@@ -112,8 +112,8 @@ def dry_run(
         outputs.check_file(path, _COMMAND, flag="--workdir")
     print_summary(config, folder, mesh=mesh, state=state, batches=batches, start=start)
     began = time.perf_counter()
-    tally = Tally(gan, config, mesh, state, first)
-    print_cost(tally.compiled, time.perf_counter() - began)
+    train_step = TrainStep(gan, config, mesh, state, first)
+    print_cost(train_step.compiled, time.perf_counter() - began)
     sizes = (_mebibytes(sum(leaf.nbytes for leaf in jax.tree.leaves(part))) for part in (state, state.generator.params))
     print("state       {}, including {} of generator parameters".format(*sizes))
     for name in first[0]:
@@ -126,9 +126,9 @@ def dry_run(
     times: list[float] = []
     while len(times) < min(STEPS, config.num_steps) and (len(times) < 3 or sum(times) < SECONDS):
         began = time.perf_counter()
-        state = jax.block_until_ready(tally.update(state, batches(start + len(times))))
+        state = jax.block_until_ready(train_step.update(state, batches(start + len(times))))
         times.append(time.perf_counter() - began)
-    metrics, count = tally.read()
+    metrics, count = train_step.read()
     listed = f"over {count} steps: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
     print(textwrap.fill(listed, 120, initial_indent="metrics     ", subsequent_indent=" " * 12))
     seconds = statistics.median(times[1:] or times)  # the first step also reads data from the disk

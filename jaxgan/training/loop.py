@@ -17,7 +17,7 @@ from jax import Array
 
 from jaxgan.checkpoints.checkpoint import Checkpoints
 from jaxgan.checkpoints.retention import UNSCHEDULED
-from jaxgan.devices.distributed import led, local_copy, sync_max
+from jaxgan.devices.distributed import local_copy, on_first_process, sync_max
 from jaxgan.devices.memory import give_back
 from jaxgan.runs import logging
 from jaxgan.runs.config import RunConfig
@@ -26,7 +26,7 @@ from jaxgan.runs.interruption import Interruption, Stopped
 from jaxgan.runs.streams import forgiving
 from jaxgan.training.dry_run import dry_run, print_cost, print_summary
 from jaxgan.training.opening import UNFINISHED, Files, Opened, open_state, write_config, write_initial_files
-from jaxgan.training.step import NonFiniteError, Tally
+from jaxgan.training.step import NonFiniteError, TrainStep
 from jaxgan.training.watch import Watch
 from jaxgan.types import GAN, Batch, Batches
 
@@ -145,11 +145,11 @@ def _train(
     if leads:
         print_summary(config, run.folder, mesh=run.mesh, state=run.state, batches=batches, start=run.step)
     began = time.perf_counter()
-    tally = Tally(gan, config, run.mesh, run.abstract, run.batches)
-    tally.resume(run.unfinished)
+    train_step = TrainStep(gan, config, run.mesh, run.abstract, run.batches)
+    train_step.resume(run.unfinished)
     interruption = stack.enter_context(Interruption())  # from here on, signals take effect after the next step
     if leads:
-        print_cost(tally.compiled, time.perf_counter() - began)
+        print_cost(train_step.compiled, time.perf_counter() - began)
         write_initial_files(run, config, hooks.files)
     preview_batch = _at_least(64, batches)
     inputs = gan.preview(jax.random.fold_in(jax.random.key(config.seed), 1), preview_batch)
@@ -159,7 +159,7 @@ def _train(
         clock = time.perf_counter() - run.unfinished.get("seconds", 0.0)
         state, stride, one_process = run.state, config.steps_per_call, jax.process_count() == 1
         for step in range(run.step + stride, config.num_steps + 1, stride):
-            state = tally.update(state, *(batches(index) for index in range(step - stride, step)))
+            state = train_step.update(state, *(batches(index) for index in range(step - stride, step)))
             log.advance(step)
             due = due_at(step, config)
             # A signal may reach only one of several processes, but all must stop at the same step.
@@ -168,8 +168,8 @@ def _train(
                 continue
 
             seconds = time.perf_counter() - clock
-            unfinished = {} if any(due) else tally.unfinished() | {"seconds": seconds}
-            metrics, count = _read(tally, run.checkpoints)
+            unfinished = {} if any(due) else train_step.unfinished() | {"seconds": seconds}
+            metrics, count = _read(train_step, run.checkpoints)
             metrics[logging.RATE] = count / seconds
             metrics["images_per_second"] = count * gan.d_steps * len(jax.tree.leaves(run.batches)[0]) / seconds
             scores = {}
@@ -178,7 +178,8 @@ def _train(
                     unfinished["scores"] = 1.0
                 else:
                     scores = _as_floats(hooks.evaluate(local_copy(state)))
-            led(lambda: run.lock and run.lock.check())  # after the evaluation, which may take long, before any write
+            # After the evaluation, which may take long, and before any write.
+            on_first_process(lambda: run.lock and run.lock.check())
             if due.samples and leads:
                 metrics |= _draw_samples(step, state, gan, inputs, hooks, log, watch)
             metrics |= scores
@@ -246,9 +247,9 @@ def _record_pending(
     return metrics
 
 
-def _read(tally: Tally, checkpoints: Checkpoints) -> tuple[dict[str, float], int]:
+def _read(train_step: TrainStep, checkpoints: Checkpoints) -> tuple[dict[str, float], int]:
     try:
-        return tally.read()
+        return train_step.read()
     except NonFiniteError as error:
         good = checkpoints.latest_step()
         last = f"the last good checkpoint is {checkpoints.folder / str(good)}" if good else "none was saved"

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from jaxgan import files as run_files
 from jaxgan.checkpoints.checkpoint import Checkpoints, DamagedCheckpointError
-from jaxgan.devices.distributed import led, sync_max
+from jaxgan.devices.distributed import on_first_process, sync_max
 from jaxgan.devices.sharding import data_mesh, device_put, replicated
 from jaxgan.runs.config import RunConfig, check_writable, known_data, run_folder, save_config
 from jaxgan.runs.lock import Lock
@@ -37,7 +37,7 @@ class Opened(NamedTuple):
       state: the state, replicated over the devices.
       step: the step of the state.
       resumed: whether the state comes from a checkpoint of this run.
-      unfinished: running sums since the last line of metrics, from the checkpoint, see `Tally.unfinished`.
+      unfinished: running sums since the last line of metrics, from the checkpoint, see `TrainStep.unfinished`.
       abstract: shapes of the state.
       batches: shapes of the batches of one step, with the rows of all processes.
       data: description of the data, see `known_data`.
@@ -74,8 +74,8 @@ def open_state(
     _refuse_scan_on_cpu(config, mesh)
     if config.check and jax.process_count() > 1:
         raise ValueError("--check runs in a single process: leave out --coordinator")
-    led(lambda: refuse_foreign(folder))
-    lock = None if config.check else led(lambda: stack.enter_context(Lock(folder)))
+    on_first_process(lambda: refuse_foreign(folder))
+    lock = None if config.check else on_first_process(lambda: stack.enter_context(Lock(folder)))
     if (rows := config.batch_size * gan.num_seeds) != batches.batch_size:
         raise ValueError(f"batch_size={config.batch_size} asks for {rows} rows, but a batch has {batches.batch_size}")
     first = batches(0)
@@ -85,10 +85,10 @@ def open_state(
         Checkpoints(folder / "checkpoints", keep=config.keep, best=config.best, best_mode=config.best_mode)
     )
     data = known_data(batches)
-    found = led(lambda: starting_step(config, folder, checkpoints.latest_step(), data))
+    found = on_first_process(lambda: starting_step(config, folder, checkpoints.latest_step(), data))
     step = sync_max(-1 if found is None else found) if jax.process_index() == 0 else sync_max(-2)
     resumed = step >= 0
-    led(lambda: refuse_unusable(folder, resumes=resumed))
+    on_first_process(lambda: refuse_unusable(folder, resumes=resumed))
     if resumed:
         state = _restored(checkpoints, abstract, mesh)
         step = checkpoints.latest_step() or step  # an earlier one if the newest is damaged

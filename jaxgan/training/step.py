@@ -39,7 +39,7 @@ class _Carry(NamedTuple):
 _COUNTS = ("count", "skipped", "in_a_row")
 
 
-class Tally:
+class TrainStep:
     """`train_step`, compiled together with running sums of its metrics, so that the host need not read every step's.
 
     Attributes:

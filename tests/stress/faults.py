@@ -69,17 +69,17 @@ import os, sys, time
 import tyro
 from experiments import gaussians_2d
 from jaxgan.runs import cli
-from jaxgan.training.step import Tally
+from jaxgan.training.step import TrainStep
 
 step, number = int(sys.argv.pop(1)), int(sys.argv.pop(1))
 
-def update(self, *arguments, update=Tally.update):
+def update(self, *arguments, update=TrainStep.update):
     state = update(self, *arguments)
     if int(state.step) == step:
         os.kill(os.getpid(), number)
     return state
 
-Tally.update = update
+TrainStep.update = update
 print("imported", time.time(), flush=True)
 cli.run(gaussians_2d.Config, gaussians_2d.main)
 """

@@ -331,7 +331,7 @@ MUTATIONS = (
         "step",
     ),
     Mutation(
-        "resumed_run_begins_its_means_anew", "training/loop.py", "tally.resume(run.unfinished)", "pass", "stopping"
+        "resumed_run_begins_its_means_anew", "training/loop.py", "train_step.resume(run.unfinished)", "pass", "stopping"
     ),
     # Scores.
     Mutation("frechet_without_its_trace", "metrics/frechet.py", "- 2.0 * common", "", "frechet"),
