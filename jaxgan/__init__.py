@@ -2,7 +2,7 @@
 
 A GAN of your own, from networks to a trained state and back from the run folder:
 
-  from_linen                      a Flax module -> a Network
+  from_linen, from_nnx            a Flax module, in Linen or NNX -> a Network
   AdversarialLoss, LOSSES, f_gan_loss   the two networks' losses, of your own or by name
   make_gan, make_text_gan, make_cyclegan   networks, a loss, optimizers -> a GAN: init, train_step, sample, ...
   DeviceBatches, StreamedBatches  arrays on the device, or examples read as they are needed -> batches
@@ -23,6 +23,7 @@ from jaxgan.data.pipeline import DeviceBatches, StreamedBatches
 from jaxgan.divergences import f_gan_loss
 from jaxgan.losses import LOSSES
 from jaxgan.networks.linen import from_linen
+from jaxgan.networks.nnx import from_nnx
 from jaxgan.runs.config import RunConfig
 from jaxgan.runs.interruption import Stopped
 from jaxgan.runs.open_run import restore
@@ -48,6 +49,7 @@ __all__ = [
     "f_gan_loss",
     "fit",
     "from_linen",
+    "from_nnx",
     "gradient_step",
     "losses",
     "make_cyclegan",

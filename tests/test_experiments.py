@@ -51,7 +51,10 @@ def test_gaussians_2d_data_has_the_modes_it_says():
 
 
 IMAGE_EXPERIMENTS = (gan, relativistic, sngan, wgan, wgan_gp)
-NARROW = {sngan: {"g_width": 4, "d_width": 4, "n_critic": 2}, relativistic: {"widths": (8, 8, 8, 8), "group_size": 8}}
+NARROW = {
+    sngan: {"g_width": 4, "d_width": 4, "n_critic": 2},
+    relativistic: {"image_size": 8, "widths": (8, 8), "group_size": 8},
+}
 NARROW |= {experiment: {"width": 4, "n_critic": 2} for experiment in (wgan, wgan_gp)}
 
 
