@@ -12,10 +12,12 @@ import warnings
 
 import jax
 import pytest
+import small
 import yaml
 from stress.commands import PAGES, ROOT, TINY, blocks, experiment, fenced_commands, parsed, quoted_commands
 
 import jaxgan
+from jaxgan.networks.mlp import mlp_discriminator
 from jaxgan.runs import cli
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
@@ -34,8 +36,12 @@ def test_the_programs_of_a_page_run_in_order(name, tmp_path, monkeypatch):
     if name == "docs/own_gan.md":
         assert names["samples"].shape == (16, 16, 16, 1)
         assert (tmp_path / "runs/bars/samples/00000100.png").exists()
-        latents, plain = names["jnp"].zeros((4, 8)), names["generator"]
-        assert plain.apply(*plain.init(jax.random.key(0), latents), latents, train=True)[0].shape == (4, 16, 16, 1)
+        batch = names["batches"](0)[0]
+        for name in ("nnx_generator", "generator", "eqx_generator"):
+            gan = small.small_gan(generator=names[name], discriminator=mlp_discriminator((8,)), latent_dim=8)
+            state, metrics = gan.train_step(gan.init(jax.random.key(0), batch), (batch,))
+            assert jax.numpy.isfinite(metrics["g_grad_norm"]) and metrics["g_grad_norm"] > 0
+            assert gan.sample(state, {"latents": jax.numpy.ones((4, 8))})["samples"].shape == (4, 16, 16, 1)
 
 
 def test_the_notebook_runs_with_few_steps(tmp_path, monkeypatch):
