@@ -7,6 +7,7 @@ A GAN of your own, from networks to a trained state and back from the run folder
   make_gan, make_text_gan, make_cyclegan   networks, a loss, optimizers -> a GAN: init, train_step, sample, ...
   DeviceBatches, StreamedBatches  arrays on the device, or examples read as they are needed -> batches
   fit, RunConfig, Stopped         trains with logs, checkpoints, images; how long and where to; how a stop is said
+  Writer                          what fit reports metrics and images to, such as a logger of yours
   restore                         a run folder -> the trained state
   GANState, TrainState, gradient_step   for a training step of your own
 
@@ -27,6 +28,7 @@ from jaxgan.networks.nnx import from_nnx
 from jaxgan.runs.config import RunConfig
 from jaxgan.runs.interruption import Stopped
 from jaxgan.runs.open_run import restore
+from jaxgan.runs.writers import Writer
 from jaxgan.training.loop import fit
 from jaxgan.types import GAN, AdversarialLoss, Network
 
@@ -43,6 +45,7 @@ __all__ = [
     "Stopped",
     "StreamedBatches",
     "TrainState",
+    "Writer",
     "__version__",
     "augment",
     "divergences",

@@ -56,7 +56,7 @@ def test_the_comparison_finds_what_differs(tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         gaussians_2d.main(gaussians_2d.Config(workdir=str(tmp_path / name), seed=seed, **settings))
     faults.check_same(tmp_path / "a", tmp_path / "b")
-    with pytest.raises(faults.Lost, match="differs from the unbroken run"):
+    with pytest.raises(faults.Lost, match="differs from the uninterrupted run"):
         faults.check_same(tmp_path / "c", tmp_path / "a")
 
     lines = (tmp_path / "a/metrics.jsonl").read_text().splitlines(keepends=True)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan.runs import logging
+from jaxgan.runs import logging, writers
 from jaxgan.runs.images import image_grid, save_image, scatter
 
 
@@ -34,9 +34,9 @@ def test_metrics_come_back_as_written(tmp_path):
     path = tmp_path / "run" / "metrics.jsonl"
     written = {"d_loss": jnp.float32(0.1), "fid": math.nan, "g_loss": -math.inf, "penalty": np.inf, "count": 3}
     with logging.MetricsFile(path) as metrics:
-        metrics.write(jnp.int32(100), written)
+        metrics.write_scalars(jnp.int32(100), written)
         assert path.read_text().endswith("\n")  # without waiting for the end
-        metrics.write(200, {})
+        metrics.write_scalars(200, {})
     line, second = path.read_text().splitlines()
     assert line.startswith('{"step": 100, "d_loss": 0.1')
     json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
@@ -52,12 +52,12 @@ def test_metrics_after_the_restored_step_are_dropped(tmp_path):
     path = tmp_path / "metrics.jsonl"
     with logging.MetricsFile(path) as metrics:
         for step in (10, 20, 20, 30):
-            metrics.write(step, {"d_loss": step / 10})
+            metrics.write_scalars(step, {"d_loss": step / 10})
     with path.open("a") as file:
         file.write('{"step": 40, "d_l')  # a kill cut the line short
     assert [entry["step"] for entry in logging.read_metrics(path)] == [10, 20, 20, 30]
     with logging.MetricsFile(path, last_step=20) as metrics:
-        metrics.write(25, {"d_loss": 2.5})
+        metrics.write_scalars(25, {"d_loss": 2.5})
     assert [(entry["step"], entry["d_loss"]) for entry in logging.read_metrics(path)] == [
         (10, 1.0),
         (20, 2.0),
@@ -86,10 +86,10 @@ def test_a_file_that_somebody_changes_is_opened_anew_and_what_it_lacks_is_said_o
     path, said = tmp_path / "metrics.jsonl", []
     with logging.MetricsFile(path, note=said.append) as metrics:
         for step in (1, 2):
-            metrics.write(step, {"d_loss": 1})
+            metrics.write_scalars(step, {"d_loss": 1})
         change(path)
         for step in (3, 4):
-            metrics.write(step, {"d_loss": 1})
+            metrics.write_scalars(step, {"d_loss": 1})
     assert [entry["step"] for entry in logging.read_metrics(path)] == [*left, 4]
     expected = f"warning: {path} has no lines of the steps {lost}: it was removed, replaced or truncated"
     assert said == ([expected] if lost else [])
@@ -101,7 +101,7 @@ def test_lines_that_were_lost_between_two_starts_are_said(tmp_path):
         with logging.MetricsFile(
             path, last_step=20, last_line=step - 5 if step == 20 else 0, note=said.append
         ) as metrics:
-            metrics.write(step, {})
+            metrics.write_scalars(step, {})
     assert said == []  # of steps 16 to 20 no line was due where the sums were carried on
     cut(path)
     with logging.MetricsFile(path, last_step=21, last_line=20, note=said.append):
@@ -152,12 +152,12 @@ def test_metrics_that_are_no_text(tmp_path):
 
 def test_progress_is_one_line_for_each_metrics_without_a_terminal():
     stream = io.StringIO()
-    with logging.Progress(100, last_step=10, stream=stream) as progress:
+    with writers.Progress(100, last_step=10, stream=stream) as progress:
         for step in range(11, 21):
-            progress.show(step)
+            progress.advance(step)
         assert stream.getvalue() == ""
-        progress.show(20, {"steps_per_second": 12.345, "d_loss": jnp.float32(1.23456), "fid": math.nan})
-        progress.show(20, {"fid": 12.5})
+        progress.write_scalars(20, {"steps_per_second": 12.345, "d_loss": jnp.float32(1.23456), "fid": math.nan})
+        progress.write_scalars(20, {"fid": 12.5})
         progress.note("saved")
     first, second, third = stream.getvalue().splitlines()
     assert first == "step 20/100  12.35 steps/s  d_loss 1.235  fid nan"
@@ -167,10 +167,10 @@ def test_progress_is_one_line_for_each_metrics_without_a_terminal():
 
 def test_progress_is_a_bar_on_a_terminal():
     stream = Terminal()
-    with logging.Progress(100, last_step=10, stream=stream) as progress:
+    with writers.Progress(100, last_step=10, stream=stream) as progress:
         for step in range(11, 101):
-            progress.show(step)
-        progress.show(100, {"d_loss": 0.5})
+            progress.advance(step)
+        progress.write_scalars(100, {"d_loss": 0.5})
         progress.note("saved")
     text = stream.getvalue()
     assert "10/100" in text
@@ -181,18 +181,18 @@ def test_progress_is_a_bar_on_a_terminal():
 
 
 def test_tensorboard_writes_and_does_without(tmp_path, monkeypatch):
-    with logging.TensorBoard(tmp_path / "a", last_step=3) as events:
-        events.write(4, {"d_loss": jnp.float32(1.0), "fid": math.nan})
-        events.write_image(4, "samples", np.zeros((8, 8, 3), np.uint8))
+    with writers.TensorBoard(tmp_path / "a", last_step=3) as events:
+        events.write_scalars(4, {"d_loss": jnp.float32(1.0), "fid": math.nan})
+        events.write_images(4, {"samples": np.zeros((1, 8, 8, 3), np.uint8)})
         written = lambda: sum(path.stat().st_size for path in (tmp_path / "a").iterdir())
         deadline = time.monotonic() + 10  # a thread of tensorboardX writes
         while written() <= 100 and time.monotonic() < deadline:
             time.sleep(0.05)
         assert written() > 100  # before the end
     monkeypatch.setitem(sys.modules, "tensorboardX", None)  # as if it were not installed
-    with logging.TensorBoard(tmp_path / "b") as events:
-        events.write(4, {"d_loss": 1.0})
-        events.write_image(4, "samples", np.zeros((8, 8, 3), np.uint8))
+    with writers.TensorBoard(tmp_path / "b") as events:
+        events.write_scalars(4, {"d_loss": 1.0})
+        events.write_images(4, {"samples": np.zeros((1, 8, 8, 3), np.uint8)})
     assert not (tmp_path / "b").exists()
 
 
@@ -201,7 +201,7 @@ def test_a_missing_extra_is_one_line(tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     for use in (
         lambda: save_image(tmp_path / "a.png", np.zeros((4, 4), np.uint8)),
-        lambda: logging.Progress(10, stream=Terminal()),
+        lambda: writers.Progress(10, stream=Terminal()),
         lambda: scatter(np.zeros((3, 2)), np.zeros((3, 2))),
     ):
         with pytest.raises(ModuleNotFoundError, match=r"is missing: pip install -e '\.\[experiments\]'"):
@@ -232,7 +232,7 @@ def test_events_that_somebody_removes_are_left_out(tmp_path, capsys):
         shutil.rmtree(tmp_path / "tensorboard")
         for step in (2, 3):
             run.metrics(step, {"d_loss": 1})
-    assert capsys.readouterr().err.count("no more TensorBoard events are written: ") == 1
+    assert capsys.readouterr().err.count("writer TensorBoard is left out from now on: ") == 1
 
 
 def test_only_the_first_process_reports(tmp_path, monkeypatch, capsys):

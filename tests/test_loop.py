@@ -290,7 +290,10 @@ def test_what_only_shows_a_run_does_not_end_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("tensorboardX.event_file_writer.EventsWriter.__init__", fails)
     quick(small.config(tmp_path / "a", num_steps=4, log_every=1, checkpoint_every=1))
     said = capsys.readouterr().err
-    assert (said.count("no more TensorBoard events are written"), said.count("report.html is not written")) == (1, 1)
+    assert (said.count("writer TensorBoard is left out from now on"), said.count("report.html is not written")) == (
+        1,
+        1,
+    )
     for stream in (Broken(), None):
         monkeypatch.setattr("sys.stdout", stream)
         monkeypatch.setattr("sys.stderr", stream)

@@ -28,7 +28,7 @@ def make_run(folder, *, steps=(10, 20, 30), config=None, side=8):
     with logging.MetricsFile(folder / "metrics.jsonl") as metrics:
         for step in steps:
             values = {"d_loss": 1.25, "g_loss": 1 / step, "penalty": 0.1, "real_score": 0.5, "fake_score": -0.5}
-            metrics.write(step, values | {"steps_per_second": 2.0, "images_per_second": 8.0})
+            metrics.write_scalars(step, values | {"steps_per_second": 2.0, "images_per_second": 8.0})
             save_image(folder / "samples" / f"{step:08d}.png", rng.integers(0, 256, (side, side, 3), np.uint8))
     return folder
 
@@ -84,7 +84,7 @@ def test_nothing_comes_from_a_network(tmp_path):
 def test_everything_is_escaped(tmp_path):
     folder = make_run(tmp_path / "run", config={NASTY: NASTY})
     with logging.MetricsFile(folder / "metrics.jsonl", last_step=30) as metrics:
-        metrics.write(40, {NASTY: 1.0})
+        metrics.write_scalars(40, {NASTY: 1.0})
     report.save_labels(folder / "samples", rows=[NASTY], columns=[NASTY])
     report.record_start(folder, 0, NASTY)
     text = written(folder)
@@ -165,7 +165,7 @@ def test_alarms_stand_on_top(tmp_path):
     assert 'class="alarm"' not in written(folder)
     with logging.MetricsFile(folder / "metrics.jsonl", last_step=30) as metrics:
         for step in range(40, 200, 10):
-            metrics.write(step, {"real_score": 9.0, "fake_score": -9.0, "d_loss": 1e-4})
+            metrics.write_scalars(step, {"real_score": 9.0, "fake_score": -9.0, "d_loss": 1e-4})
     assert '<p class="alarm">Step 130: The discriminator has told real from fake' in written(folder)
 
 
@@ -212,7 +212,7 @@ def test_numbers_that_are_none_and_long_runs(tmp_path):
     folder = make_run(tmp_path / "run", steps=[1])
     with logging.MetricsFile(folder / "metrics.jsonl", last_step=1) as metrics:
         for step in range(2, 3002):
-            metrics.write(step, {"d_loss": float("nan") if step % 2 else 1.0, "penalty": float("inf")})
+            metrics.write_scalars(step, {"d_loss": float("nan") if step % 2 else 1.0, "penalty": float("inf")})
     text = written(folder)
     assert "d_loss 1</span>" in text
     assert len(text) < 1.6e6  # a curve of 1,000 points, not of 1,500
@@ -262,7 +262,7 @@ def test_in_a_browser(tmp_path, browser):
     report.save_labels(folder / "samples", rows=captions, columns=["a", "a_to_b", "a_to_b_to_a"])
     report.record_start(folder, 0, "1 x a device with a long name")
     with logging.MetricsFile(folder / "metrics.jsonl", last_step=30) as metrics:
-        metrics.write(40, {NASTY: 123_456.7})
+        metrics.write_scalars(40, {NASTY: 123_456.7})
     assert "123,457</span>" in written(folder)
 
     show(browser, folder, width=1280)

@@ -112,7 +112,7 @@ def test_gaussians_2d_over_seeds(tmp_path, capsys):
                 raise KeyboardInterrupt
             return batches(step)
 
-        failing.size = batches.size
+        failing.size, failing.batch_size = batches.size, batches.batch_size
         return fit(gan, failing, config, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:

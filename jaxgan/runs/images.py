@@ -160,9 +160,14 @@ def as_image(figure: Any) -> np.ndarray:
 
 def save_image(path: str | os.PathLike[str], figure: Any, *, inside: str | os.PathLike[str] | None = None) -> None:
     """Writes an image or a figure (see `as_image`) atomically as a PNG file; `inside` as in `files.write`."""
+    files.write(path, png_bytes(figure), inside=inside)
+
+
+def png_bytes(figure: Any) -> bytes:
+    """An image or a figure (see `as_image`) as the contents of a PNG file."""
     encoded = io.BytesIO()
     _pil_image(figure).save(encoded, format="png")
-    files.write(path, encoded.getvalue(), inside=inside)
+    return encoded.getvalue()
 
 
 def _pil_image(figure: Any) -> Any:

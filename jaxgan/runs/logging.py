@@ -1,7 +1,6 @@
-"""Logs of a run: a progress bar, `metrics.jsonl`, TensorBoard events, and images as PNG files.
+"""The logs of a run: `metrics.jsonl` and images as PNG files, and the writers beside them.
 
-tqdm and tensorboardX are imported when they are first used. Failures of the terminal or of TensorBoard do not stop a
-run. `metrics.jsonl` and the images are the run's records, so their OSErrors are raised.
+`metrics.jsonl` and the images are the run's records, so their OSErrors are raised. No other writer stops a run.
 """
 
 from __future__ import annotations
@@ -10,24 +9,17 @@ import contextlib
 import json
 import math
 import os
-import secrets
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TextIO, cast
+from typing import Annotated, Any
 
 import jax
-import numpy as np
 
 from jaxgan import files, records
-from jaxgan.files import import_extra
-from jaxgan.messages import printable
 from jaxgan.runs.flags import Range, check
-from jaxgan.runs.images import as_image, save_image
-from jaxgan.runs.streams import Forgiving
+from jaxgan.runs.images import as_image
+from jaxgan.runs.writers import ImageFiles, Progress, TensorBoard, Writer
 
-RATE = "steps_per_second"
 _LARGEST = 2**32  # bytes of metrics.jsonl, enough for a line at every step of a long run
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -35,28 +27,43 @@ _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 class Report:
     """All logs of one run. Every process may have one, but only that of the first process prints and writes.
 
-    It writes `metrics.jsonl`, `tensorboard/` (if tensorboardX is installed) and `NAME/STEP.png` in `folder`.
+    It writes `metrics.jsonl`, `NAME/STEP.png` and `tensorboard/` (if tensorboardX is installed) in `folder`.
 
     Args:
       folder: the run folder.
       num_steps: the last step of the run.
       last_step: the step from which the run resumes; logs of later steps are dropped.
       last_line: expected step of the last line in `metrics.jsonl`.
+      writers: further writers. One that fails is named once and then left out; it does not stop the run.
+      hparams: the configuration, for the writers.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], *, num_steps: int, last_step: int = 0, last_line: int = 0
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        num_steps: int,
+        last_step: int = 0,
+        last_line: int = 0,
+        writers: Sequence[Any] = (),
+        hparams: Mapping[str, Any] | None = None,
     ) -> None:
-        self.folder = Path(folder)
         self._stack = contextlib.ExitStack()
         self._first = jax.process_index() == 0
+        self._optional: list[Any] = []
         if self._first:
+            folder = Path(folder)
             self._progress = self._stack.enter_context(Progress(num_steps, last_step=last_step))
             options: Any = {"last_step": last_step, "last_line": last_line, "note": self.note}
-            self._metrics = self._stack.enter_context(MetricsFile(self.folder / "metrics.jsonl", **options))
-            self._events: TensorBoard | None = None
-            with self._leaving_out_events():
-                self._events = self._stack.enter_context(TensorBoard(self.folder / "tensorboard", last_step=last_step))
+            self._metrics = self._stack.enter_context(MetricsFile(folder / "metrics.jsonl", **options))
+            self._images = ImageFiles(folder)
+            try:
+                events = self._stack.enter_context(TensorBoard(folder / "tensorboard", last_step=last_step))
+                self._optional = [events]
+            except Exception as error:  # of an optional package or the disk
+                self.note(f"writer TensorBoard is left out from now on: {error}")
+            self._optional += writers
+            self._each("write_hparams", dict(hparams or {}))
 
     def __enter__(self) -> Report:
         return self
@@ -67,100 +74,48 @@ class Report:
     def advance(self, step: int) -> None:
         """Moves the progress bar; cheap enough for every step."""
         if self._first:
-            self._progress.show(step)
+            self._progress.advance(step)
 
     def metrics(self, step: int, metrics: Mapping[str, Any], *, shown: Iterable[str] | None = None) -> None:
         """Writes scalars by name, and prints those named in `shown`, by default all."""
         if self._first:
-            self._metrics.write(step, metrics)
-            with self._leaving_out_events() as events:
-                events.write(step, metrics)
-            self._progress.show(step, {name: metrics[name] for name in (metrics if shown is None else shown)})
+            self._metrics.write_scalars(step, metrics)
+            self._each("write_scalars", step, metrics)
+            self._progress.write_scalars(step, {name: metrics[name] for name in (metrics if shown is None else shown)})
 
     def add(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """Adds scalars to the last line of metrics, which is of this step; returns all metrics of the line."""
         if not self._first:
             return dict(metrics)
-        with self._leaving_out_events() as events:
-            events.write(step, metrics)
+        self._each("write_scalars", step, metrics)
         return self._metrics.add(step, metrics)
 
     def image(self, step: int, figure: Any, name: str = "samples") -> None:
         """Writes the result of a `draw` function: a uint8 array `[H, W, C]` or a matplotlib figure."""
         if self._first:
-            image = as_image(figure)
-            save_image(self.folder / name / f"{step:08d}.png", image, inside=self.folder)
-            with self._leaving_out_events() as events:
-                events.write_image(step, name, image)
+            images = {name: as_image(figure)[None]}
+            self._images.write_images(step, images)
+            self._each("write_images", step, images)
 
     def note(self, text: str) -> None:
         """Prints a line above the progress bar."""
         if self._first:
             self._progress.note(text)
 
-    @contextlib.contextmanager
-    def _leaving_out_events(self) -> Iterator[Any]:
-        """If TensorBoard events cannot be written, prints one note and writes no more of them."""
-        try:
-            yield self._events or _Nothing()
-        except Exception as error:  # of an optional package or the disk
-            self._events = None
-            self.note(f"no more TensorBoard events are written: {error}")
+    def flush(self) -> None:
+        """Flushes the writers."""
+        self._each("flush")
+
+    def _each(self, method: str, *arguments: Any) -> None:
+        for writer in tuple(self._optional):
+            try:
+                getattr(writer, method)(*arguments)
+            except Exception as error:  # of an optional package, the disk or a server
+                self._optional.remove(writer)
+                self.note(f"writer {type(writer).__name__} is left out from now on: {method}: {error}")
 
 
-class _Nothing:
-    def write(self, *_: Any) -> None:
-        pass
-
-    write_image = write
-
-
-class Progress:
-    """The progress of a run: a bar on a terminal, else one line for each set of metrics.
-
-    Args:
-      num_steps: the last step of the run.
-      last_step: the step from which it starts.
-      stream: where to print, by default standard error.
-    """
-
-    def __init__(self, num_steps: int, *, last_step: int = 0, stream: TextIO | None = None) -> None:
-        self._stream = cast("TextIO", Forgiving(sys.stderr if stream is None else stream))
-        self._num_steps = num_steps
-        self._bar = None
-        if self._stream.isatty():
-            tqdm = import_extra("tqdm").tqdm
-            self._bar = tqdm(total=num_steps, initial=last_step, unit="step", file=self._stream, dynamic_ncols=True)
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def show(self, step: int, metrics: Mapping[str, Any] | None = None) -> None:
-        """Prints the step, `num_steps` and the metrics, `steps_per_second` first; a bar shows its own rate."""
-        metrics = dict(metrics or {})
-        rate = f"{float(metrics.pop(RATE)):.4g} steps/s  " if RATE in metrics else ""
-        values = "  ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
-        if self._bar is not None:
-            if values:
-                self._bar.set_postfix_str(values, refresh=False)
-            self._bar.update(step - self._bar.n)
-        elif values:
-            self.note(f"step {step}/{self._num_steps}  {rate}{values}")
-
-    def note(self, text: str) -> None:
-        """Prints a line, above the bar if there is one."""
-        text = printable(text)
-        if self._bar is not None:
-            self._bar.write(text, file=self._stream)
-        else:
-            print(text, file=self._stream, flush=True)
-
-
-class MetricsFile:
+class MetricsFile(Writer):
     """Appends metrics to a file of JSON lines, `{"step": 100, "d_loss": 0.69, ...}`, one line at a time.
 
     JSON has no NaN and no infinity: they are written as the strings "NaN", "Infinity" and "-Infinity", which
@@ -211,18 +166,15 @@ class MetricsFile:
         except OSError:
             return False
 
-    def __enter__(self) -> MetricsFile:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
         self._file.close()
 
-    def write(self, step: int, metrics: Mapping[str, Any]) -> None:
+    def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Writes scalars by name as one line."""
         if not self._is_whole():
             self._file.close()
             self._begin(self._step, self._step)
-        self._file.write(_line({"step": int(step), **metrics}))
+        self._file.write(_line({"step": int(step), **scalars}))
         self._file.flush()
         self._step, self._size = int(step), os.fstat(self._file.fileno()).st_size
 
@@ -230,7 +182,7 @@ class MetricsFile:
         """Adds scalars to the last line if it is of this step, else as a new line; returns all metrics of the line."""
         *before, last = [*_read_lines(self._path)] or [("", {})]
         if last[1].get("step") != step:
-            self.write(step, metrics)
+            self.write_scalars(step, metrics)
             return dict(metrics)
         entry = last[1] | dict(metrics)
         self._file.close()
@@ -256,60 +208,6 @@ def read_metrics(path: str | os.PathLike[str], *, values: Any = float) -> list[d
       ValueError: another line is not such an object; the message names file and line.
     """
     return [entry for _, entry in _read_lines(Path(path), values)]
-
-
-class TensorBoard:
-    """Writes TensorBoard events if tensorboardX is installed, else nothing.
-
-    Args:
-      folder: the folder for the event files.
-      last_step: the step from which the run resumes; TensorBoard hides earlier events of later steps.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str], *, last_step: int = 0) -> None:
-        try:
-            from tensorboardX import event_file_writer, summary
-            from tensorboardX.proto import event_pb2
-        except ModuleNotFoundError:
-            self._writer = None
-        else:
-            # Not its SummaryWriter, which writes in a thread: if the disk is full, it hangs.
-            files.make_folder(folder, inside=Path(folder).parent)
-            name = f"events-{secrets.token_hex(6)}"  # random, so that no link of this name can exist
-            self._writer = event_file_writer.EventsWriter(str(Path(folder) / name))
-            self._file = next(Path(folder).glob(f"{name}*"))
-            # The names of this module are created at import, so type checkers do not know them.
-            self._summary, self._event = summary, cast("Any", event_pb2)
-            start = self._event.SessionLog(status=self._event.SessionLog.START)
-            self._add(last_step + 1, session_log=start)
-
-    def __enter__(self) -> TensorBoard:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._writer is not None:
-            with contextlib.suppress(OSError):  # such as a full disk, which the last `write` has reported
-                self._writer.close()
-
-    def write(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Writes the scalars that are finite."""
-        if self._writer is not None:
-            for name, value in metrics.items():
-                if math.isfinite(number := float(value)):
-                    self._add(step, summary=self._summary.scalar(name, number))
-            self._writer.flush()
-
-    def write_image(self, step: int, name: str, image: np.ndarray) -> None:
-        """Writes a uint8 image `[H, W, C]`."""
-        if self._writer is not None:
-            self._add(step, summary=self._summary.image(name, image, dataformats="HWC"))
-            self._writer.flush()
-
-    def _add(self, step: int, **content: Any) -> None:
-        assert self._writer is not None
-        if not self._file.exists():
-            raise FileNotFoundError(f"{self._file} was removed")
-        self._writer.write_event(self._event.Event(step=step, wall_time=time.time(), **content))
 
 
 def _read_lines(path: Path, values: Any = float) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -7,7 +7,7 @@ import dataclasses
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from jaxgan.runs.config import RunConfig
 from jaxgan.runs.images import image_grid
 from jaxgan.runs.interruption import Interruption, Stopped
 from jaxgan.runs.streams import forgiving
+from jaxgan.runs.writers import RATE, Writer, check_writers, close_writers
 from jaxgan.training.dry_run import dry_run, print_cost, print_summary
 from jaxgan.training.opening import UNFINISHED, Files, Opened, open_state, write_config, write_initial_files
 from jaxgan.training.step import NonFiniteError, TrainStep
@@ -44,6 +45,7 @@ def fit(
     draw: Draw | None = image_grid,
     panels: Callable[[Any], Mapping[str, Any]] | None = None,
     files: Mapping[str, Callable[[Path], None]] | None = None,
+    writers: Sequence[Writer] = (),
 ) -> tuple[Any, dict[str, float]]:
     """Trains to step `config.num_steps`, from the run folder's last checkpoint if it has one.
 
@@ -68,6 +70,8 @@ def fit(
         `jaxgan.evaluation.panels`.
       files: further files that one needs to use the run, such as a vocabulary: by file name, a function that writes the
         file to a given path.
+      writers: further objects with the methods of `jaxgan.Writer`, told of all metrics and images. One that raises an
+        exception is named and left out from then on; training goes on. All are closed at the end.
 
     Returns:
       The final state, and the last line of metrics, also of a run that was finished before. A dry run (`config.check`)
@@ -78,16 +82,18 @@ def fit(
       KeyboardInterrupt: after a second Ctrl-C, which does not wait for a save.
       ValueError: the run folder is in use, belongs to another run, was deleted, or cannot be resumed as requested; a
         batch cannot be divided among the devices, or has another size than the config; `config.init_from` does not fit;
-        or `config.best` is no score of `evaluate`.
+        `config.best` is no score of `evaluate`; or a writer lacks a method.
       NonFiniteError: a metric is not finite and `on_nonfinite="stop"`, or too often in a row with "skip".
       CheckpointError: a checkpoint could not be written or read.
       OSError: metrics or an image could not be written, or data could not be read.
     """
     if config.best is not None and evaluate is None:
         raise ValueError(f"best={config.best!r} names a score, but this run has no evaluation")
-    hooks = _Hooks(evaluate, draw, panels, files or {})
+    check_writers(writers)
+    hooks = _Hooks(evaluate, draw, panels, files or {}, writers)
     try:
         with contextlib.ExitStack() as stack:
+            stack.callback(close_writers, writers)
             run = open_state(stack, gan, batches, config, hooks.files)
             pending = evaluate is not None and "scores" in run.unfinished and run.step <= config.num_steps
             if run.step >= config.num_steps and not pending:
@@ -108,6 +114,7 @@ class _Hooks(NamedTuple):
     draw: Draw | None
     panels: Callable[[Any], Mapping[str, Any]] | None
     files: Files
+    writers: Sequence[Writer]
 
 
 class Due(NamedTuple):
@@ -153,7 +160,7 @@ def _train(
         write_initial_files(run, config, hooks.files)
     preview_batch = _at_least(64, batches)
     inputs = gan.preview(jax.random.fold_in(jax.random.key(config.seed), 1), preview_batch)
-    with _name_folder_in_errors(run.folder), _report(run, config) as log:
+    with _name_folder_in_errors(run.folder), _report(run, config, hooks.writers) as log:
         watch = Watch(run.folder, run.step, run.mesh, preview_batch)
         metrics = {} if pending_scores is None else _record_pending(run, config, log, watch, pending_scores)
         clock = time.perf_counter() - run.unfinished.get("seconds", 0.0)
@@ -170,7 +177,7 @@ def _train(
             seconds = time.perf_counter() - clock
             unfinished = {} if any(due) else train_step.unfinished() | {"seconds": seconds}
             metrics, count = _read(train_step, run.checkpoints)
-            metrics[logging.RATE] = count / seconds
+            metrics[RATE] = count / seconds
             metrics["images_per_second"] = count * gan.d_steps * len(jax.tree.leaves(run.batches)[0]) / seconds
             scores = {}
             if due.scores and hooks.evaluate is not None:
@@ -190,6 +197,7 @@ def _train(
             if due.checkpoint or stop:
                 values = scores | {UNFINISHED + name: value for name, value in unfinished.items()}
                 _save(step, state, values if due.checkpoint else values | {UNSCHEDULED: 1.0}, run, config)
+                log.flush()
             if stop or due.end:
                 run.checkpoints.wait()  # here, where a signal does not interrupt it
             if due.samples or due.checkpoint or stop:
@@ -226,10 +234,11 @@ def _first_scores(run: Opened, config: RunConfig, evaluate: Evaluate | None, *, 
     return scores
 
 
-def _report(run: Opened, config: RunConfig) -> logging.Report:
+def _report(run: Opened, config: RunConfig, writers: Sequence[Writer]) -> logging.Report:
     # The checkpoint holds the running sums of the steps since the last line.
     last_line = run.step - int(run.unfinished.get("count", 0) + run.unfinished.get("skipped", 0))
-    return logging.Report(run.folder, num_steps=config.num_steps, last_step=run.step, last_line=last_line)
+    options: dict[str, Any] = {"num_steps": config.num_steps, "last_step": run.step, "last_line": last_line}
+    return logging.Report(run.folder, writers=writers, hparams=dataclasses.asdict(config), **options)
 
 
 def _record_pending(
@@ -274,7 +283,7 @@ def _draw_samples(
 def _log(step: int, metrics: dict[str, Any], scores: dict[str, float], log: logging.Report, watch: Watch) -> list[str]:
     """Logs the metrics of a step; returns the alarms that they raise."""
     losses = [name for name in metrics if name.endswith("loss")]
-    log.metrics(step, metrics, shown=[logging.RATE, *losses, *scores])
+    log.metrics(step, metrics, shown=[RATE, *losses, *scores])
     alarms = watch.alarms(step, metrics)
     for sentence in alarms:
         log.note(f"alarm: {sentence}")

@@ -58,7 +58,7 @@ def good() -> Mapping[str, bytes]:
     save_config(config, folder, {"image": jnp.zeros((4, 32, 32, 1))}, size=1000)
     with logging.MetricsFile(folder / "metrics.jsonl") as metrics:
         for step in (10, 20, 30):
-            metrics.write(step, {"d_loss": 1 / step, "real_score": float("nan"), "steps_per_second": 30.0})
+            metrics.write_scalars(step, {"d_loss": 1 / step, "real_score": float("nan"), "steps_per_second": 30.0})
     report.record_start(folder, 0, "1 x cpu")
     report.record_start(folder, 20, "1 x cpu")
     report.save_labels(folder, rows=["a cat", "a dog"], columns=["a", "b"])
