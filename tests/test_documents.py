@@ -6,8 +6,10 @@ import json
 import re
 import runpy
 import shlex
+import sys
 import tempfile
 import tomllib
+import types
 import warnings
 
 import jax
@@ -21,8 +23,9 @@ from jaxgan.networks.mlp import mlp_discriminator
 from jaxgan.runs import cli
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-EXPORT = "docs/export.md"  # runs in test_export.py, in a process without jaxgan
-PROGRAMS = [name for name in NAMES if "```python\n" in (ROOT / name).read_text() and name != EXPORT]
+# Those of export.md run in test_export.py, in a process without jaxgan; those of loggers.md in test_writers.py.
+ELSEWHERE = ("docs/export.md", "docs/loggers.md")
+PROGRAMS = [name for name in NAMES if "```python\n" in (ROOT / name).read_text() and name not in ELSEWHERE]
 FORWARDING = ("benchmarks.step_throughput", "benchmarks.scaling", "benchmarks.input_pipeline")  # flags to an experiment
 NOTEBOOK = ROOT / "docs/quickstart.ipynb"
 
@@ -47,6 +50,9 @@ def test_the_programs_of_a_page_run_in_order(name, tmp_path, monkeypatch):
 def test_the_notebook_runs_with_few_steps(tmp_path, monkeypatch):
     """Its cells one after the other, as Jupyter would run them."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    shown = []
+    display = types.SimpleNamespace(Image=lambda data, alt: alt, display=lambda image, display_id: shown.append(image))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
     notebook = json.loads(NOTEBOOK.read_text())
     assert notebook["nbformat"] == 4
     names: dict = {}
@@ -58,7 +64,7 @@ def test_the_notebook_runs_with_few_steps(tmp_path, monkeypatch):
             with jax.numpy_rank_promotion("allow"):  # as where no test is strict
                 exec(compile(program, cell["id"], "exec"), names)
     assert names["samples"].shape == (64, 16, 16, 1)
-    assert names["num_steps"] == 20
+    assert names["num_steps"] == 20 and shown == ["samples, step 20"]
     assert names["estimate"] == pytest.approx(2.0 * 1.1, abs=0.15)  # the penalty's own bias: 1 + W / (2 * 10)
 
 

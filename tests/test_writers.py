@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import small
 from PIL import Image
+from stress.commands import ROOT, blocks
 
 from jaxgan import Writer
 from jaxgan.runs import writers
@@ -147,3 +148,41 @@ def test_elsewhere_is_no_notebook(monkeypatch):
     assert not writers.in_notebook()
     monkeypatch.delitem(sys.modules, "IPython")
     assert not writers.in_notebook()
+
+
+def logger(module, folder, monkeypatch):
+    """The writer that the documents define for a package."""
+    pytest.importorskip(module)
+    monkeypatch.chdir(folder)
+    programs = [text for kind, text in blocks((ROOT / "docs/loggers.md").read_text()) if kind == "python"]
+    names: dict = {}
+    exec(next(text for text in programs if f"import {module}" in text), names)
+    return names
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_weights_and_biases_offline(tmp_path, monkeypatch, capsys):
+    names = logger("wandb", tmp_path, monkeypatch)
+    run, logged = names["writer"].run, []
+    log = run.log
+    monkeypatch.setattr(run, "log", lambda data, step: (logged.append((step, data)), log(data, step=step)))
+    small.run(small.config(tmp_path / "run", **EVERY), draw=draw, writers=[names["writer"]])
+    assert "left out" not in capsys.readouterr().err
+    scalars = [{"step": step, **data} for step, data in logged if "d_loss" in data]
+    assert scalars == read_metrics(tmp_path / "run/metrics.jsonl")
+    assert run.config["learning_rate"] == 1e-2
+    assert len([*tmp_path.glob("wandb/offline-run-*/files/media/images/samples_*.png")]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_in_a_local_database(tmp_path, monkeypatch, capsys):
+    names = logger("mlflow", tmp_path, monkeypatch)
+    client, run_id = names["mlflow"].MlflowClient(), names["mlflow"].active_run().info.run_id
+    small.run(small.config(tmp_path / "run", **EVERY), draw=draw, writers=[names["writer"]])
+    assert "left out" not in capsys.readouterr().err
+    history = [(point.step, point.value) for point in client.get_metric_history(run_id, "d_loss")]
+    assert history == [(line["step"], line["d_loss"]) for line in read_metrics(tmp_path / "run/metrics.jsonl")]
+    assert client.get_run(run_id).data.params["learning_rate"] == "0.01"
+    assert len([*tmp_path.glob("mlruns/**/images/samples*.png")]) == 2
