@@ -90,7 +90,7 @@ def main(config: Config) -> dict[str, float]:
     stamp = Stamp(**evaluation.protocol, averaged=averaged, step=run.step)
     _comparable(against, stamp)  # before the scores are computed
     with drawn_by(f"checkpoint {run.step} of {run.folder}"):
-        scores = evaluation.scores(run.sample)
+        scores = evaluation.scores(run.outputs)
     title = f"run         {run.folder} at step {run.step}, {'EMA' if averaged else 'raw'} weights"
     _keep_and_print(
         title, scores, stamp, file=file, inside=inside, against=against, num_features=evaluation.num_features

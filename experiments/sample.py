@@ -29,7 +29,7 @@ from jaxgan.runs import cli
 from jaxgan.runs.config import class_names, load_config
 from jaxgan.runs.flags import Count, Flags, PathName, Range, Seed
 from jaxgan.runs.images import MAX_ROWS, MAX_TILES, image_grid, labelled_rows
-from jaxgan.runs.open_run import Run, open_run
+from jaxgan.runs.open_run import VOCABULARY, Run, open_run
 from jaxgan.runs.outputs import check_file, earlier, write_animation, write_image
 
 MODULES = (class_conditional, gan, relativistic, sngan, text_to_image, wgan, wgan_gp)
@@ -119,12 +119,12 @@ def _count(config: Config, conditions: int) -> int:
 def _drawn(run: Run, inputs: Mapping[str, np.ndarray], *, raw: bool) -> Iterator[np.ndarray]:
     for start in range(0, len(inputs["latents"]), AT_ONCE):
         part = {name: rows[start : start + AT_ONCE] for name, rows in inputs.items()}
-        yield run.to_uint8(run.sample(part, raw=raw)["samples"])
+        yield run.to_uint8(run.outputs(part, raw=raw)["samples"])
 
 
 def vocabulary(run: Run) -> Vocabulary:
     """The vocabulary of a text-to-image run."""
-    return Vocabulary.load(run.folder / text_to_image.WORDS)
+    return Vocabulary.load(run.folder / VOCABULARY)
 
 
 def _conditions(run: Run, config: Config) -> tuple[list[str], dict[str, Any]]:

@@ -39,11 +39,11 @@ from jaxgan.runs import cli
 from jaxgan.runs.config import ImageConfig, run_folder, runtime
 from jaxgan.runs.flags import BatchSize, Channels, Decay, LatentDim, LearningRate, Range, Share, Steps, Weight
 from jaxgan.runs.images import labelled_rows
+from jaxgan.runs.open_run import VOCABULARY
 from jaxgan.training.loop import fit
 from jaxgan.types import GAN, Batches
 
 ENCODERS = {"attentive": attentive_encoder, "recurrent": recurrent_encoder, "slots": slot_encoder}
-WORDS = "vocabulary.json"  # file in the run folder
 PROMPTS = 8  # number of rows of a sample image
 
 
@@ -171,7 +171,7 @@ def main(config: Config) -> dict[str, float]:
     texts = [text for captions in examples["captions"] for text in captions]
     if lost := vocabulary.read(texts, max_len=config.max_words).notice:
         print(f"captions    {lost}")
-    if (before := run_folder(config) / WORDS).exists() and Vocabulary.load(before).words != vocabulary.words:
+    if (before := run_folder(config) / VOCABULARY).exists() and Vocabulary.load(before).words != vocabulary.words:
         raise ValueError(f"the words in {before} differ from those in the captions of {config.dataset}")
     data = _batches(config, examples, vocabulary)
     prompts = vocabulary.decode(data(0)[0]["text"][:PROMPTS])
@@ -182,7 +182,7 @@ def main(config: Config) -> dict[str, float]:
         config,
         evaluate=while_training(lambda config: caption_evaluation(config, encode), gan, config),
         draw=lambda outputs: labelled_rows(outputs["samples"], prompts),
-        files={WORDS: vocabulary.save},
+        files={VOCABULARY: vocabulary.save},
     )[1]
 
 

@@ -8,7 +8,7 @@ A GAN of your own, from networks to a trained state and back from the run folder
   DeviceBatches, StreamedBatches  arrays on the device, or examples read as they are needed -> batches
   fit, RunConfig, Stopped         trains with logs, checkpoints, images; how long and where to; how a stop is said
   Writer                          what fit reports metrics and images to, such as a logger of yours
-  restore                         a run folder -> the trained state
+  restore                         a run folder -> the trained state, its configuration, and samples
   GANState, TrainState, gradient_step   for a training step of your own
 
 And the modules of functions to reuse in other JAX code: losses, penalties, divergences, augment, optim, types. Networks

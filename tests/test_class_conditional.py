@@ -11,7 +11,7 @@ from PIL import Image
 
 from experiments import class_conditional, sample
 from jaxgan.runs.config import differences, known_data, load_config, save_config
-from jaxgan.runs.open_run import open_run
+from jaxgan.runs.open_run import open_run, restore
 
 
 def tiny(folder, **changes):
@@ -47,9 +47,25 @@ def test_a_run_and_what_is_drawn_from_it(tmp_path, data, capsys):
     assert (run_folder / "nearest" / "00000003.png").exists()
     run = open_run(run_folder, {"class_conditional": class_conditional})
     latents = jnp.tile(jax.random.normal(jax.random.key(0), (1, 8)), (3, 1))
-    samples = run.sample({"latents": latents, "condition": np.array([3, 3, 7], np.int32)})["samples"]
+    samples = run.outputs({"latents": latents, "condition": np.array([3, 3, 7], np.int32)})["samples"]
     assert samples[0].tobytes() == samples[1].tobytes()
     assert np.abs(samples[0] - samples[2]).max() > 0
+
+    restored = restore(run_folder)
+    assert (restored.experiment, restored.config) == (class_conditional, run.config)
+    images = restored.sample(5, label="be\u0301e", count=3)
+    assert (images.dtype, images.shape) == (np.uint8, (3, 32, 32, 3))
+    drawn = np.asarray(jax.random.normal(jax.random.key(5), (3, 8)))
+    np.testing.assert_array_equal(images, restored.sample(drawn, label=[2, "b\u00e9e", "2"]))
+    by_label = run.outputs({"latents": drawn, "condition": np.arange(3, dtype=np.int32)})["samples"]
+    np.testing.assert_array_equal(restored.sample(drawn), run.to_uint8(by_label))
+    for options, message in (
+        ({"label": "bird"}, "no class is called 'bird'"),
+        ({"label": [1, 2], "count": 3}, "2 labels or prompts for 3 samples: give one, or one for each"),
+        ({"label": 10}, r"0\.\.9, not 10"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            restored.sample(**options)
 
     options = {"run": str(run_folder), "count": 2}
     folder = sample.main(sample.Config(kind="images", label=("be\u0301e", "7"), **options))

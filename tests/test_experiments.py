@@ -27,7 +27,7 @@ from experiments import (
     wgan_gp,
 )
 from jaxgan.runs.config import save_config
-from jaxgan.runs.open_run import open_run
+from jaxgan.runs.open_run import open_run, restore
 
 TINY = {"num_steps": 3, "batch_size": 4, "num_devices": 1}
 
@@ -109,6 +109,14 @@ def test_text_to_image_of_a_folder(captioned_folder, tmp_path, capsys):
     first = sample.main(asked).read_bytes()
     assert "unknown words: purple" in capsys.readouterr().out
     assert sample.main(asked).read_bytes() == first
+    restored = restore(tmp_path)
+    with pytest.warns(UserWarning, match="unknown words: purple"):
+        two = restored.sample(0, prompt=["a red picture", "blue purple"])
+    assert (two.dtype, two.shape) == (np.uint8, (2, 32, 32, 3))
+    latents = np.asarray(jax.random.normal(jax.random.key(0), (2, 32)))
+    np.testing.assert_array_equal(restored.sample(latents[:1], prompt="a red picture"), two[:1])
+    with pytest.raises(ValueError, match="give a prompt"):
+        restored.sample()
     images = sample.main(dataclasses.replace(asked, kind="images", output=str(tmp_path / "out")))
     assert len(list(images.glob("*.png"))) == 6 and (images / "00003.txt").read_text() == "blue purple\n"
     with pytest.raises(ValueError, match="give --prompt"):

@@ -59,7 +59,7 @@ def test_stablehlo_draws_what_the_run_draws(run, capsys):
     program = jax_export.deserialize(bytearray(path.read_bytes()))
     for rows in (1, 5):
         samples = program.call(latents(rows))["samples"]
-        np.testing.assert_allclose(samples, run.sample(latents(rows))["samples"], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(samples, run.outputs(latents(rows))["samples"], rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="batch"):
         program.call({"latents": np.zeros((2, 7), np.float32)})
 
@@ -92,7 +92,7 @@ def test_the_branches_of_other_platforms(run, platform, monkeypatch):
     assert text.count("stablehlo.convolution") == len([name for name in export.weights(run) if "kernel" in name])
     program = dataclasses.replace(program, disabled_safety_checks=(jax_export.DisabledSafetyCheck.platform(),))
     samples = program.call(latents(3))["samples"]
-    np.testing.assert_allclose(samples, run.sample(latents(3))["samples"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(samples, run.outputs(latents(3))["samples"], rtol=1e-4, atol=1e-5)
 
 
 def test_inputs_are_chosen_by_name(run):
@@ -106,7 +106,7 @@ def test_safetensors_hold_the_ema_weights_and_the_config(run, tmp_path):
     assert path == tmp_path / "a/b.safetensors"
     arrays = flax.traverse_util.unflatten_dict(load(path.read_bytes()), sep="/")
     state = run.state.replace(**arrays)
-    np.testing.assert_array_equal(run.gan.sample(state, latents(4))["samples"], run.sample(latents(4))["samples"])
+    np.testing.assert_array_equal(run.gan.sample(state, latents(4))["samples"], run.outputs(latents(4))["samples"])
     with safetensors.safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
     assert metadata["step"] == "3"

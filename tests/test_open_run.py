@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import small
 
 from jaxgan.checkpoints.checkpoint import CheckpointError
 from jaxgan.networks.mlp import mlp_generator
+from jaxgan.runs.config import RunConfig
 from jaxgan.runs.open_run import open_run, restore
 
 
@@ -25,9 +27,28 @@ def test_a_state_comes_back_for_a_gan_of_ones_own(tmp_path):
     config = small.config(tmp_path, num_steps=12, keep=9, best="score")
     state, _ = small.run(config, evaluate=lambda state: {"score": float(state.step)})
     gan = small.build(config)
-    small.assert_same(restore(tmp_path, gan), state)
-    assert int(restore(tmp_path, gan, checkpoint=10).step) == 10
-    assert int(restore(tmp_path, gan, checkpoint="best").step) == 12
+    run = restore(tmp_path, gan)
+    small.assert_same(run.state, state)
+    names = [field.name for field in dataclasses.fields(RunConfig)]
+    assert run.config == RunConfig(**{name: getattr(config, name) for name in names})
+    assert restore(tmp_path, gan, checkpoint=10).step == 10
+    assert restore(tmp_path, gan, {"image": np.zeros((8, 2), np.float32)}, checkpoint="best").step == 12
+    points = run.sample(3, count=5)
+    latents = jax.random.normal(jax.random.key(3), (5, 2))
+    np.testing.assert_array_equal(points, run.sample(latents))
+    np.testing.assert_allclose(points, gan.sample(state, {"latents": latents})["samples"], rtol=1e-5)
+    assert run.sample().shape == (16, 2)
+    assert not np.allclose(run.sample(3, count=5, raw=True), points)
+    for options, message in (
+        ({"label": 3}, "not trained on labels"),
+        ({"prompt": "red"}, "not trained on prompts"),
+        ({"seed": np.zeros((4, 3))}, r"latents \[4, 3\]: the generator of .* takes \[N, 2\]"),
+        ({"seed": np.zeros((0, 2))}, r"latents \[0, 2\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run.sample(**options)
+    with pytest.raises(ValueError, match="a run of 'small', which is no experiment of jaxgan: give restore its GAN"):
+        restore(tmp_path)
     with pytest.raises(CheckpointError, match=r"generator/params/.* in the checkpoint"):
         restore(tmp_path, small.small_gan())
     with pytest.raises(ValueError, match="is not a run folder"):
@@ -59,11 +80,11 @@ def test_sampling_in_parts_with_ema_or_raw_weights(tmp_path):
     state, _ = small.run(small.config(tmp_path, num_steps=3))
     run = open_run(tmp_path, {"small": small})
     latents = jax.random.normal(jax.random.key(0), (5, 2))
-    averaged = run.sample({"latents": latents}, at_once=2)["samples"]
+    averaged = run.outputs({"latents": latents}, at_once=2)["samples"]
     np.testing.assert_allclose(averaged, run.gan.sample(state, {"latents": latents})["samples"], rtol=1e-5)
     generator = mlp_generator((8,), features=2)
     raw, _ = generator.apply(state.generator.params, {}, latents, train=False)
-    np.testing.assert_allclose(run.sample({"latents": latents}, raw=True)["samples"], raw, rtol=1e-5)
+    np.testing.assert_allclose(run.outputs({"latents": latents}, raw=True)["samples"], raw, rtol=1e-5)
     assert not np.allclose(averaged, raw)
 
 

@@ -1,10 +1,12 @@
-"""Opens a run folder: configuration, experiment and trained state."""
+"""Opens a run folder: configuration, experiment, trained state, and samples."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -16,34 +18,114 @@ from jax.typing import ArrayLike
 
 from jaxgan import pixels
 from jaxgan.checkpoints.checkpoint import Checkpoints
+from jaxgan.data.classes import find_label
 from jaxgan.data.trust import check_trusted_paths
+from jaxgan.data.vocabulary import Vocabulary
 from jaxgan.devices.sharding import batched
-from jaxgan.runs.config import RunConfig, load_config
+from jaxgan.runs.config import RunConfig, class_names, load_config
 from jaxgan.types import GAN
+
+VOCABULARY = "vocabulary.json"
+"""File in the folder of a run with texts: the words that have token ids."""
 
 
 class Run(NamedTuple):
-    """A run opened by `open_run`.
+    """A run opened by `restore` or `open_run`.
 
     Attributes:
       folder: the run folder.
-      experiment: the module of its experiment.
+      experiment: the module of its experiment; None for a GAN of one's own.
       config: its configuration.
-      gan: the GAN, built from the configuration.
+      gan: the GAN.
       batch: shapes and dtypes of a batch; the data set is not read.
       state: the state in the checkpoint.
       step: the checkpoint's step.
     """
 
     folder: Path
-    experiment: ModuleType
+    experiment: ModuleType | None
     config: Any
     gan: GAN
     batch: Mapping[str, jax.ShapeDtypeStruct]
     state: Any
     step: int
 
-    def sample(self, inputs: Mapping[str, Any], *, raw: bool = False, at_once: int = 250) -> Mapping[str, np.ndarray]:
+    def sample(
+        self,
+        seed: int | ArrayLike = 0,
+        *,
+        count: int | None = None,
+        label: int | str | Sequence[int | str] | None = None,
+        prompt: str | Sequence[str] | None = None,
+        raw: bool = False,
+    ) -> np.ndarray:
+        """Samples of the generator.
+
+        Args:
+          seed: a random seed, or latents `[N, latent_dim]`.
+          count: number of samples N from a seed; by default one for each label or prompt if several are given, else 16.
+          label: for runs with classes: a name or number for all samples, or one for each; by default 0, 1, 2, ...
+          prompt: for runs with texts: a text for all samples, or one for each. Unknown words are warned of.
+          raw: whether to use the raw weights instead of the EMA weights.
+
+        Returns:
+          Images uint8 `[N, H, W, C]`; other samples, such as points, as they are, float32.
+
+        Raises:
+          ValueError: a run that does not sample from latents, latents, labels or prompts that do not fit it, or samples
+            that are not finite.
+        """
+        expected = jax.eval_shape(self.gan.preview, jax.random.key(0), self.batch)
+        if "latents" not in expected:
+            raise ValueError(f"{self.folder} does not sample from latents: give `outputs` its {', '.join(expected)}")
+        for name, given, of in (("label", label, "condition"), ("prompt", prompt, "text")):
+            if given is not None and of not in expected:
+                raise ValueError(f"{self.folder} was not trained on {name}s")
+        given = label if prompt is None else prompt
+        conditions = [given] if isinstance(given, int | str) else list(given or ())
+        if isinstance(seed, int):
+            count = (len(conditions) if len(conditions) > 1 else 16) if count is None else count
+            latents = np.asarray(jax.random.normal(jax.random.key(seed), (count, expected["latents"].shape[1])))
+        else:
+            latents = np.asarray(seed, np.float32)
+        if latents.shape[1:] != expected["latents"].shape[1:] or not len(latents):
+            size = expected["latents"].shape[1]
+            raise ValueError(f"latents {list(latents.shape)}: the generator of {self.folder} takes [N, {size}]")
+        if len(conditions) not in (0, 1, len(latents)):
+            raise ValueError(
+                f"{len(conditions)} labels or prompts for {len(latents)} samples: give one, or one for each"
+            )
+        inputs = {"latents": latents}
+        if "condition" in expected:
+            inputs["condition"] = np.resize(self._labels(conditions, len(latents)), len(latents))
+        if "text" in expected:
+            tokens = self._token_ids(conditions, self.batch["text"].shape[1])
+            inputs["text"] = np.broadcast_to(tokens, (len(latents), tokens.shape[1]))
+        samples = self.outputs(inputs, raw=raw)["samples"]
+        return self.to_uint8(samples) if samples.ndim == 4 else samples
+
+    def _labels(self, given: Sequence[int | str], count: int) -> np.ndarray:
+        """Labels of names or numbers; without any, one after the other."""
+        record = load_config(self.folder)
+        classes = class_names(record)
+        number = record["config"].get("num_classes") or len(classes or ())
+        if not number:  # a GAN of one's own, whose number of classes is not recorded
+            if not given or not all(isinstance(one, int) for one in given):
+                raise ValueError(f"the classes of {self.folder} are not recorded: give label a number, or one for each")
+            return np.array(given, np.int32)
+        labels = given or np.arange(count) % number
+        return np.array([find_label(one if isinstance(one, str) else str(one), classes, number) for one in labels])
+
+    def _token_ids(self, given: Sequence[int | str], max_len: int) -> np.ndarray:
+        texts = [one for one in given if isinstance(one, str)]
+        if not texts:
+            raise ValueError(f"{self.folder} is a text-to-image run: give a prompt, or one for each sample")
+        words = Vocabulary.load(self.folder / VOCABULARY)
+        if lost := words.read(texts, max_len=max_len).notice:
+            warnings.warn(lost, stacklevel=3)
+        return words.encode(texts, max_len=max_len)
+
+    def outputs(self, inputs: Mapping[str, Any], *, raw: bool = False, at_once: int = 250) -> Mapping[str, np.ndarray]:
         """The outputs of `gan.sample`, for any number of inputs.
 
         Args:
@@ -116,27 +198,57 @@ def open_run(
     return Run(folder, experiment, config, gan, batch, state, step)
 
 
-def restore(folder: str | os.PathLike[str], gan: GAN, *, checkpoint: int | str = "last") -> Any:
-    """The state that `fit` saved in a run folder, for `gan.sample`, `gan.train_step` and the like.
+def restore(
+    folder: str | os.PathLike[str],
+    gan: GAN | None = None,
+    batch: Mapping[str, Any] | None = None,
+    *,
+    checkpoint: int | str = "last",
+) -> Run:
+    """Reads what `fit` saved in a run folder: `run.state`, `run.config`, and `run.sample(...)` for images.
 
     Args:
       folder: the run folder.
-      gan: the GAN that was trained, with the same networks and optimizers.
+      gan: the GAN that was trained, with the same networks and optimizers. None for a run of an experiment, whose
+        module is found beside this package by the name in `config.json`.
+      batch: a batch, of which only shapes and dtypes matter; by default as recorded in `config.json`.
       checkpoint: 'best', 'last' (the newest that is not damaged) or a step.
 
     Returns:
-      The state, on JAX's default device.
+      The `Run`, its state on JAX's default device.
 
     Raises:
-      ValueError: not a run folder, or its batches do not fit the networks.
+      ValueError: not a run folder, a run of no experiment without its `gan`, or batches that do not fit the networks.
+      ImportError: the experiments are not installed.
       CheckpointError: no such checkpoint, or one of other networks; the message lists the arrays that differ.
     """
     folder = Path(folder)
     record = load_config(folder)
-    if (batch := _batch(record)) is None:
+    if gan is None:
+        return open_run(folder, _experiments(folder, record["experiment"]), checkpoint=checkpoint)
+    if batch is None and (batch := _batch(record)) is None:
         raise ValueError(f"{folder / 'config.json'} has no shapes of a batch: an early version wrote it")
-    best = record["config"].get("best")
-    return _restored(folder, gan, batch, RunConfig(best=best if isinstance(best, str) else None), checkpoint)[0]
+    shapes = jax.eval_shape(lambda batch: batch, dict(batch))
+    names = {field.name for field in dataclasses.fields(RunConfig)}
+    config = _config(RunConfig, {name: value for name, value in record["config"].items() if name in names}, folder)
+    state, step = _restored(folder, gan, shapes, config, checkpoint)
+    return Run(folder, None, config, gan, shapes, state, step)
+
+
+def _experiments(folder: Path, name: str) -> dict[str, ModuleType]:
+    """The module of an experiment by its name. Only those that stand beside this package can be selected."""
+    root = Path(__file__).parents[2] / "experiments"
+    names = sorted(path.stem for path in root.glob("[a-z]*.py"))
+    if not names:
+        raise ImportError(f"the experiments are not installed beside jaxgan: give restore the GAN of {folder}")
+    if name not in names:
+        raise ValueError(f"{folder} is a run of {name!r}, which is no experiment of jaxgan: give restore its GAN")
+    module = importlib.import_module(f"experiments.{name}")
+    if Path(str(module.__file__)).parent != root:
+        raise ImportError(f"another package is called experiments, {module.__file__}: jaxgan's are in {root}")
+    if getattr(getattr(module, "Config", None), "experiment", None) != name:
+        raise ValueError(f"{folder} is a run of {name!r}, which trains nothing")
+    return {name: module}
 
 
 def _batch(record: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct] | None:
