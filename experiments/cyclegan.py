@@ -115,6 +115,7 @@ def build(config: Config) -> GAN:
         identity_weight=config.identity_weight,
         pool_size=config.pool_size,
         ema_decay=config.ema_decay or None,
+        microbatches=config.microbatches,
     )
 
 

@@ -83,6 +83,7 @@ def build(config: Config) -> GAN:
         d_steps=config.n_critic,
         g_batch_multiple=config.g_batch_multiple,
         ema_decay=config.ema_decay or None,
+        microbatches=config.microbatches,
     )
 
 

@@ -141,6 +141,7 @@ def build(config: Config) -> GAN:
         penalty_weight=config.r1,
         augment=named_augmentation(config.augment),
         ema_decay=config.ema_decay or None,
+        microbatches=config.microbatches,
     )
 
 

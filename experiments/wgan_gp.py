@@ -89,6 +89,7 @@ def build(config: Config) -> GAN:
         augment=named_augmentation(config.augment),
         d_steps=config.n_critic,
         ema_decay=config.ema_decay or None,
+        microbatches=config.microbatches,
     )
 
 

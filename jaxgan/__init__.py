@@ -15,6 +15,8 @@ And the modules of functions to reuse in other JAX code: losses, penalties, dive
 are in `jaxgan.networks`, named data sets in `jaxgan.data`, scores in `jaxgan.metrics`.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from jaxgan import augment, divergences, losses, optim, penalties, types
 from jaxgan.algorithms.cyclegan import make_cyclegan
 from jaxgan.algorithms.gan import make_gan
@@ -24,13 +26,15 @@ from jaxgan.data.pipeline import DeviceBatches, StreamedBatches
 from jaxgan.divergences import f_gan_loss
 from jaxgan.losses import LOSSES
 from jaxgan.networks.linen import from_linen
-from jaxgan.networks.nnx import from_nnx
 from jaxgan.runs.config import RunConfig
 from jaxgan.runs.interruption import Stopped
 from jaxgan.runs.open_run import restore
 from jaxgan.runs.writers import Writer
 from jaxgan.training.loop import fit
 from jaxgan.types import GAN, AdversarialLoss, Network
+
+if TYPE_CHECKING:
+    from jaxgan.networks.nnx import from_nnx
 
 __version__ = "0.1.0"
 
@@ -63,3 +67,11 @@ __all__ = [
     "restore",
     "types",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "from_nnx":  # imports flax.nnx, which takes as long as all of this package
+        from jaxgan.networks.nnx import from_nnx
+
+        return from_nnx
+    raise AttributeError(f"module 'jaxgan' has no attribute {name!r}")

@@ -11,6 +11,7 @@ import optax
 from jax import Array
 
 from jaxgan.algorithms.image_pool import create_pool, query_pool
+from jaxgan.algorithms.microbatches import in_microbatches
 from jaxgan.algorithms.state import CycleGANState, TrainState, gradient_step
 from jaxgan.algorithms.steps import (
     check_penalty,
@@ -50,6 +51,7 @@ def make_cyclegan(
     identity_weight: float = 0.5,
     pool_size: int = 50,
     ema_decay: float | optax.Schedule | None = None,
+    microbatches: int = 1,
 ) -> GAN:
     """A CycleGAN as pure, jitted functions over one immutable `CycleGANState`.
 
@@ -82,6 +84,8 @@ def make_cyclegan(
         for none.
       ema_decay: decay, in [0, 1), of the EMA of the generators' weights, which `sample` then uses; None for no EMA. A
         schedule counts generator updates.
+      microbatches: number of parts of a batch in which the networks are computed, to save memory for activations: see
+        `jaxgan.algorithms.microbatches`.
 
     Returns:
       The `GAN`; a batch has the fields `a` and `b`. Metrics: `g_loss`, the sum of `adversarial_a_to_b`,
@@ -108,6 +112,10 @@ def make_cyclegan(
         )
     check_decay(ema_decay)
     penalty = check_penalty(penalty, penalty_weight, *discriminators.values())
+    generators, discriminators = (
+        {name: in_microbatches(network, microbatches) for name, network in networks.items()}
+        for networks in (generators, discriminators)
+    )
     identity_weights = {domain: identity_weight * weight for domain, weight in weights.items()}
 
     def init(key: Array, batch: Batch) -> CycleGANState:

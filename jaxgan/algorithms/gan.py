@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from jaxgan.algorithms.microbatches import in_microbatches
 from jaxgan.algorithms.state import GANState, create_player, gradient_step, gradient_update
 from jaxgan.algorithms.steps import (
     alternating,
@@ -56,6 +57,7 @@ def make_gan(
     d_steps: int = 1,
     g_batch_multiple: int = 1,
     ema_decay: float | optax.Schedule | None = None,
+    microbatches: int = 1,
 ) -> GAN:
     """A GAN as pure, jitted functions over one immutable `GANState`.
 
@@ -84,6 +86,8 @@ def make_gan(
       g_batch_multiple: samples that a generator update draws for each row of its batch; they share its condition.
       ema_decay: decay, in [0, 1), of the EMA of the generator's weights, which `sample` then uses; None for no EMA. A
         schedule counts generator updates.
+      microbatches: number of parts of a batch in which the networks are computed, to save memory for activations: see
+        `jaxgan.algorithms.microbatches`.
 
     Returns:
       The `GAN`. Metrics: `d_loss`, `g_loss`, `real_score`, `fake_score` (means of the raw scores), `d_grad_norm`,
@@ -99,6 +103,7 @@ def make_gan(
         raise ValueError(f"d_steps={d_steps}, g_batch_multiple={g_batch_multiple}: at least 1 expected")
     check_decay(ema_decay)
     augment = as_augment(augment)
+    generator, discriminator = (in_microbatches(one, microbatches) for one in (generator, discriminator))
 
     def init(key: Array, batch: Batch) -> GANState:
         g_key, d_key, state_key = jax.random.split(key, 3)

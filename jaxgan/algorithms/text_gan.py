@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from jaxgan.algorithms.microbatches import in_microbatches
 from jaxgan.algorithms.state import GANState, TrainState, create_player, gradient_step
 from jaxgan.algorithms.steps import (
     alternating,
@@ -67,6 +68,7 @@ def make_text_gan(
     augment: Augment | Callable[[Array, Array], Array] | None = None,
     d_steps: int = 1,
     ema_decay: float | optax.Schedule | None = None,
+    microbatches: int = 1,
 ) -> GAN:
     """A text GAN as pure, jitted functions over one immutable `GANState`.
 
@@ -108,6 +110,8 @@ def make_text_gan(
       d_steps: discriminator updates per generator update.
       ema_decay: decay, in [0, 1), of the EMA of the weights of generator and encoder, which `sample` then uses; None
         for no EMA. A schedule counts generator updates.
+      microbatches: number of parts of a batch in which generator and discriminator are computed, to save memory for
+        activations: see `jaxgan.algorithms.microbatches`.
 
     Returns:
       The `GAN`. Metrics: those of `make_gan`, `mismatched_score` and `mismatched_share` (the share of rows with a
@@ -131,6 +135,8 @@ def make_text_gan(
     check_decay(ema_decay)
     penalty = check_penalty(penalty, penalty_weight, *discriminator)
     augment = as_augment(augment)
+    generator = in_microbatches(generator, microbatches)
+    discriminator = TextDiscriminator(*(in_microbatches(part, microbatches) for part in discriminator))
     networks = {"encoder": _NO_ENCODER if encoder is None else encoder, **discriminator._asdict()}
 
     def init(key: Array, batch: Batch) -> GANState:

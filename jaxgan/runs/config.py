@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from jaxgan import files, records
 from jaxgan.messages import displayed
-from jaxgan.runs.flags import BatchSize, Count, Flags, PathName, Pixels, Range, Seed, Steps, StepsOrNone, check
+from jaxgan.runs.flags import BatchSize, Count, Few, Flags, PathName, Pixels, Range, Seed, Steps, StepsOrNone, check
 from jaxgan.types import Batch
 
 Mebibytes = Annotated[int, Range(0, 2**30)]
@@ -84,6 +84,8 @@ class RunConfig(Flags):
         for name in ("num_steps", "log_every", "sample_every", "checkpoint_every", "evaluate_every"):
             if (value := getattr(self, name)) % self.steps_per_call:
                 raise ValueError(f"{name}={value} is no multiple of steps_per_call={self.steps_per_call}")
+        if self.batch_size % (parts := getattr(self, "microbatches", 1)):
+            raise ValueError(f"microbatches={parts} does not divide batch_size={self.batch_size}")
         if self.debug_nans and self.on_nonfinite == "skip":
             raise ValueError("debug_nans stops at a NaN, on_nonfinite=skip does not: give only one of them")
 
@@ -119,6 +121,8 @@ class ImageConfig(RunConfig):
     # several with commas between; with ada: in front (ada:color,cutout) its probability adapts to overfitting
     augment: str | None = None
     resident_mib: Mebibytes = runtime(1024)  # largest data set to keep on the device, in MiB; a larger one is streamed
+    # parts of a batch in which the networks are computed one after the other, to save memory; must divide the batch
+    microbatches: Few = runtime(1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,6 +144,8 @@ class DomainsConfig(RunConfig):
     load_size: Pixels | None = 286
     flip: bool = True  # flip each image left to right with probability 1/2
     resident_mib: Mebibytes = runtime(1024)  # largest data set to keep on the device, in MiB; a larger one is streamed
+    # parts of a batch in which the networks are computed one after the other, to save memory; must divide the batch
+    microbatches: Few = runtime(1)
 
 
 def _names(config: type | RunConfig) -> list[str]:
