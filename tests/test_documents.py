@@ -1,6 +1,7 @@
 """Programs in the documents run as they stand, commands have flags that exist, and links lead somewhere."""
 
 import argparse
+import dataclasses
 import importlib
 import json
 import re
@@ -18,6 +19,7 @@ import small
 import yaml
 from stress.commands import PAGES, ROOT, TINY, blocks, experiment, fenced_commands, parsed, quoted_commands
 
+import experiments.gan
 import jaxgan
 from jaxgan.networks.mlp import mlp_discriminator
 from jaxgan.runs import cli
@@ -26,16 +28,22 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 # Those of export.md run in test_export.py, in a process without jaxgan; those of loggers.md in test_writers.py.
 ELSEWHERE = ("docs/export.md", "docs/loggers.md")
 PROGRAMS = [name for name in NAMES if "```python\n" in (ROOT / name).read_text() and name not in ELSEWHERE]
-FORWARDING = ("benchmarks.step_throughput", "benchmarks.scaling", "benchmarks.input_pipeline")  # flags to an experiment
+# Benchmarks that pass flags on to an experiment.
+FORWARDING = ("input_pipeline", "memory", "scaling", "seeds", "step_throughput")
 NOTEBOOK = ROOT / "docs/quickstart.ipynb"
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_programs_of_a_page_run_in_order(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    if name == "docs/runs.md":
+        config = experiments.gan.Config(num_steps=1, dataset="noise", batch_size=4, width=4, num_devices=1)
+        experiments.gan.main(dataclasses.replace(config, workdir="runs/gan"))
     names: dict = {}
     for number, program in enumerate(block for kind, block in blocks((ROOT / name).read_text()) if kind == "python"):
         exec(compile(program, f"{name}[{number}]", "exec"), names)
+    if name == "docs/runs.md":
+        assert names["images"].shape == (8, 32, 32, 1)
     if name == "docs/own_gan.md":
         assert names["samples"].shape == (16, 16, 16, 1)
         assert (tmp_path / "runs/bars/samples/00000100.png").exists()
@@ -122,7 +130,8 @@ def takes(module, arguments, command):
     def parse(self, args=None, namespace=None):
         namespace, rest = known(self, arguments, namespace)
         flags = [word for word in rest if word.startswith("--")]
-        assert not flags or module in FORWARDING, f"{command}: there is no {' '.join(flags)}"
+        go_on = module.removeprefix("benchmarks.") in FORWARDING
+        assert not flags or go_on, f"{command}: there is no {' '.join(flags)}"
         raise Parsed
 
     def run(config_class, main):
