@@ -3,6 +3,7 @@ import dataclasses
 import json
 import os
 import shutil
+import time
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from jaxgan.losses import LOSSES
 from jaxgan.networks.mlp import mlp_discriminator, mlp_generator
 from jaxgan.runs.images import scatter
 from jaxgan.training.loop import fit
-from jaxgan.training.step import NonFiniteError
+from jaxgan.training.step import NonFiniteError, TrainStep
 
 
 def lines(folder):
@@ -316,6 +317,18 @@ def test_what_is_removed_while_a_run_goes_on_is_made_again_or_said(tmp_path, cap
     _, metrics = quick(small.config(tmp_path, **options | {"num_steps": 4}), draw=black)
     assert "is at step 6 already: a larger --num-steps than 4 continues it" in capsys.readouterr().out
     assert {"step": 6} | metrics == lines(tmp_path)[-1]
+
+
+def test_the_speed_includes_the_wait_for_the_device(tmp_path, monkeypatch):
+    """A device may be many steps behind when the metrics are read; here each read waits 0.1 s for 2 steps."""
+
+    def read(self, original=TrainStep.read):
+        time.sleep(0.1)
+        return original(self)
+
+    monkeypatch.setattr(TrainStep, "read", read)
+    quick(small.config(tmp_path, num_steps=6, log_every=2, checkpoint_every=10))
+    assert all(0 < line["steps_per_second"] <= 20 for line in lines(tmp_path))
 
 
 def test_batches_of_another_size_are_refused(tmp_path):

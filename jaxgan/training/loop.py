@@ -174,9 +174,10 @@ def _train(
             if not (any(due) or stop):
                 continue
 
-            seconds = time.perf_counter() - clock
-            unfinished = {} if any(due) else train_step.unfinished() | {"seconds": seconds}
+            unfinished = {} if any(due) else train_step.unfinished()
             metrics, count = _read(train_step, run.checkpoints)
+            seconds = time.perf_counter() - clock  # after the read, which waits for the device
+            unfinished |= {} if any(due) else {"seconds": seconds}
             metrics[RATE] = count / seconds
             metrics["images_per_second"] = count * gan.d_steps * len(jax.tree.leaves(run.batches)[0]) / seconds
             scores = {}
