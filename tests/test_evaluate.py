@@ -73,7 +73,7 @@ def opened(tmp_path, monkeypatch):
         config=gan.Config(dataset="noise", image_size=8, channels=1),
         state=types.SimpleNamespace(ema_params=None),
         step=200,
-        sample=sample,
+        outputs=sample,
     )
     monkeypatch.setattr(evaluate, "open_run", lambda folder, experiments, **options: run)
     monkeypatch.setattr(feature_extractors, "train_classifier", classifier)

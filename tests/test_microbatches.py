@@ -90,6 +90,7 @@ def test_the_power_step_of_a_spectral_norm():
     assert_equal_steps(make, small.POINTS)
 
 
+@pytest.mark.slow
 def test_a_text_gan():
     class Flat(nn.Module):
         @nn.compact
@@ -104,6 +105,7 @@ def test_a_text_gan():
     assert_equal_steps(make, batch)
 
 
+@pytest.mark.slow
 def test_a_cyclegan():
     generator, discriminator = lambda: from_linen(Translated()), lambda: from_linen(Scored())
     make = lambda parts: make_cyclegan(

@@ -142,6 +142,7 @@ def test_a_penalty_on_batch_norm_is_refused():
 SIZES = {"size": 32, "channels": 1, "width": 4, "latent_dim": 6}
 
 
+@pytest.mark.slow
 def test_a_dcgan_trains_as_its_linen_twin():
     """20 steps from equal weights: losses within 1e-5; and the statistics of batch norm."""
     batch = {"image": jax.random.uniform(jax.random.key(1), (8, 32, 32, 1), minval=-1.0)}

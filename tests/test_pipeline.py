@@ -367,7 +367,7 @@ def test_every_flag_of_image_config_reaches_the_batches(monkeypatch):
     expected = changed | {"batch_size": 5, "seed": 6, "resident_mib": 7, "d_steps": 2, "labels": "label"}
     expected["num_classes"] = None
     assert given == {name: value for name, value in expected.items() if name != "split"}
-    assert flags <= {"dataset", "augment", *expected}  # augment is the training step's
+    assert flags <= {"dataset", "augment", "microbatches", *expected}  # two of the training step
 
 
 @pytest.mark.parametrize("known", [True, False])
