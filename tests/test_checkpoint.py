@@ -106,7 +106,7 @@ def test_resolve(tmp_path):
         checkpoints.resolve("best")
     with (
         Checkpoints(tmp_path) as checkpoints,
-        pytest.raises(CheckpointError, match="was not trained with --best SCORE"),
+        pytest.raises(CheckpointError, match="not trained with --best SCORE"),
     ):
         checkpoints.resolve("best")
 

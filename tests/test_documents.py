@@ -46,8 +46,9 @@ def test_the_programs_of_a_page_run_in_order(name, tmp_path, monkeypatch):
         assert names["samples"].shape == (16, 16, 16, 1)
         assert (tmp_path / "runs/bars/samples/00000100.png").exists()
         batch = names["batches"](0)[0]
+        latents = jax.numpy.ones((4, 8))
         for name in ("nnx_generator", "generator", "eqx_generator"):
-            network, latents = names[name], jax.numpy.ones((4, 8))
+            network = names[name]
             images = lambda params, network=network: network.apply(params, {}, latents, train=True)[0]
             params, _ = network.init(jax.random.key(0), latents)
             assert images(params).shape == (4, *batch["image"].shape[1:])

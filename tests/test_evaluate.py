@@ -105,7 +105,7 @@ def test_a_broken_model_has_no_scores(opened):
         samples[::3, 2, 2] = np.nan
         return {"samples": samples}
 
-    opened.sample = sample
+    opened.outputs = sample
     with pytest.raises(
         ValueError, match=r"^checkpoint 200 of .*run generated 17 of 50 samples that are not finite \(NaN or"
     ):
