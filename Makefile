@@ -46,6 +46,7 @@ wheel: $(VENV)/ready
 	$(WHEEL)/alone/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt $(WHEEL)/jaxgan-*.whl
 	sed -n '/^```python/,/^```/{/^```/d;p}' README.md > $(WHEEL)/readme.py
 	cd $(WHEEL) && alone/bin/python -I readme.py
+	cd $(WHEEL) && alone/bin/python -I -m experiments
 	cd $(WHEEL) && alone/bin/python -I -c "import jaxgan; from importlib.resources import files; \
 		assert all(files(jaxgan).joinpath(name).is_file() for name in ('py.typed', 'runs/page.html')); print(jaxgan.__version__)"
 

@@ -58,6 +58,20 @@ def compiled_step(gan, batch):
     return run, seconds
 
 
+def alternate(runs, iterations: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Times steps in turn, after one of each to warm up; prints and returns medians and minima in milliseconds."""
+    times = {name: [] for name in runs}
+    for run in runs.values():
+        run()
+    for _ in range(iterations):
+        for name, run in runs.items():
+            times[name].append(run())
+    medians, minima = ({name: of(found) for name, found in times.items()} for of in (statistics.median, min))
+    for name in runs:
+        print(f"{name}: median {medians[name]:.1f} ms, minimum {minima[name]:.1f} ms")
+    return medians, minima
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", choices=("dcgan", "wgan_gp"), default="dcgan")
@@ -72,18 +86,12 @@ def main() -> None:
     print(f"jax {jax.__version__}, flax {flax.__version__}, {device.device_kind}; {arguments}")
     shape = (arguments.batch_size, arguments.size, arguments.size, arguments.channels)
     batch = {"image": jax.random.uniform(jax.random.key(1), shape, minval=-1.0)}
-    runs, times = {}, {layers: [] for layers in LAYERS}
+    runs = {}
     for layers in LAYERS:
         runs[layers], seconds = compiled_step(build(arguments.experiment, layers, arguments), batch)
         print(f"{layers}: compiled in {seconds:.1f} s")
-        runs[layers]()
-    for _ in range(arguments.iterations):
-        for layers, run in runs.items():
-            times[layers].append(run())
-    for layers, found in times.items():
-        print(f"{layers}: median {statistics.median(found):.1f} ms, minimum {min(found):.1f} ms")
-    medians = statistics.median(times["flax"]) / statistics.median(times["ours"])
-    print(f"ours is {medians:.2f} times as fast by median, {min(times['flax']) / min(times['ours']):.2f} by minimum")
+    by_median, by_minimum = (one["flax"] / one["ours"] for one in alternate(runs, arguments.iterations))
+    print(f"ours is {by_median:.2f} times as fast by median, {by_minimum:.2f} by minimum")
 
 
 if __name__ == "__main__":

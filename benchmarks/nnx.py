@@ -5,14 +5,13 @@ python -m benchmarks.nnx --iterations 15
 
 import argparse
 import itertools
-import statistics
 
 import flax
 import jax
 import jax.numpy as jnp
 from flax import linen, nnx
 
-from benchmarks.convolutions import compiled_step
+from benchmarks.convolutions import alternate, compiled_step
 from jaxgan import GAN, LOSSES, Network, from_linen, from_nnx, make_gan, optim
 from jaxgan.devices.memory import keep_freed_memory
 from jaxgan.networks.dcgan import DCGANDiscriminator, DCGANGenerator, stage_widths
@@ -86,20 +85,12 @@ def main() -> None:
     print(f"jax {jax.__version__}, flax {flax.__version__}, {jax.devices()[0].device_kind}; {arguments}")
     shape = (arguments.batch_size, 32, 32, 3)
     batch = {"image": jax.random.uniform(jax.random.key(1), shape, minval=-1.0)}
-    runs, times = {}, {kind: [] for kind in ("nnx", "linen")}
-    for kind in times:
+    runs = {}
+    for kind in ("nnx", "linen"):
         runs[kind], seconds = compiled_step(build(kind, width=arguments.width), batch)
         print(f"{kind}: compiled in {seconds:.1f} s")
-        runs[kind]()
-    for _ in range(arguments.iterations):
-        for kind, run in runs.items():
-            times[kind].append(run())
-    for kind, found in times.items():
-        print(f"{kind}: median {statistics.median(found):.1f} ms, minimum {min(found):.1f} ms")
-    medians = statistics.median(times["nnx"]) / statistics.median(times["linen"])
-    print(
-        f"nnx takes {medians:.3f} of linen's time by median, {min(times['nnx']) / min(times['linen']):.3f} by minimum"
-    )
+    by_median, by_minimum = (one["nnx"] / one["linen"] for one in alternate(runs, arguments.iterations))
+    print(f"nnx takes {by_median:.3f} of linen's time by median, {by_minimum:.3f} by minimum")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Lists the commands, each with the first line of its description: `python -m experiments`."""
+"""Lists the commands, each with the first sentence of its description: `python -m experiments`."""
 
 import ast
 from pathlib import Path
@@ -8,7 +8,7 @@ def commands() -> dict[str, str]:
     """The first sentence of each module that is run with `python -m experiments.NAME`, by name."""
     folder = Path(__file__).parent
     found = {}
-    for path in sorted(folder.rglob("*.py")):
+    for path in sorted(folder.rglob("[a-z]*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         if any(isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'" for node in tree.body):
             name = ".".join(path.relative_to(folder).with_suffix("").parts)
@@ -18,9 +18,10 @@ def commands() -> dict[str, str]:
 
 
 def main() -> None:
-    width = max(map(len, commands()))
+    found = commands()
+    width = max(map(len, found))
     print("python -m experiments.NAME --help says more about each:\n")
-    print("\n".join(f"  {name:{width}}  {text}" for name, text in commands().items() if name != "__main__"))
+    print("\n".join(f"  {name:{width}}  {text}" for name, text in found.items()))
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def build(config: Config) -> GAN:
         if config.loss == "wasserstein":
             raise ValueError("loss wasserstein needs a Lipschitz-continuous critic: use --networks resnet")
         if config.r1 and config.d_norm == "batch":
-            raise ValueError("R1 is of single images, but batch norm mixes its batch: give --d-norm layer or --r1 0")
+            raise ValueError("R1 is for single images, but batch norm mixes a batch: give --d-norm layer or --r1 0")
     options: dict[str, Any] = {"width": config.width, "num_classes": config.num_classes, "dtype": config.dtype}
     g_options: dict[str, Any] = options | {"channels": config.channels, "norm": config.g_norm}
     d_options: dict[str, Any] = options | {"conditioning": config.conditioning}

@@ -89,7 +89,7 @@ def build(config: Config) -> GAN:
     if config.loss == "wasserstein":
         raise ValueError("loss wasserstein needs a Lipschitz-continuous critic: use experiments.wgan_gp")
     if config.r1 and config.d_norm == "batch":
-        raise ValueError("R1 is of single images, but batch norm mixes its batch: give --d-norm layer or --r1 0")
+        raise ValueError("R1 is for single images, but batch norm mixes a batch: give --d-norm layer or --r1 0")
     return make_gan(
         dcgan_generator(
             config.image_size, channels=config.channels, width=config.width, norm=config.g_norm, dtype=config.dtype

@@ -11,7 +11,7 @@ import small
 from jaxgan.checkpoints.checkpoint import CheckpointError
 from jaxgan.networks.mlp import mlp_generator
 from jaxgan.runs.config import RunConfig
-from jaxgan.runs.open_run import open_run, restore
+from jaxgan.runs.open_run import Run, open_run, restore
 
 
 def test_a_run_is_opened_as_it_was_left(tmp_path):
@@ -38,12 +38,16 @@ def test_a_state_comes_back_for_a_gan_of_ones_own(tmp_path):
     np.testing.assert_array_equal(points, run.sample(latents))
     np.testing.assert_allclose(points, gan.sample(state, {"latents": latents})["samples"], rtol=1e-5)
     assert run.sample().shape == (16, 2)
+    np.testing.assert_array_equal(run.sample(np.int64(3), count=5), points)
     assert not np.allclose(run.sample(3, count=5, raw=True), points)
     for options, message in (
         ({"label": 3}, "not trained on labels"),
         ({"prompt": "red"}, "not trained on prompts"),
         ({"seed": np.zeros((4, 3))}, r"latents \[4, 3\]: the generator of .* takes \[N, 2\]"),
         ({"seed": np.zeros((0, 2))}, r"latents \[0, 2\]"),
+        ({"seed": np.zeros((4, 2)), "count": 4}, "give latents or count"),
+        ({"count": -1}, "count=-1: at least 1"),
+        ({"seed": 1.5}, "seed=1.5: expected an integer"),
     ):
         with pytest.raises(ValueError, match=message):
             run.sample(**options)
@@ -53,6 +57,21 @@ def test_a_state_comes_back_for_a_gan_of_ones_own(tmp_path):
         restore(tmp_path, small.small_gan())
     with pytest.raises(ValueError, match="is not a run folder"):
         restore(tmp_path / "none", gan)
+
+
+def test_a_number_is_a_label_and_a_text_the_name_of_a_class(tmp_path):
+    record = {"experiment": "small", "config": {}, "classes": ["1", "0", "ant"]}
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    run = Run(tmp_path, None, None, small.small_gan(), {}, None, 0)
+    np.testing.assert_array_equal(run._labels([1, "1", np.int64(0), "0", "ant"], 5), [1, 0, 0, 1, 2])
+    np.testing.assert_array_equal(run._labels([], 4), [0, 1, 2])
+    with pytest.raises(ValueError, match=r"0\.\.2"):
+        run._labels([3], 1)
+    (tmp_path / "config.json").write_text(json.dumps({"experiment": "small", "config": {}}))
+    np.testing.assert_array_equal(run._labels([7], 1), [7])
+    for given in ([], ["ant"]):
+        with pytest.raises(ValueError, match="are not recorded: give label a number"):
+            run._labels(given, 1)
 
 
 def without_data(config):

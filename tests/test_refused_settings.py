@@ -70,7 +70,7 @@ def test_flags_of_every_command(name, capsys, monkeypatch, tmp_path):
     [
         ("gan", ["--loss", "wasserstein"], "use experiments.wgan_gp"),
         ("gan", ["--image-size", "33"], "33"),
-        ("gan", ["--d-norm", "batch"], "mixes its batch"),
+        ("gan", ["--d-norm", "batch"], "batch norm mixes a batch"),
         ("gan", ["--augment", "colour"], "unknown augmentation 'colour'"),
         ("gan", ["--load-size", "16"], "load_size=16 is smaller than image_size=32"),
         ("gan", ["--batch-size", "2000"], "fewer than one batch of 2000"),

@@ -139,7 +139,7 @@ def test_a_notebook_has_its_own_bar_and_the_newest_image(notebook, tmp_path):
     (bar,) = bars
     assert bar.options["total"] == 6 and bar.n == "closed"
     assert any("d_loss" in text for text in bar.texts)
-    ((handle),) = shown
+    (handle,) = shown
     assert [alt for _, alt in handle.images] == ["samples, step 3", "samples, step 6"]
     assert handle.images[1][0] == (tmp_path / "samples/00000006.png").read_bytes()
 

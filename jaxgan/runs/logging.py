@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import math
 import os
@@ -108,8 +109,8 @@ class Report:
 
     def _each(self, method: str, *arguments: Any) -> None:
         for writer in tuple(self._optional):
-            try:
-                getattr(writer, method)(*arguments)
+            try:  # with copies, which a writer may change
+                getattr(writer, method)(*map(copy.deepcopy, arguments))
             except Exception as error:  # of an optional package, the disk or a server
                 self._optional.remove(writer)
                 self.note(f"writer {type(writer).__name__} is left out from now on: {method}: {error}")

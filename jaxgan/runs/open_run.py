@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import importlib.util
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -23,6 +24,7 @@ from jaxgan.data.trust import check_trusted_paths
 from jaxgan.data.vocabulary import Vocabulary
 from jaxgan.devices.sharding import batched
 from jaxgan.runs.config import RunConfig, class_names, load_config
+from jaxgan.runs.flags import Seed, check
 from jaxgan.types import GAN
 
 VOCABULARY = "vocabulary.json"
@@ -82,14 +84,19 @@ class Run(NamedTuple):
             if given is not None and of not in expected:
                 raise ValueError(f"{self.folder} was not trained on {name}s")
         given = label if prompt is None else prompt
-        conditions = [given] if isinstance(given, int | str) else list(given or ())
-        if isinstance(seed, int):
+        conditions: list[Any] = [] if given is None else list(np.atleast_1d(np.array(given, object)))
+        size = expected["latents"].shape[1]
+        if np.ndim(seed) == 0:
             count = (len(conditions) if len(conditions) > 1 else 16) if count is None else count
-            latents = np.asarray(jax.random.normal(jax.random.key(seed), (count, expected["latents"].shape[1])))
+            if count < 1:
+                raise ValueError(f"count={count}: at least 1 expected")
+            key = jax.random.key(check("seed", np.asarray(seed).item(), Seed))
+            latents = np.asarray(jax.random.normal(key, (count, size)))
+        elif count is not None:
+            raise ValueError("give latents or count: there is one sample for each row of the latents")
         else:
             latents = np.asarray(seed, np.float32)
-        if latents.shape[1:] != expected["latents"].shape[1:] or not len(latents):
-            size = expected["latents"].shape[1]
+        if latents.shape[1:] != (size,) or not len(latents):
             raise ValueError(f"latents {list(latents.shape)}: the generator of {self.folder} takes [N, {size}]")
         if len(conditions) not in (0, 1, len(latents)):
             raise ValueError(
@@ -97,6 +104,8 @@ class Run(NamedTuple):
             )
         inputs = {"latents": latents}
         if "condition" in expected:
+            if not jnp.issubdtype(expected["condition"].dtype, jnp.integer):
+                raise ValueError(f"the condition of {self.folder} is no label: give `outputs` both inputs")
             inputs["condition"] = np.resize(self._labels(conditions, len(latents)), len(latents))
         if "text" in expected:
             tokens = self._token_ids(conditions, self.batch["text"].shape[1])
@@ -109,18 +118,19 @@ class Run(NamedTuple):
         record = load_config(self.folder)
         classes = class_names(record)
         number = record["config"].get("num_classes") or len(classes or ())
-        if not number:  # a GAN of one's own, whose number of classes is not recorded
-            if not given or not all(isinstance(one, int) for one in given):
-                raise ValueError(f"the classes of {self.folder} are not recorded: give label a number, or one for each")
+        if not number and (not given or any(isinstance(one, str) for one in given)):  # a GAN of one's own
+            raise ValueError(f"the classes of {self.folder} are not recorded: give label a number, or one for each")
+        if not number:
             return np.array(given, np.int32)
-        labels = given or np.arange(count) % number
-        return np.array([find_label(one if isinstance(one, str) else str(one), classes, number) for one in labels])
+        labels = given or list(range(min(count, number)))
+        # A text is the name of a class, or else its number; a number is never a name.
+        find = lambda one: find_label(str(one), classes if isinstance(one, str) else None, number)
+        return np.array([find(one) for one in labels], np.int32)
 
     def _token_ids(self, given: Sequence[int | str], max_len: int) -> np.ndarray:
-        texts = [one for one in given if isinstance(one, str)]
-        if not texts:
+        if not given or not all(isinstance(one, str) for one in given):
             raise ValueError(f"{self.folder} is a text-to-image run: give a prompt, or one for each sample")
-        words = Vocabulary.load(self.folder / VOCABULARY)
+        words, texts = Vocabulary.load(self.folder / VOCABULARY), [str(one) for one in given]
         if lost := words.read(texts, max_len=max_len).notice:
             warnings.warn(lost, stacklevel=3)
         return words.encode(texts, max_len=max_len)
@@ -237,15 +247,20 @@ def restore(
 
 def _experiments(folder: Path, name: str) -> dict[str, ModuleType]:
     """The module of an experiment by its name. Only those that stand beside this package can be selected."""
-    root = Path(__file__).parents[2] / "experiments"
+    root = Path(__file__).resolve().parents[2] / "experiments"
     names = sorted(path.stem for path in root.glob("[a-z]*.py"))
     if not names:
         raise ImportError(f"the experiments are not installed beside jaxgan: give restore the GAN of {folder}")
     if name not in names:
         raise ValueError(f"{folder} is a run of {name!r}, which is no experiment of jaxgan: give restore its GAN")
+    package = importlib.util.find_spec("experiments")
+    found = [Path(place).resolve() for place in (package and package.submodule_search_locations) or ()]
+    if found != [root]:
+        named = ", ".join(map(str, found)) or "nothing"
+        raise ImportError(
+            f"the name experiments leads to {named}, jaxgan's are in {root}: put {root.parent} first in sys.path"
+        )
     module = importlib.import_module(f"experiments.{name}")
-    if Path(str(module.__file__)).parent != root:
-        raise ImportError(f"another package is called experiments, {module.__file__}: jaxgan's are in {root}")
     if getattr(getattr(module, "Config", None), "experiment", None) != name:
         raise ValueError(f"{folder} is a run of {name!r}, which trains nothing")
     return {name: module}
