@@ -16,8 +16,7 @@ def in_microbatches(network: Network, count: int) -> Network:
     Outputs and gradients are those of the whole batch to rounding, with any loss and penalty, because losses and
     penalties still see the whole batch. The backward pass computes the activations of a part again, so that those of
     one part are in memory at a time, for about a third more computation. On a CPU a step is ten times slower, since
-    convolutions in a compiled loop are. The network's own random draws, such as
-    dropout, differ between the parts.
+    convolutions in a compiled loop are. The network's own random draws, such as dropout, differ between the parts.
 
     Args:
       network: a network that does not mix its batch.

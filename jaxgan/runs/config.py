@@ -121,8 +121,8 @@ class ImageConfig(RunConfig):
     # several with commas between; with ada: in front (ada:color,cutout) its probability adapts to overfitting
     augment: str | None = None
     resident_mib: Mebibytes = runtime(1024)  # largest data set to keep on the device, in MiB; a larger one is streamed
-    # parts of a batch in which the networks are computed one after the other, to save memory; must divide the batch; on a
-    # CPU steps are then ten times slower
+    # parts of a batch in which the networks are computed one after the other, to save memory on a GPU (on a CPU steps
+    # are ten times slower); must divide the batch
     microbatches: Few = runtime(1)
 
 
@@ -145,8 +145,8 @@ class DomainsConfig(RunConfig):
     load_size: Pixels | None = 286
     flip: bool = True  # flip each image left to right with probability 1/2
     resident_mib: Mebibytes = runtime(1024)  # largest data set to keep on the device, in MiB; a larger one is streamed
-    # parts of a batch in which the networks are computed one after the other, to save memory; must divide the batch; on a
-    # CPU steps are then ten times slower
+    # parts of a batch in which the networks are computed one after the other, to save memory on a GPU (on a CPU steps
+    # are ten times slower); must divide the batch
     microbatches: Few = runtime(1)
 
 
