@@ -37,6 +37,7 @@ from jaxgan.networks.conditional import (
     conditional_dcgan_discriminator,
     conditional_dcgan_generator,
 )
+from jaxgan.networks.freezing import freeze_stages
 from jaxgan.networks.resnet import resnet_discriminator, resnet_generator
 from jaxgan.penalties import r1_penalty
 from jaxgan.runs import cli
@@ -127,7 +128,7 @@ def build(config: Config) -> GAN:
         discriminator = resnet_discriminator(config.image_size, spectral_norm=True, **d_options)
     return make_gan(
         generator,
-        discriminator,
+        freeze_stages(discriminator, config.freeze_d),
         loss=LOSSES[config.loss],
         penalty=r1_penalty,
         penalty_weight=config.r1,

@@ -25,6 +25,7 @@ from jaxgan.evaluation.image_scores import image_evaluation
 from jaxgan.evaluation.panels import image_panels
 from jaxgan.losses import LOSSES, LossName
 from jaxgan.networks.dcgan import dcgan_discriminator, dcgan_generator
+from jaxgan.networks.freezing import freeze_stages
 from jaxgan.penalties import r1_penalty
 from jaxgan.runs import cli
 from jaxgan.runs.config import ImageConfig, runtime
@@ -90,11 +91,12 @@ def build(config: Config) -> GAN:
         raise ValueError("loss wasserstein needs a Lipschitz-continuous critic: use experiments.wgan_gp")
     if config.r1 and config.d_norm == "batch":
         raise ValueError("R1 is for single images, but batch norm mixes a batch: give --d-norm layer or --r1 0")
+    discriminator = dcgan_discriminator(config.image_size, width=config.width, norm=config.d_norm, dtype=config.dtype)
     return make_gan(
         dcgan_generator(
             config.image_size, channels=config.channels, width=config.width, norm=config.g_norm, dtype=config.dtype
         ),
-        dcgan_discriminator(config.image_size, width=config.width, norm=config.d_norm, dtype=config.dtype),
+        freeze_stages(discriminator, config.freeze_d),
         loss=f_gan_loss(config.divergence) if config.loss == "f_gan" else LOSSES[config.loss],
         penalty=r1_penalty,
         penalty_weight=config.r1,

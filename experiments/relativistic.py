@@ -26,6 +26,7 @@ from jaxgan.evaluation.evaluation import while_training
 from jaxgan.evaluation.image_scores import image_evaluation
 from jaxgan.evaluation.panels import image_panels
 from jaxgan.losses import LOSSES
+from jaxgan.networks.freezing import freeze_stages
 from jaxgan.networks.r3gan import r3gan_discriminator, r3gan_generator
 from jaxgan.penalties import r1_penalty, r2_penalty, weighted_sum
 from jaxgan.runs import cli
@@ -105,7 +106,7 @@ def build(config: Config) -> GAN:
     }
     return make_gan(
         r3gan_generator(config.image_size, channels=config.channels, **network),
-        r3gan_discriminator(config.image_size, **network),
+        freeze_stages(r3gan_discriminator(config.image_size, **network), config.freeze_d),
         loss=LOSSES["relativistic"],
         penalty=weighted_sum((1.0, r1_penalty), (1.0, r2_penalty)),
         penalty_weight=half_cosine(config.gamma, config.last_gamma),

@@ -22,6 +22,7 @@ from jaxgan.evaluation.evaluation import while_training
 from jaxgan.evaluation.image_scores import image_evaluation
 from jaxgan.evaluation.panels import image_panels
 from jaxgan.losses import LOSSES
+from jaxgan.networks.freezing import freeze_stages
 from jaxgan.networks.resnet import resnet_discriminator, resnet_generator
 from jaxgan.runs import cli
 from jaxgan.runs.config import ImageConfig, runtime
@@ -72,9 +73,12 @@ def build(config: Config) -> GAN:
         rate = optim.linear_decay(learning_rate, config.num_steps, updates_per_step=updates_per_step)
         return optim.adam(rate, b1=config.b1, b2=config.b2)
 
+    discriminator = resnet_discriminator(
+        config.image_size, width=config.d_width, spectral_norm=True, dtype=config.dtype
+    )
     return make_gan(
         resnet_generator(config.image_size, channels=config.channels, width=config.g_width, dtype=config.dtype),
-        resnet_discriminator(config.image_size, width=config.d_width, spectral_norm=True, dtype=config.dtype),
+        freeze_stages(discriminator, config.freeze_d),
         loss=LOSSES["hinge"],
         g_tx=adam(config.g_learning_rate),
         d_tx=adam(config.d_learning_rate, config.n_critic),

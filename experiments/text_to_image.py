@@ -33,6 +33,7 @@ from jaxgan.evaluation.caption_scores import caption_evaluation
 from jaxgan.evaluation.evaluation import while_training
 from jaxgan.losses import LOSSES, LossName
 from jaxgan.networks.conditional import Conditioning, conditional_dcgan_generator
+from jaxgan.networks.freezing import freeze_stages
 from jaxgan.networks.text_to_image import attentive_encoder, recurrent_encoder, slot_encoder, text_discriminator
 from jaxgan.penalties import r1_penalty
 from jaxgan.runs import cli
@@ -118,6 +119,9 @@ def build(config: Config) -> GAN:
     def adam():
         return optim.adam(rate(config), b1=config.b1, b2=config.b2)
 
+    discriminator = text_discriminator(
+        config.image_size, conditioning=config.conditioning, width=config.width, dtype=config.dtype
+    )
     return make_text_gan(
         conditional_dcgan_generator(
             config.image_size,
@@ -127,7 +131,7 @@ def build(config: Config) -> GAN:
             width=config.g_width or config.width,
             dtype=config.dtype,
         ),
-        text_discriminator(config.image_size, conditioning=config.conditioning, width=config.width, dtype=config.dtype),
+        discriminator._replace(features=freeze_stages(discriminator.features, config.freeze_d)),
         encoder=ENCODERS[config.encoder](config.vocabulary_size, dtype=config.dtype),
         loss=LOSSES[config.loss],
         g_tx=adam(),

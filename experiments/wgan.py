@@ -30,6 +30,7 @@ from jaxgan.evaluation.image_scores import image_evaluation
 from jaxgan.evaluation.panels import image_panels
 from jaxgan.losses import LOSSES
 from jaxgan.networks.dcgan import dcgan_discriminator, dcgan_generator
+from jaxgan.networks.freezing import freeze_stages
 from jaxgan.runs import cli
 from jaxgan.runs.config import ImageConfig, runtime
 from jaxgan.runs.flags import BatchSize, Channels, Decay, Few, LatentDim, LearningRate, Range, Steps, StepsOrNone
@@ -99,11 +100,12 @@ def build(config: Config) -> GAN:
     g_tx = optim.rmsprop(config.g_learning_rate)
     if config.head_start or config.refresh_every:
         g_tx = optax.transforms.conditionally_mask(g_tx, lambda step, **_: generator_is_updated(config, step))
+    critic = dcgan_discriminator(config.image_size, width=config.width, norm=config.d_norm, dtype=config.dtype)
     return make_gan(
         dcgan_generator(
             config.image_size, channels=config.channels, width=config.width, norm=config.g_norm, dtype=config.dtype
         ),
-        dcgan_discriminator(config.image_size, width=config.width, norm=config.d_norm, dtype=config.dtype),
+        freeze_stages(critic, config.freeze_d),
         loss=LOSSES["wasserstein"],
         g_tx=g_tx,
         d_tx=optax.chain(optim.rmsprop(config.d_learning_rate), optim.clip_weights(config.clip)),

@@ -22,6 +22,7 @@ from jaxgan.evaluation.image_scores import image_evaluation
 from jaxgan.evaluation.panels import image_panels
 from jaxgan.losses import LOSSES
 from jaxgan.networks.dcgan import dcgan_discriminator, dcgan_generator
+from jaxgan.networks.freezing import freeze_stages
 from jaxgan.penalties import gradient_penalty
 from jaxgan.runs import cli
 from jaxgan.runs.config import ImageConfig, runtime
@@ -75,11 +76,12 @@ def build(config: Config) -> GAN:
         falling = optim.linear_decay(learning_rate, config.num_steps, updates_per_step=updates_per_step)
         return optim.adam(falling if config.decay else learning_rate, b1=config.b1, b2=config.b2)
 
+    critic = dcgan_discriminator(config.image_size, width=config.width, norm=config.d_norm, dtype=config.dtype)
     return make_gan(
         dcgan_generator(
             config.image_size, channels=config.channels, width=config.width, norm=config.g_norm, dtype=config.dtype
         ),
-        dcgan_discriminator(config.image_size, width=config.width, norm=config.d_norm, dtype=config.dtype),
+        freeze_stages(critic, config.freeze_d),
         loss=LOSSES["wasserstein"],
         penalty=gradient_penalty,
         penalty_weight=config.penalty_weight,

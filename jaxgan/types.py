@@ -66,12 +66,15 @@ class Network(NamedTuple):
       mixes_batch: whether one sample's output depends on the others in its batch (batch norm, minibatch statistics).
       refresh: `refresh(params, model_state) -> model_state`, called once at the start of each of this network's own
         updates, before its first pass: recomputes state that depends on the weights (spectral norm's power step).
+      stages: for `jaxgan.networks.freezing`: from the input on, the names of each stage's parameters, or of the modules
+        they are in, such as `(("layer_0",), ("layer_1", "norm_1"))`; `a/b` is `b` inside `a`.
     """
 
     init: Callable[..., tuple[Params, ModelState]]
     apply: Callable[..., tuple[Array, ModelState]]
     mixes_batch: bool = False
     refresh: Callable[[Params, ModelState], ModelState] = _unchanged
+    stages: tuple[tuple[str, ...], ...] = ()
 
 
 class TextDiscriminator(NamedTuple):

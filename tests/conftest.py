@@ -7,6 +7,9 @@ import threading
 from pathlib import Path
 
 import jax
+import pytest
+
+from jaxgan.runs import report
 
 jax.config.update("jax_platforms", "cpu")
 if "JAX_NUM_CPU_DEVICES" not in os.environ:
@@ -32,3 +35,10 @@ if threading.current_thread() is threading.main_thread():
     for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(_number) is signal.SIG_IGN:
             signal.signal(_number, _usual)
+
+
+@pytest.fixture(autouse=True)
+def _pages_without_curves(request, monkeypatch):
+    """bokeh takes most of the time of a small run, and `test_report` tests its curves."""
+    if request.module.__name__ != "test_report":
+        monkeypatch.setattr(report, "_charts", lambda entries: ("", ""))

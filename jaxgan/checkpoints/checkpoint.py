@@ -20,7 +20,7 @@ import math
 import operator
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -181,16 +181,17 @@ class Checkpoints:
                     files.write(folder / METRICS, json.dumps(values), inside=folder)
         self._retention.metrics[step] = values
 
-    def arrays(self, step: int) -> list[str]:
-        """The paths of the arrays that a step holds, such as `generator/params/dense/kernel`.
+    def arrays(self, step: int | None) -> dict[str, tuple[int, ...]]:
+        """The shapes of the arrays that a step holds, by paths such as `generator/params/dense/kernel`.
 
-        Raises:
-          DamagedCheckpointError: they cannot be read.
+        Args, raises: as for `restore`.
         """
+        if step is None:
+            return self._newest(self.arrays)
         self.wait()
         with self._failing_as(f"step {step} in {self.folder} cannot be read", DamagedCheckpointError):
             self._refuse_changed(step)
-            return list(self._manager.item_metadata(step)["state"])
+            return {path: tuple(leaf.shape) for path, leaf in dict(self._manager.item_metadata(step)["state"]).items()}
 
     def restore(
         self,
@@ -222,23 +223,7 @@ class Checkpoints:
         """
         if step is not None:
             return self._read(self.resolve(step), like, sharding, parts)
-        self.resolve("last")  # raises if there is no checkpoint
-        errors: dict[int, DamagedCheckpointError] = {}
-        for step in reversed(self.steps()):
-            try:
-                state = self._read(step, like, sharding, parts)
-            except DamagedCheckpointError as error:
-                errors[step] = error
-                continue
-            for error in errors.values():
-                _warn(f"{error}; falling back to step {step}")
-            self._damaged |= errors.keys()
-            return state
-        if len(errors) == 1:
-            raise errors.popitem()[1]
-        raise DamagedCheckpointError(
-            f"none of the checkpoints in {self.folder} can be read:" + "".join(f"\n  {e}" for e in errors.values())
-        )
+        return self._newest(lambda step: self._read(step, like, sharding, parts))
 
     def steps(self) -> list[int]:
         """The steps on disk in increasing order, without those that `restore` found damaged."""
@@ -304,6 +289,26 @@ class Checkpoints:
             found = digests.digests(folder)
             found.pop("_CHECKPOINT_METADATA", None)  # Orbax adds the time to it later
             digests.write(folder, {"step": int(folder.name.partition(".")[0]), "files": found})
+
+    def _newest(self, read: Callable[[int], Any]) -> Any:
+        """What `read` makes of the newest step that is not damaged."""
+        self.resolve("last")  # raises if there is no checkpoint
+        errors: dict[int, DamagedCheckpointError] = {}
+        for step in reversed(self.steps()):
+            try:
+                found = read(step)
+            except DamagedCheckpointError as error:
+                errors[step] = error
+                continue
+            for error in errors.values():
+                _warn(f"{error}; falling back to step {step}")
+            self._damaged |= errors.keys()
+            return found
+        if len(errors) == 1:
+            raise errors.popitem()[1]
+        raise DamagedCheckpointError(
+            f"none of the checkpoints in {self.folder} can be read:" + "".join(f"\n  {e}" for e in errors.values())
+        )
 
     def _read(self, step: int, like: Any, sharding: Sharding | None, parts: Sequence[str] | None) -> Any:
         import orbax.checkpoint as ocp

@@ -18,7 +18,7 @@ from jax.typing import DTypeLike
 from numpy.typing import ArrayLike
 
 from jaxgan.networks.convolutions import Conv, ConvTranspose
-from jaxgan.networks.dcgan import check_size, stage_widths
+from jaxgan.networks.dcgan import check_size, numbered_stages, stage_widths
 from jaxgan.networks.layers import Norm, SpectralConv, SpectralDense, check_norm
 from jaxgan.networks.linen import from_linen
 from jaxgan.types import Network
@@ -205,6 +205,10 @@ class DCGANFeatures(nn.Module):
     def mixes_batch(self) -> bool:
         return self.norm == "batch"
 
+    @property
+    def stages(self) -> tuple[tuple[str, ...], ...]:
+        return numbered_stages(self.size)
+
     @nn.compact
     def __call__(self, images: Array, *, train: bool) -> Array:
         if images.shape[1:3] != (self.size, self.size):
@@ -234,6 +238,10 @@ class ConditionalDCGANDiscriminator(nn.Module):
     @property
     def mixes_batch(self) -> bool:
         return self.norm == "batch"
+
+    @property
+    def stages(self) -> tuple[tuple[str, ...], ...]:
+        return numbered_stages(self.size, "features/")
 
     @nn.compact
     def __call__(self, images: Array, condition: Array, *, train: bool) -> Array:

@@ -83,6 +83,10 @@ class DCGANDiscriminator(nn.Module):
     def mixes_batch(self) -> bool:
         return self.norm == "batch"
 
+    @property
+    def stages(self) -> tuple[tuple[str, ...], ...]:
+        return numbered_stages(self.size)
+
     @nn.compact
     def __call__(self, images: Array, *, train: bool) -> Array:
         if images.shape[1:3] != (self.size, self.size):
@@ -128,3 +132,8 @@ def check_size(size: int) -> None:
 def stage_widths(size: int, width: int) -> list[int]:
     """Channels at size / 2, size / 4, ..., 4."""
     return [width * 2**index for index in range(size.bit_length() - 3)]
+
+
+def numbered_stages(size: int, prefix: str = "") -> tuple[tuple[str, ...], ...]:
+    """The `Network.stages` of the convolutions that halve the size, each with its norm."""
+    return tuple((f"{prefix}layer_{index}", f"{prefix}norm_{index}") for index in range(len(stage_widths(size, 1))))

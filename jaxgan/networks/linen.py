@@ -18,7 +18,7 @@ def from_linen(module: nn.Module, *, mixes_batch: bool | None = None) -> Network
     in `refresh`. The `key` given to `apply` seeds the `dropout` stream.
 
     Args:
-      module: the module.
+      module: the module. Its attribute `stages`, if it has one, is the network's.
       mixes_batch: whether the output for a sample depends on the rest of its batch, as with batch norm; by default the
         module's attribute of that name, or false.
 
@@ -40,4 +40,5 @@ def from_linen(module: nn.Module, *, mixes_batch: bool | None = None) -> Network
         return output, dict(updated)
 
     mixes = getattr(module, "mixes_batch", False) if mixes_batch is None else mixes_batch
-    return Network(init=init, apply=apply, mixes_batch=mixes, refresh=power_step)
+    stages = getattr(module, "stages", ())
+    return Network(init=init, apply=apply, mixes_batch=mixes, refresh=power_step, stages=stages)

@@ -185,6 +185,12 @@ class R3GANDiscriminator(nn.Module):
     group_size: int
     dtype: DTypeLike = jnp.float32
 
+    @property
+    def stages(self) -> tuple[tuple[str, ...], ...]:
+        sizes = reversed(range(len(self.widths)))
+        stages = [(*(f"block_{size}_{index}" for index in range(self.blocks)), f"change_{size}") for size in sizes]
+        return (("image", *stages[0]), *stages[1:])
+
     @nn.compact
     def __call__(self, images: Array, *, train: bool) -> Array:
         del train

@@ -176,6 +176,10 @@ class ResNetDiscriminator(nn.Module):
     def mixes_batch(self) -> bool:
         return self.norm == "batch"
 
+    @property
+    def stages(self) -> tuple[tuple[str, ...], ...]:
+        return tuple((f"block_{index}",) for index in range(len(sum(_DISCRIMINATOR[self.size], ()))))
+
     @nn.compact
     def __call__(self, images: Array, *labels: Array, train: bool) -> Array:
         if images.shape[1:3] != (self.size, self.size):

@@ -120,10 +120,17 @@ class ImageConfig(RunConfig):
     # differentiable augmentation of all that the discriminator sees, for few images: color, translation, cutout or
     # several with commas between; with ada: in front (ada:color,cutout) its probability adapts to overfitting
     augment: str | None = None
+    # FreezeD: discriminator stages, from the image on, that keep the weights of --init-from; a stage is one resolution
+    freeze_d: Annotated[int, Range(0, 100)] = 0
     resident_mib: Mebibytes = runtime(1024)  # largest data set to keep on the device, in MiB; a larger one is streamed
     # parts of a batch in which the networks are computed one after the other, to save memory on a GPU (on a CPU steps
     # are ten times slower); must divide the batch
     microbatches: Few = runtime(1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.freeze_d and self.init_from is None:
+            raise ValueError(f"freeze_d={self.freeze_d} keeps the weights of another run: give --init-from RUN")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The start of a run: checks of its folder, the step to resume from, and weights taken from another run."""
+"""The start of a run: checks of its folder, and the step to resume from."""
 
 from __future__ import annotations
 
@@ -6,20 +6,13 @@ import itertools
 import os
 import re
 import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
-from jaxgan import files, records
-from jaxgan.algorithms.state import GANState
-from jaxgan.checkpoints.checkpoint import CheckpointError, Checkpoints
-from jaxgan.checkpoints.leaves import leaves
+from jaxgan import files
 from jaxgan.runs import logging, report
-from jaxgan.runs.config import RunConfig, class_names, differences, load_config, other_classes, run_folder
+from jaxgan.runs.config import RunConfig, differences, load_config, run_folder
 from jaxgan.runs.lock import refuse_held
 
 _LOGS = (".err", ".log", ".out")
@@ -139,89 +132,6 @@ def set_aside(folder: Path) -> Path | None:
     for path in written:
         path.rename(aside / path.name)
     return aside
-
-
-def weights_from(
-    source: Path,
-    state: GANState,
-    more: Mapping[str, Callable[[Path], None]] | None = None,
-    classes: Sequence[str] | None = None,
-) -> tuple[GANState, str]:
-    """An initial state with the parameters, batch statistics and EMA weights of another run.
-
-    Args:
-      source: the other run's folder, whose newest undamaged checkpoint is read.
-      state: the initial state.
-      more: files that must be the same in both runs, such as a vocabulary: by name, a function that writes this run's.
-      classes: names of this run's labels.
-
-    Returns:
-      The state, and a message that says which weights it has, and which labels have other names.
-
-    Raises:
-      ValueError: there is no such run, arrays or files of the two runs differ, or a weight is not finite.
-    """
-    like = {
-        name: {"params": player.params, "model_state": player.model_state}
-        for name, player in (("generator", state.generator), ("discriminator", state.discriminator))
-    }
-    ema = {"ema_params": state.ema_params, "ema_model_state": state.ema_model_state}
-    parts = [f"{name}/{part}" for name in like for part in like[name]]
-    try:
-        with Checkpoints(source / "checkpoints") as checkpoints:
-            found = checkpoints.restore(None, like, parts=parts)
-            step = checkpoints.latest_step()
-            has_ema = any(path.startswith("ema_params/") for path in checkpoints.arrays(step or 0))
-            taken = f"the weights of step {step} of {source}"
-            if has_ema and state.ema_params is not None:
-                found |= checkpoints.restore(step, ema, parts=list(ema))
-            elif state.ema_params is not None:
-                copied = jax.tree.map(jnp.copy, found["generator"])  # one buffer cannot be donated twice
-                found |= {"ema_params": copied["params"], "ema_model_state": copied["model_state"]}
-                taken += "; it has no EMA weights, so the EMA starts at its raw weights"
-            else:
-                found |= ema
-                taken += "; without its EMA weights, since this run has none" if has_ema else ""
-    except CheckpointError as error:
-        raise ValueError(f"init_from={str(source)!r}: {error}") from error
-    if others := other_classes(_classes(source), classes):
-        taken += f"; its labels differ: {', '.join(others)}"
-    for name, leaf in leaves(found).items():
-        if jnp.issubdtype(leaf.dtype, jnp.floating) and not jnp.isfinite(leaf).all():
-            raise ValueError(f"init_from={str(source)!r}: {name} of step {step} is not finite")
-    for name, write in (more or {}).items():
-        _refuse_other(source, name, write)
-    state = state.replace(
-        generator=state.generator.replace(**found["generator"]),
-        discriminator=state.discriminator.replace(**found["discriminator"]),
-        ema_params=found["ema_params"],
-        ema_model_state=found["ema_model_state"],
-    )
-    return state, taken
-
-
-def _classes(source: Path) -> Sequence[str] | None:
-    try:
-        return class_names(load_config(source))
-    except ValueError:  # only the checkpoints are needed
-        return None
-
-
-def _refuse_other(source: Path, name: str, write: Callable[[Path], None]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder, name))
-        ours = records.parse(files.read_text(Path(folder, name)))
-    try:
-        theirs = records.parse(files.read_text(source / name))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"init_from={str(source)!r}: {name} cannot be read: {error}") from None
-    for (path, a), (_, b) in itertools.zip_longest(_items(theirs), _items(ours), fillvalue=("the end", None)):
-        if a != b:
-            raise ValueError(f"init_from={str(source)!r}: its {name} has {a!r} where this run has {b!r} ({path})")
-
-
-def _items(tree: Any) -> list[tuple[str, Any]]:
-    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree.leaves_with_path(tree)]
 
 
 def _outputs() -> list[Path]:

@@ -15,8 +15,9 @@ from jaxgan.checkpoints.checkpoint import Checkpoints, DamagedCheckpointError
 from jaxgan.devices.distributed import on_first_process, sync_max
 from jaxgan.devices.sharding import data_mesh, device_put, replicated
 from jaxgan.runs.config import RunConfig, check_writable, known_data, run_folder, save_config
+from jaxgan.runs.init_from import weights_from
 from jaxgan.runs.lock import Lock
-from jaxgan.runs.start import refuse_foreign, refuse_unusable, set_aside, starting_step, weights_from
+from jaxgan.runs.start import refuse_foreign, refuse_unusable, set_aside, starting_step
 from jaxgan.types import GAN, Batch, Batches
 
 # Prefix of values in a checkpoint that is saved at a stop between two lines of metrics: the running sums and seconds
@@ -95,7 +96,9 @@ def open_state(
     else:
         step, state = 0, gan.init(key, first[0])
         if config.init_from is not None:
-            state, taken = weights_from(Path(config.init_from), state, files, data["classes"])
+            state, taken = weights_from(
+                Path(config.init_from), state, files, data["classes"], getattr(config, "num_classes", None)
+            )
             if jax.process_index() == 0:
                 print(f"init_from   {taken}")
         state = device_put(state, replicated(mesh))
