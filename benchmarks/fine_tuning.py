@@ -15,6 +15,7 @@ import argparse
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from jaxgan.metrics.frechet import frechet_distance
 NEW = (8, 9)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num-images", type=int, default=500, help="images of the two classes (default: 500)")
     parser.add_argument("--num-steps", type=int, default=1000, help="steps on the two classes (default: 1000)")
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("--freeze-d", type=int, nargs="*", default=[1, 2], help="stages to freeze (default: 1 2)")
     parser.add_argument("--data-dir", help="folder of prepared data sets")
     parser.add_argument("--runs", default="runs/fine_tuning", help="folder for data and runs (default: %(default)s)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
 
     folder = Path(arguments.runs)
     folder.mkdir(parents=True, exist_ok=True)

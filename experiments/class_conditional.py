@@ -41,8 +41,9 @@ from jaxgan.networks.freezing import freeze_stages
 from jaxgan.networks.resnet import resnet_discriminator, resnet_generator
 from jaxgan.penalties import r1_penalty
 from jaxgan.runs import cli
-from jaxgan.runs.config import ImageConfig, runtime
+from jaxgan.runs.config import runtime
 from jaxgan.runs.flags import BatchSize, Channels, Classes, Decay, Few, LatentDim, LearningRate, Share, Steps, Weight
+from jaxgan.runs.image_config import ImageConfig
 from jaxgan.runs.images import MAX_ROWS, labelled_rows
 from jaxgan.training.loop import fit
 from jaxgan.types import GAN

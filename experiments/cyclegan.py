@@ -25,8 +25,9 @@ from jaxgan.networks.image_to_image import residual_generator
 from jaxgan.networks.patchgan import patch_discriminator
 from jaxgan.penalties import gradient_penalty
 from jaxgan.runs import cli
-from jaxgan.runs.config import DomainsConfig, runtime
+from jaxgan.runs.config import runtime
 from jaxgan.runs.flags import BatchSize, Channels, CountOrNone, Decay, Layers, LearningRate, Pixels, Steps, Weight
+from jaxgan.runs.image_config import DomainsConfig
 from jaxgan.training.loop import fit
 from jaxgan.types import GAN, Batches
 

@@ -28,8 +28,9 @@ from jaxgan.networks.dcgan import dcgan_discriminator, dcgan_generator
 from jaxgan.networks.freezing import freeze_stages
 from jaxgan.penalties import r1_penalty
 from jaxgan.runs import cli
-from jaxgan.runs.config import ImageConfig, runtime
+from jaxgan.runs.config import runtime
 from jaxgan.runs.flags import BatchSize, Channels, Decay, Few, LatentDim, LearningRate, Steps, Weight
+from jaxgan.runs.image_config import ImageConfig
 from jaxgan.training.loop import fit
 from jaxgan.types import GAN, Batches
 

@@ -30,8 +30,9 @@ from jaxgan.networks.freezing import freeze_stages
 from jaxgan.networks.r3gan import r3gan_discriminator, r3gan_generator
 from jaxgan.penalties import r1_penalty, r2_penalty, weighted_sum
 from jaxgan.runs import cli
-from jaxgan.runs.config import ImageConfig, runtime
+from jaxgan.runs.config import runtime
 from jaxgan.runs.flags import BatchSize, Channels, Decay, LatentDim, Layers, LearningRate, Many, Share, Steps, Weight
+from jaxgan.runs.image_config import ImageConfig
 from jaxgan.training.loop import fit
 from jaxgan.types import GAN, Batches
 

@@ -37,8 +37,9 @@ from jaxgan.networks.freezing import freeze_stages
 from jaxgan.networks.text_to_image import attentive_encoder, recurrent_encoder, slot_encoder, text_discriminator
 from jaxgan.penalties import r1_penalty
 from jaxgan.runs import cli
-from jaxgan.runs.config import ImageConfig, run_folder, runtime
+from jaxgan.runs.config import run_folder, runtime
 from jaxgan.runs.flags import BatchSize, Channels, Decay, LatentDim, LearningRate, Range, Share, Steps, Weight
+from jaxgan.runs.image_config import ImageConfig
 from jaxgan.runs.images import labelled_rows
 from jaxgan.runs.open_run import VOCABULARY
 from jaxgan.training.loop import fit

@@ -32,8 +32,9 @@ from jaxgan.losses import LOSSES
 from jaxgan.networks.dcgan import dcgan_discriminator, dcgan_generator
 from jaxgan.networks.freezing import freeze_stages
 from jaxgan.runs import cli
-from jaxgan.runs.config import ImageConfig, runtime
+from jaxgan.runs.config import runtime
 from jaxgan.runs.flags import BatchSize, Channels, Decay, Few, LatentDim, LearningRate, Range, Steps, StepsOrNone
+from jaxgan.runs.image_config import ImageConfig
 from jaxgan.training.loop import fit
 from jaxgan.types import GAN, Batches
 

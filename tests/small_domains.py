@@ -12,7 +12,7 @@ from jaxgan.algorithms.cyclegan import make_cyclegan
 from jaxgan.data.domains import configured_domains
 from jaxgan.losses import LOSSES
 from jaxgan.networks.linen import from_linen
-from jaxgan.runs.config import DomainsConfig
+from jaxgan.runs.image_config import DomainsConfig
 from jaxgan.training.loop import fit
 
 RANDOM = np.random.default_rng(0)

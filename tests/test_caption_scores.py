@@ -7,7 +7,7 @@ from jaxgan.data.captions import CLOTHES, TINTS, tinted
 from jaxgan.evaluation import caption_scores
 from jaxgan.metrics.features import TrainedClassifier
 from jaxgan.pixels import from_uint8
-from jaxgan.runs.config import ImageConfig
+from jaxgan.runs.image_config import ImageConfig
 
 
 class Captioned(ImageConfig):

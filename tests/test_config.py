@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import pytest
 
 from jaxgan.runs.config import (
-    ImageConfig,
     RunConfig,
     class_names,
     differences,
@@ -17,6 +16,7 @@ from jaxgan.runs.config import (
     runtime,
     save_config,
 )
+from jaxgan.runs.image_config import ImageConfig
 
 BATCH = {"image": jnp.zeros((4, 8, 8, 3)), "label": jnp.zeros(4, jnp.int32)}
 

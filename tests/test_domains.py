@@ -10,7 +10,7 @@ from tiny_tfds import numbered, prepare
 from jaxgan.data.domains import TwoDomains, configured_domains
 from jaxgan.data.pipeline import DeviceBatches, image_batches
 from jaxgan.pixels import to_uint8
-from jaxgan.runs.config import DomainsConfig
+from jaxgan.runs.image_config import DomainsConfig
 
 SMALL = {"batch_size": 1, "image_size": 8, "load_size": None, "flip": False}
 

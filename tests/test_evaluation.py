@@ -5,7 +5,7 @@ import pytest
 
 from jaxgan.evaluation import evaluation
 from jaxgan.pixels import to_uint8
-from jaxgan.runs.config import ImageConfig
+from jaxgan.runs.image_config import ImageConfig
 
 
 def test_while_training_there_are_scores_only_where_they_are_asked_for():

@@ -7,7 +7,7 @@ from jaxgan.evaluation import evaluation, feature_extractors
 from jaxgan.metrics.features import TrainedClassifier
 from jaxgan.metrics.kernel import kernel_distance
 from jaxgan.metrics.precision_recall import density_coverage, precision_recall
-from jaxgan.runs.config import ImageConfig
+from jaxgan.runs.image_config import ImageConfig
 
 RANDOM = np.random.default_rng(0)
 

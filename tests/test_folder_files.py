@@ -18,7 +18,7 @@ from jaxgan.losses import LOSSES
 from jaxgan.networks.linen import from_linen
 from jaxgan.pixels import to_uint8
 from jaxgan.runs import cli
-from jaxgan.runs.config import ImageConfig
+from jaxgan.runs.image_config import ImageConfig
 
 RANDOM = np.random.default_rng(0)
 

@@ -8,7 +8,7 @@ from jaxgan.metrics.inception import Inception
 from jaxgan.metrics.inception_score import inception_score
 from jaxgan.metrics.protocol import Stamp
 from jaxgan.pixels import from_uint8
-from jaxgan.runs.config import ImageConfig
+from jaxgan.runs.image_config import ImageConfig
 
 
 def pixel_classifier(images, labels):

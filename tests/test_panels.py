@@ -12,7 +12,7 @@ from jaxgan.data.sources import images, open_images
 from jaxgan.evaluation import panels
 from jaxgan.evaluation.panels import image_panels
 from jaxgan.pixels import from_uint8
-from jaxgan.runs.config import ImageConfig
+from jaxgan.runs.image_config import ImageConfig
 from jaxgan.runs.images import image_grid, labelled_rows
 
 

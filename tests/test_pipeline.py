@@ -19,7 +19,8 @@ from jaxgan.data.order import batch_draws, batch_indices
 from jaxgan.data.pipeline import DeviceBatches, StreamedBatches, configured_batches, image_batches
 from jaxgan.data.sources import open_images
 from jaxgan.pixels import to_uint8
-from jaxgan.runs.config import ImageConfig, RunConfig
+from jaxgan.runs.config import RunConfig
+from jaxgan.runs.image_config import ImageConfig
 
 IMAGES = np.random.default_rng(0).integers(256, size=(50, 8, 6, 3), dtype=np.uint8)
 LABELS = np.arange(50)
@@ -247,6 +248,23 @@ def test_streaming_reads_ahead_from_the_step_asked_for():
     assert sorted(seen[1:]) == sorted(first)
 
 
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_as_many_threads_read_as_asked_for(num_workers):
+    reading_now, most = set(), []
+
+    def read(rows):
+        reading_now.add(threading.get_ident())
+        most.append(len(reading_now))
+        time.sleep(0.02)
+        reading_now.discard(threading.get_ident())
+        return {"image": IMAGES[rows]}
+
+    streamed = StreamedBatches(Source(50, read), batch_size=8, num_workers=num_workers)
+    for step in range(8):
+        assert_same_bits(streamed(step), DeviceBatches(IMAGES, batch_size=8)(step))
+    assert max(most) == num_workers
+
+
 def test_streaming_compiles_one_program():
     streamed = StreamedBatches(reading({"image": IMAGES}), batch_size=8, d_steps=2, flip=True)
     streamed(0)
@@ -361,13 +379,14 @@ def test_every_flag_of_image_config_reaches_the_batches(monkeypatch):
         "jaxgan.data.pipeline.image_batches", lambda *names, **options: given.update(options, names=names)
     )
     changed = {"split": "test", "data_dir": "x", "image_size": 9, "channels": 3, "load_size": 10, "flip": True}
-    config = ImageConfig(dataset="noise", batch_size=5, seed=6, resident_mib=7, **changed)
+    config = ImageConfig(dataset="noise", batch_size=5, seed=6, resident_mib=7, num_workers=8, **changed)
     configured_batches(config, d_steps=2, labels="label")
     assert given.pop("names") == ("noise", "test")
     expected = changed | {"batch_size": 5, "seed": 6, "resident_mib": 7, "d_steps": 2, "labels": "label"}
+    expected["num_workers"] = 8
     expected["num_classes"] = None
     assert given == {name: value for name, value in expected.items() if name != "split"}
-    assert flags <= {"dataset", "augment", "microbatches", *expected}  # two of the training step
+    assert flags <= {"dataset", "augment", "microbatches", "freeze_d", *expected}  # three of the training step
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -6,7 +6,7 @@ from jaxgan.data.builders.scenes import NUM_MEANINGS, attributes_of
 from jaxgan.evaluation import translation_scores
 from jaxgan.evaluation.translation_scores import translation_evaluation
 from jaxgan.metrics.features import TrainedClassifier
-from jaxgan.runs.config import DomainsConfig
+from jaxgan.runs.image_config import DomainsConfig
 
 
 def unchanged(inputs):

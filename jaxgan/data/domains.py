@@ -87,7 +87,7 @@ def configured_domains(config: Any) -> TwoDomains:
     Raises:
       ValueError: as `image_batches` and `TwoDomains`.
     """
-    fields = ("batch_size", "data_dir", "image_size", "load_size", "flip", "resident_mib")
+    fields = ("batch_size", "data_dir", "image_size", "load_size", "flip", "resident_mib", "num_workers")
     flags = {name: getattr(config, name) for name in fields}
     usual = ("trainA", "trainB") if config.dataset_b is None else ("train", "train")
     other = config.seed if config.paired else config.seed ^ 2**31  # unlike the seeds of other runs, which are small

@@ -42,6 +42,7 @@ def image_batches(
     num_classes: int | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     resident_mib: int = 1024,
+    num_workers: int | None = None,
 ) -> DeviceBatches | StreamedBatches:
     """Batches of any data set that `jaxgan.data.sources.images` knows.
 
@@ -64,6 +65,7 @@ def image_batches(
         refused if that is known without reading the images. Labels outside 0..num_classes-1 are always refused.
       data_dir: the folder of TFDS's data sets.
       resident_mib: size limit for data sets kept on the device, in MiB: 1,024 hold 87,000 RGB images of 64x64.
+      num_workers: threads that read and decode a larger one; by default one for each core.
 
     Returns:
       `Batches` of the field `image`, `[B, image_size, image_size, channels]` float32 in [-1, 1], and the labels.
@@ -103,7 +105,7 @@ def image_batches(
 
     one = chosen(source.read([0]))
     if source.size * sum(field.nbytes for field in one.values()) > resident_mib * 2**20:
-        return StreamedBatches(source._replace(read=read), **options)
+        return StreamedBatches(source._replace(read=read), num_workers=num_workers, **options)
     fields = read_all(source)
     if num_classes is not None:
         check_classes(name, source._replace(labels=fields["label"]), num_classes)
@@ -122,7 +124,7 @@ def configured_batches(
       num_classes: number of classes to check the labels against, or None.
     """
     fields = ("batch_size", "seed", "data_dir", "image_size", "channels", "load_size", "flip", "resident_mib")
-    flags = {name: getattr(config, name) for name in fields}
+    flags = {name: getattr(config, name) for name in (*fields, "num_workers")}
     return image_batches(config.dataset, config.split, d_steps=d_steps, labels=labels, num_classes=num_classes, **flags)
 
 
@@ -213,7 +215,7 @@ class DeviceBatches:
 class StreamedBatches:
     """`Batches` of a data set that is read during training: bit-identical to the batches of `DeviceBatches`.
 
-    One thread per core reads a few batches ahead. A step that does not follow the last one restarts the reader. Each
+    Threads read a few batches ahead. A step that does not follow the last one restarts the reader. Each
     process of a multi-process run reads its own contiguous rows of a batch.
 
     Attributes:
@@ -237,12 +239,14 @@ class StreamedBatches:
         d_steps: int = 1,
         crop_size: int | None = None,
         flip: bool = False,
+        num_workers: int | None = None,
     ):
         """Reads the first example to get the shapes.
 
         Args:
           source: the examples, with fields as for `DeviceBatches`, of the same shape and type in every example.
           batch_size, seed, d_steps, crop_size, flip: as for `DeviceBatches`.
+          num_workers: threads, each of which reads a batch at a time; by default one for each core.
 
         Raises:
           ValueError, TypeError: as `DeviceBatches`; or a batch that does not divide among the processes.
@@ -267,7 +271,7 @@ class StreamedBatches:
         if batch_size % count:
             raise ValueError(f"batch_size={batch_size} does not divide among {count} processes")
         self._part = part = slice(number * batch_size // count, (number + 1) * batch_size // count)
-        threads = os.cpu_count() or 1
+        threads = num_workers or os.cpu_count() or 1
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
 
         def open_at(update: int) -> Any:
