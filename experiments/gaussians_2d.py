@@ -31,7 +31,7 @@ from jaxgan.runs.config import RunConfig, runtime
 from jaxgan.runs.flags import BatchSize, Channels, Decay, Few, LatentDim, LearningRate, Steps, Weight
 from jaxgan.runs.images import as_image, image_grid, scatter
 from jaxgan.training.loop import fit
-from jaxgan.types import GAN
+from jaxgan.types import GAN, Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +82,9 @@ def build(config: Config) -> GAN:
         )
         return optim.adam(rate, b1=config.b1, b2=config.b2)
 
-    widths = (config.width,) * 3
     gan = make_gan(
-        mlp_generator(widths, features=2, dtype=config.dtype),
-        mlp_discriminator(widths, dtype=config.dtype),
+        mlp_generator((config.width,) * 3, features=2, dtype=config.dtype),
+        discriminator(config),
         loss=LOSSES[config.loss],
         penalty=weighted_sum(
             (config.gradient_penalty, gradient_penalty), (config.r1, r1_penalty), (config.r2, r2_penalty)
@@ -97,6 +96,10 @@ def build(config: Config) -> GAN:
         ema_decay=config.ema_decay,
     )
     return over_seeds(gan, config.num_seeds)
+
+
+def discriminator(config: Config) -> Network:
+    return mlp_discriminator((config.width,) * 3, dtype=config.dtype)
 
 
 def modes(data: str) -> tuple[np.ndarray, float]:

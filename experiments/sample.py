@@ -11,7 +11,7 @@ refused.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,7 +23,7 @@ from experiments import class_conditional, gan, gaussians_2d, relativistic, snga
 from jaxgan import files
 from jaxgan.data.classes import find_label, label_names
 from jaxgan.data.vocabulary import Vocabulary
-from jaxgan.latents import slerp, truncated_normal, walk
+from jaxgan.latents import directions, slerp, truncated_normal, walk
 from jaxgan.networks.conditional import check_labels
 from jaxgan.runs import cli
 from jaxgan.runs.config import class_names, load_config
@@ -42,6 +42,7 @@ FRAMES = 20  # frames of a walk from one corner to the next
 COUNTS = {"grid": 64, "images": 64, "interpolation": 10, "walk": 8}
 MOST = {"grid": MAX_TILES, "interpolation": MAX_ROWS, "walk": 50}  # that fit into one image
 MOST_IMAGES = 10**6
+MOST_AXES = 16  # that --shift moves along
 AT_ONCE = 1000  # images in memory, if each is written to its own file
 COMMAND = "sample"
 
@@ -64,6 +65,9 @@ class Config(Flags):
     # resample latents until no absolute value exceeds this (truncation trick); smaller values such as 0.7 give more
     # typical and less diverse samples; by default no truncation
     truncation: Annotated[float, Range(1e-6, 100.0)] | None = None
+    # move all latents, in standard deviations: by these numbers along the latents 0, 1, ... of up to 16, else
+    # along the principal directions of the generator's first layer (GANSpace)
+    shift: tuple[Annotated[float, Range(-100.0, 100.0)], ...] = ()
     # weights of the generator: ema, an exponential moving average, if the run has one; or raw, those of the last update
     weights: Literal["ema", "raw"] = "ema"
     seed: Seed = 0  # random seed of the latents
@@ -78,16 +82,9 @@ def main(config: Config) -> Path:
     if load_config(Path(config.run))["experiment"] == gaussians_2d.Config.experiment:
         raise ValueError(f"{config.run} generates points, not images: see its samples/, or export it")
     run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
-    names, conditions = _conditions(run, config)
-    count = _count(config, len(names))
-    if names and config.kind == "interpolation":  # one name per row
-        names = [name for name in names for _ in range(count)]
-        conditions = {name: np.repeat(values, count, axis=0) for name, values in conditions.items()}
-    latents = _latents(config, run.config.latent_dim, len(names), count)
-    rows, columns, _ = latents.shape
-    inputs = {"latents": latents.reshape(rows * columns, -1)}
-    inputs |= {name: np.repeat(values, columns, axis=0) for name, values in conditions.items()}
-    parts = _drawn(run, inputs, raw=config.weights == "raw")
+    parts, (rows, columns), names = drawn(run, config)
+    if run.experiment in WITH_PROMPTS and (lost := unknown_words(run, names)):
+        print(lost)
 
     name = f"{config.kind}-{run.step}{endings[0]}"
     output = Path(config.output or run.folder / "generated" / name)
@@ -97,10 +94,48 @@ def main(config: Config) -> Path:
     else:
         check_file(output, COMMAND)
         images = np.concatenate(list(parts))
-        _write_image(output, config.kind, images.reshape(rows, columns, *images.shape[1:]), names, inside)
+        images = images.reshape(rows, columns, *images.shape[1:])
+        if config.kind == "walk":
+            write_animation(output, frames(images), COMMAND, inside=inside)
+        else:
+            write_image(output, picture(config.kind, images, names), COMMAND, inside=inside)
     ema = config.weights == "ema" and run.state.ema_params is not None
     print(f"{rows * columns} images at step {run.step}, {'EMA' if ema else 'raw'} weights: {output}")
     return output
+
+
+def drawn(run: Run, config: Config) -> tuple[Iterator[np.ndarray], tuple[int, int], list[str]]:
+    """The images that a configuration asks for: parts `[n, H, W, C]` of a table, its size, and the names of its rows.
+
+    Everything is checked before the first part is drawn. Without conditions there are no names.
+    """
+    names, conditions = _conditions(run, config)
+    count = _count(config, len(names))
+    if names and config.kind == "interpolation":  # one name per row
+        names = [name for name in names for _ in range(count)]
+        conditions = {name: np.repeat(values, count, axis=0) for name, values in conditions.items()}
+    latents = _latents(config, run.config.latent_dim, len(names), count)
+    if config.shift:
+        axes = shift_axes(run)
+        if len(config.shift) > len(axes):
+            raise ValueError(f"shift has {len(config.shift)} numbers, but {run.folder} can be moved along {len(axes)}")
+        latents = latents + np.asarray(config.shift, np.float32) @ axes[: len(config.shift)]
+    rows, columns, size = latents.shape
+    inputs = {"latents": latents.reshape(rows * columns, size)}
+    inputs |= {name: np.repeat(values, columns, axis=0) for name, values in conditions.items()}
+    return _drawn(run, inputs, raw=config.weights == "raw"), (rows, columns), names
+
+
+def shift_axes(run: Run) -> np.ndarray:
+    """What `--shift` moves along, `[K, latent_dim]`: each of up to 16 latents, or else the 16 principal directions."""
+    size = run.config.latent_dim
+    if size <= MOST_AXES:
+        return np.eye(size, dtype=np.float32)
+    params = run.state.generator.params
+    kernel = next(params[name]["kernel"] for name in ("base", "layer_0") if name in params)
+    # [latents and embedding, features], or of a convolution of 1x1 maps, [4, 4, latents, features]
+    rows = kernel if kernel.ndim == 2 else np.moveaxis(kernel, 2, 0)
+    return np.asarray(directions(rows[:size].reshape(size, -1), MOST_AXES))
 
 
 def _count(config: Config, conditions: int) -> int:
@@ -127,6 +162,11 @@ def vocabulary(run: Run) -> Vocabulary:
     return Vocabulary.load(run.folder / VOCABULARY)
 
 
+def unknown_words(run: Run, prompts: Sequence[str]) -> str:
+    """What a text-to-image run cannot read of some prompts, in one line; empty if it reads everything."""
+    return vocabulary(run).read(list(dict.fromkeys(prompts)), max_len=run.config.max_words).notice or ""
+
+
 def _conditions(run: Run, config: Config) -> tuple[list[str], dict[str, Any]]:
     """Names of the conditions, and their inputs for `GAN.sample` with one row each; empty for unconditional runs."""
     prompts = list(config.prompt)
@@ -150,10 +190,7 @@ def _conditions(run: Run, config: Config) -> tuple[list[str], dict[str, Any]]:
     if run.experiment in WITH_PROMPTS:
         if not prompts:
             raise ValueError(f"{run.folder} is a text-to-image run: give --prompt, or --prompts with a file")
-        words = vocabulary(run)
-        if lost := words.read(prompts, max_len=run.config.max_words).notice:
-            print(lost)
-        return prompts, {"text": words.encode(prompts, max_len=run.config.max_words)}
+        return prompts, {"text": vocabulary(run).encode(prompts, max_len=run.config.max_words)}
     return [], {}
 
 
@@ -191,21 +228,19 @@ def _write_images(folder: Path, parts: Iterable[np.ndarray], names: list[str], i
             index += 1
 
 
-def _write_image(path: Path, kind: str, images: np.ndarray, names: list[str], inside: Path | None) -> None:
-    """Writes a table of images `[rows, columns, H, W, C]` as one image or animation, with names beside the rows."""
-    rows, columns = images.shape[:2]
-    flat = images.reshape(rows * columns, *images.shape[2:])
-    if kind == "walk":
-        frames = (image_grid({"samples": images[:, frame]}) for frame in range(columns))
-        write_animation(path, frames, COMMAND, inside=inside)
-        return
+def picture(kind: str, images: np.ndarray, names: list[str]) -> np.ndarray:
+    """A table of images `[rows, columns, H, W, C]` as one image, with names beside the rows."""
+    flat = images.reshape(-1, *images.shape[2:])
     if names:
-        image = labelled_rows(flat, names)
-    elif kind == "grid":
-        image = image_grid({"samples": flat})
-    else:
-        image = image_grid({str(step): images[:, step] for step in range(columns)})
-    write_image(path, image, COMMAND, inside=inside)
+        return labelled_rows(flat, names)
+    if kind == "grid":
+        return image_grid({"samples": flat})
+    return image_grid({str(step): images[:, step] for step in range(images.shape[1])})
+
+
+def frames(images: np.ndarray) -> Iterator[np.ndarray]:
+    """The frames of a walk: one grid of the rows for each column."""
+    return (image_grid({"samples": images[:, frame]}) for frame in range(images.shape[1]))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from jaxgan.evaluation.image_scores import image_evaluation
 from jaxgan.evaluation.panels import image_panels
 from jaxgan.losses import LOSSES
 from jaxgan.networks.dcgan import dcgan_discriminator, dcgan_generator
-from jaxgan.networks.freezing import freeze_stages
+from jaxgan.networks.freezing import freeze_stages, freeze_updates
 from jaxgan.runs import cli
 from jaxgan.runs.config import runtime
 from jaxgan.runs.flags import BatchSize, Channels, Decay, Few, LatentDim, LearningRate, Range, Steps, StepsOrNone
@@ -101,6 +101,7 @@ def build(config: Config) -> GAN:
     g_tx = optim.rmsprop(config.g_learning_rate)
     if config.head_start or config.refresh_every:
         g_tx = optax.transforms.conditionally_mask(g_tx, lambda step, **_: generator_is_updated(config, step))
+    d_tx = optax.chain(optim.rmsprop(config.d_learning_rate), optim.clip_weights(config.clip))
     critic = dcgan_discriminator(config.image_size, width=config.width, norm=config.d_norm, dtype=config.dtype)
     return make_gan(
         dcgan_generator(
@@ -109,7 +110,7 @@ def build(config: Config) -> GAN:
         freeze_stages(critic, config.freeze_d),
         loss=LOSSES["wasserstein"],
         g_tx=g_tx,
-        d_tx=optax.chain(optim.rmsprop(config.d_learning_rate), optim.clip_weights(config.clip)),
+        d_tx=freeze_updates(d_tx, critic, config.freeze_d),
         latent_dim=config.latent_dim,
         augment=named_augmentation(config.augment),
         d_steps=config.n_critic,

@@ -89,3 +89,32 @@ def walk(corners: ArrayLike, steps: int) -> Array:
     fractions = jnp.arange(steps) / steps
     path = jax.vmap(lambda t: slerp(corners, following, jnp.full(len(corners), t)), out_axes=1)(fractions)
     return path.reshape(-1, corners.shape[1])
+
+
+def directions(kernel: ArrayLike, count: int) -> Array:
+    """Unit vectors of latents in which a linear first layer's output varies most, in decreasing order (GANSpace).
+
+    With latents z from N(0, I), the output `z W + b` has the covariance `W^T W`. Its principal components are reached
+    along the left singular vectors of W. The sign of each is chosen so that its largest entry is positive.
+
+    Args:
+      kernel: W, `[latent_dim, features]`.
+      count: number of directions, at most `latent_dim`.
+
+    Returns:
+      Orthonormal vectors `[count, latent_dim]`.
+
+    Raises:
+      ValueError: another shape or count.
+
+    Paper: Harkonen et al. 2020, arXiv:2004.02546, which finds those of other layers from samples.
+
+    >>> directions([[0.0, 1.0], [3.0, 0.0]], 2).tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
+    """
+    kernel = jnp.asarray(kernel, jnp.float32)
+    if kernel.ndim != 2 or not 1 <= count <= len(kernel):
+        raise ValueError(f"a kernel {list(kernel.shape)} has no {count} directions: [latent_dim, features] expected")
+    vectors = jnp.linalg.eigh(kernel @ kernel.T)[1].T[::-1][:count]
+    largest = jnp.take_along_axis(vectors, jnp.abs(vectors).argmax(axis=1)[:, None], axis=1)
+    return jnp.where(largest < 0, -vectors, vectors)

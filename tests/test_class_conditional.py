@@ -63,6 +63,9 @@ def test_a_run_and_what_is_drawn_from_it(tmp_path, data, capsys):
         ({"label": "bird"}, "no class is called 'bird'"),
         ({"label": [1, 2], "count": 3}, "2 labels or prompts for 3 samples: give one, or one for each"),
         ({"label": 10}, r"0\.\.9, not 10"),
+        ({"label": []}, r"label=\[\] is empty"),
+        ({"label": True}, "label True is neither the name nor the number of a class"),
+        ({"label": 1.5}, "label 1.5 is neither"),
     ):
         with pytest.raises(ValueError, match=message):
             restored.sample(**options)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -25,11 +26,12 @@ ROOT = Path(__file__).parent.parent
 NAMES = [
     ".".join(path.relative_to(ROOT / "experiments").with_suffix("").parts)
     for path in sorted((ROOT / "experiments").rglob("*.py"))
-    if path.stem not in ("__init__", "__main__", "figures")  # which are no commands
+    if path.stem not in ("__init__", "__main__", "figures") and path.parent.name != "explorer"  # which are no commands
 ]
 MODULES = {name: importlib.import_module(f"experiments.{name}") for name in NAMES}
-COMMANDS = ("sample", "evaluate", "export", "translate")  # on a finished run
+COMMANDS = ("sample", "evaluate", "export", "translate", "explore")  # on a finished run
 NEEDED = {name: ["--run", "nothing"] for name in COMMANDS}
+NEEDED["gallery"] = ["--runs", "nothing"]
 NEEDED["translate"] += ["--input", "pictures", "--output", "translated"]
 
 
@@ -259,11 +261,26 @@ def test_ctrl_c_is_one_line(capsys, monkeypatch, tmp_path):
     def interrupted(config):
         raise KeyboardInterrupt
 
-    registered = []  # at the interpreter's end, which XLA's threads would not survive
-    monkeypatch.setattr("atexit.register", lambda *call: registered.append(call))
+    ends = []
+    monkeypatch.setattr(cli, "_end_with_main_thread", ends.append)
     toy = types.SimpleNamespace(Config=gaussians_2d.Config, main=interrupted)
     assert ended(toy, [], capsys, monkeypatch) == (130, "interrupted\n")
-    assert registered == [(cli._exit_at_once, 130)]
+    assert ends == [130]
+
+
+def test_ctrl_c_does_not_wait_for_a_thread_that_hangs():
+    program = """
+import threading, time
+from jaxgan.runs import cli
+threading.Thread(target=time.sleep, args=(60,)).start()
+print("printed")
+cli._end_with_main_thread(130)
+raise SystemExit(1)
+"""
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "printed\n", "")
+    assert time.monotonic() - began < 40
 
 
 def test_help_and_mistakes_start_no_device_and_load_nothing_heavy():

@@ -1,5 +1,6 @@
 """Weights of another run: what is taken, what stays initial, and what is said of it."""
 
+import dataclasses
 import json
 
 import jax
@@ -74,9 +75,9 @@ def test_no_run_to_start_from(tmp_path):
     (tmp_path / "damaged/checkpoints/7/state/manifest.ocdbt").write_text("")
     before = sorted(tmp_path.rglob("*"))
     for name, reason in {
-        "file": "no checkpoint|cannot be read",
+        "file": "no such folder",
         "empty": "no checkpoint in",
-        "absent": "no checkpoint in",
+        "absent": "no such folder",
         "damaged": "step 7 in .* is damaged: state/manifest.ocdbt does not match",
     }.items():
         with pytest.raises(ValueError, match=f"init_from='{tmp_path}/{name}': .*({reason})"):
@@ -128,8 +129,8 @@ def test_another_number_of_classes_keeps_the_rest(tmp_path, kind):
     config, source = conditional(3, 1, *kind)
     saved(tmp_path, source)
     save_config(config, tmp_path, {"image": np.zeros((1, 2))}, size=3, classes=("ant", "bee", "cow"))
-    _, initial = conditional(2, 2, *kind)
-    state, taken = weights_from(tmp_path, initial, classes=("dog", "bee"), num_classes=2)
+    ours, initial = conditional(2, 2, *kind)
+    state, taken = weights_from(tmp_path, initial, classes=("dog", "bee"), config=vars(ours))
     params = lambda state: leaves({"g": state.generator.params, "d": state.discriminator.params})
     before, first, found = params(source), params(initial), params(state)
     others = []
@@ -144,8 +145,8 @@ def test_another_number_of_classes_keeps_the_rest(tmp_path, kind):
         np.testing.assert_array_equal(leaf[0], first[name][0])
     assert len(others) >= 2
     count = len(others) + sum(name.startswith("g/") for name in others)  # the EMA has the generator's
-    said = f"; it has 3 classes, this run 2: rows of {count} arrays start anew, but for bee (discriminator/"
-    assert taken.startswith(f"the weights of step 7 of {tmp_path}{said}")
+    said = f"; its classes are other ones, so rows of {count} arrays start anew, but for bee"
+    assert taken == f"the weights of step 7 of {tmp_path}{said}"
     ema = leaves(state.ema_params)
     assert all(ema[name[2:]].shape == leaf.shape for name, leaf in found.items() if name.startswith("g/"))
 
@@ -156,14 +157,62 @@ def test_another_width_is_no_other_number_of_classes(tmp_path):
     save_config(config, tmp_path, {"image": np.zeros((1, 2))}, size=3)
     state = state_of(size=2)
     with pytest.raises(ValueError, match="in the checkpoint only"):
-        weights_from(tmp_path, state, num_classes=2)
+        weights_from(tmp_path, state, config={"num_classes": 2})
     saved(tmp_path / "wide", state_of(size=3))
     with pytest.raises(ValueError, match=r"float32\[3,3\] in the checkpoint, float32\[2,2\] expected"):
-        weights_from(tmp_path / "wide", state, num_classes=2)
+        weights_from(tmp_path / "wide", state, config={"num_classes": 2})
 
 
-def test_classes_are_only_counted_if_both_runs_have_them(tmp_path):
+@pytest.mark.parametrize(
+    "record", [None, "junk", '{"config": {"num_classes": "3"}}', '{"config": {"num_classes": 3.0}}']
+)
+def test_without_the_number_of_classes_shapes_must_be_equal(tmp_path, record):
     _, source = conditional(3, 1)
-    saved(tmp_path, source)  # without config.json
-    with pytest.raises(ValueError, match=r"float32\[3,\d+\] in the checkpoint, float32\[2,\d+\] expected"):
-        weights_from(tmp_path, conditional(2, 2)[1], num_classes=2)
+    saved(tmp_path, source)
+    if record is not None:
+        text = record if record == "junk" else json.dumps({"experiment": "class_conditional", "config": record})
+        (tmp_path / "config.json").write_text(text)
+    ours, state = conditional(2, 2)
+    with pytest.raises(ValueError, match=r"float32\[3,\d+\] in the checkpoint, float32\[2,\d+\] expected") as error:
+        weights_from(tmp_path, state, config=vars(ours))
+    if record in (None, "junk"):
+        assert "config.json" in str(error.value) and "so its number of classes is not known" in str(error.value)
+
+
+def test_another_size_that_changes_alike_is_not_taken_for_classes(tmp_path):
+    config = dataclasses.replace(conditional(8, 1)[0], latent_dim=8)
+    batch = {"image": jnp.zeros((2, 32, 32, 1)), "condition": jnp.zeros(2, jnp.int32)}
+    saved(tmp_path, class_conditional.build(config).init(jax.random.key(1), batch))
+    save_config(config, tmp_path, {"image": np.zeros((1, 2))}, size=3, classes=tuple("abcdefgh"))
+    ours, state = conditional(4, 2)  # and 4 latents
+    with pytest.raises(ValueError, match=r"its latent_dim was 8, here 4; (.|\n)*generator/params/layer_0/kernel: "):
+        weights_from(tmp_path, state, classes=tuple("abcd"), config=vars(ours))
+
+
+def test_names_without_a_row_are_no_classes(tmp_path):
+    config, source = conditional(3, 1)
+    saved(tmp_path, source)
+    save_config(config, tmp_path, {"image": np.zeros((1, 2))}, size=3, classes=("a", "b", "c", "x"))
+    ours, state = conditional(2, 2)
+    assert weights_from(tmp_path, state, classes=("x", "c"), config=vars(ours))[1].endswith("start anew, but for c")
+
+
+def test_classes_in_another_order_keep_their_rows(tmp_path):
+    """With equally many classes, too; without a common name they keep their numbers."""
+    config, source = conditional(3, 1)
+    saved(tmp_path, source)
+    save_config(config, tmp_path, {"image": np.zeros((1, 2))}, size=3, classes=("cat", "dog", "fox"))
+    _, initial = conditional(3, 2)
+    rows = lambda state: np.asarray(state.discriminator.params["score"]["projection"]["kernel"])
+    before, fresh = rows(source), rows(initial)
+    state, taken = weights_from(tmp_path, initial, classes=("dog", "fox", "wolf"), config=vars(config))
+    np.testing.assert_array_equal(rows(state), [before[1], before[2], fresh[2]])
+    assert taken.endswith("start anew, but for dog, fox")
+    for classes in (("cat", "dog", "fox"), ("a", "b", "c"), None):
+        state, taken = weights_from(tmp_path, initial, classes=classes, config=vars(config))
+        np.testing.assert_array_equal(rows(state), before)
+        assert "anew" not in taken
+    with pytest.raises(ValueError, match="is a run of class_conditional, not of gan"):
+        weights_from(tmp_path, initial, experiment="gan")
+    with pytest.raises(ValueError, match="absent': no such folder"):
+        weights_from(tmp_path / "absent", initial)

@@ -110,7 +110,10 @@ class Wrong(nnx.Module):
 
 @pytest.mark.parametrize(
     ("how", "message"),
-    [("counts", "Wrong changes its state calls outside of training"), ("grows", "Wrong makes new variables")],
+    [
+        ("counts", "Wrong changes its state calls outside of training"),
+        ("grows", "Wrong makes or deletes the variable"),
+    ],
 )
 def test_what_cannot_be_pure_is_refused_before_anything_is_created(how, message, tmp_path):
     network = from_nnx(lambda rngs: Wrong(rngs, how))

@@ -46,12 +46,18 @@ def test_a_state_comes_back_for_a_gan_of_ones_own(tmp_path):
         ({"seed": np.zeros((4, 3))}, r"latents \[4, 3\]: the generator of .* takes \[N, 2\]"),
         ({"seed": np.zeros((0, 2))}, r"latents \[0, 2\]"),
         ({"seed": np.zeros((4, 2)), "count": 4}, "give latents or count"),
-        ({"count": -1}, "count=-1: at least 1"),
+        ({"count": -1}, "count=-1: expected an integer from 1"),
+        ({"count": 10**13}, "count=10000000000000: expected an integer from 1"),
+        ({"count": "3"}, "count='3': expected an integer"),
+        ({"count": True}, "count=True: expected an integer"),
+        ({"seed": jax.random.key(0)}, "seed is a key of jax.random: give an integer, or latents"),
+        ({"seed": np.zeros((4, 2), complex)}, "the latents are complex numbers"),
+        ({"label": []}, "not trained on labels"),
         ({"seed": 1.5}, "seed=1.5: expected an integer"),
     ):
         with pytest.raises(ValueError, match=message):
             run.sample(**options)
-    with pytest.raises(ValueError, match="a run of 'small', which is no experiment of jaxgan: give restore its GAN"):
+    with pytest.raises(ValueError, match="a run of 'small', not of an experiment of jaxgan: give restore its GAN"):
         restore(tmp_path)
     with pytest.raises(CheckpointError, match=r"generator/params/.* in the checkpoint"):
         restore(tmp_path, small.small_gan())

@@ -75,7 +75,7 @@ def test_flags_of_every_command(name, capsys, monkeypatch, tmp_path):
         ("gan", ["--load-size", "16"], "load_size=16 is smaller than image_size=32"),
         ("gan", ["--batch-size", "2000"], "fewer than one batch of 2000"),
         ("gan", ["--split", "validation"], "there are train (1024 examples), test"),
-        ("gan", ["--init-from", "nothing"], "no checkpoint"),
+        ("gan", ["--init-from", "nothing"], "no such folder"),
         ("wgan", ["--debug-nans", "--on-nonfinite", "skip"], "give only one of them"),
         ("wgan_gp", ["--resume", "must"], "nothing to resume"),
         ("sngan", ["--num-devices", "3"], "does not divide among 3 devices"),

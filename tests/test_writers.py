@@ -84,6 +84,13 @@ def test_what_lacks_a_method_is_refused_before_anything_is_created(tmp_path):
 
     with pytest.raises(ValueError, match="Half is no writer, it has no write_images, write_hparams, flush, close"):
         small.run(small.config(tmp_path / "run"), writers=[Half()])
+    for given, message in (
+        (Half(), r"writers is one Half: give a list, such as \[Half\(\)\]"),
+        ([Writer], r"Writer is a class: give a writer, such as Writer\(\)"),
+        (None, "writers is one NoneType"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            small.run(small.config(tmp_path / "run"), writers=given)
     assert not (tmp_path / "run").exists()
 
 

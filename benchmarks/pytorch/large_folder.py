@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
+import torch  # pyright: ignore[reportMissingImports]
 from PIL import Image
 
 

@@ -21,7 +21,7 @@ Weights = tuple[Params, ModelState]
 
 MIXED = (
     "a penalty is a function of single samples, but this discriminator mixes its batch (batch norm): "
-    "give it norm='layer', norm='none' or, in a PatchGAN, norm='instance'"
+    "give it a norm of single samples, such as norm='layer', or none, or leave the penalty out"
 )
 
 

@@ -5,15 +5,35 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import optax
 
 from jaxgan.types import Network
+
+
+def freeze_updates(tx: optax.GradientTransformation, network: Network, count: int) -> optax.GradientTransformation:
+    """The same optimizer, whose updates of the parameters of the first `count` stages are zero.
+
+    Only for an optimizer that moves parameters whose gradient is zero, by weight decay or clipping: for others
+    `freeze_stages` is enough.
+    """
+    names = sum(network.stages[:count], ())
+
+    def update(updates: Any, state: Any, params: Any = None, **more: Any) -> tuple[Any, Any]:
+        updates, state = tx.update(updates, state, params, **more)
+        paths, structure = jax.tree.flatten_with_path(updates)
+        kept = [jnp.zeros_like(leaf) if _within(_name(path), names) else leaf for path, leaf in paths]
+        return jax.tree.unflatten(structure, kept), state
+
+    return tx if count == 0 else optax.GradientTransformationExtraArgs(tx.init, update)
 
 
 def freeze_stages(network: Network, count: int) -> Network:
     """The same network, with the parameters of its first `count` stages frozen: FreezeD (Mo et al. 2020,
     arXiv:2002.10964) for a discriminator.
 
-    Their gradients are zero and are not computed, so Adam and SGD leave them unchanged; weight decay would not.
+    Their gradients are zero and are not computed, so Adam and SGD leave them unchanged. Weight decay and clipping would
+    not: see `freeze_updates`.
     Gradients with respect to the inputs are those of the whole network. Batch statistics and power-iteration vectors
     still change.
 
@@ -33,7 +53,7 @@ def freeze_stages(network: Network, count: int) -> Network:
 
     def apply(params: Any, model_state: Any, *inputs: Any, train: bool, key: jax.Array | None = None) -> Any:
         paths, structure = jax.tree.flatten_with_path(params)
-        named = [(f"{jax.tree_util.keystr(path, simple=True, separator='/')}/", leaf) for path, leaf in paths]
+        named = [(_name(path), leaf) for path, leaf in paths]
         for stage in frozen:
             if not any(_within(name, stage) for name, _ in named):
                 raise ValueError(f"there are no parameters called {' or '.join(stage)} to freeze")
@@ -42,6 +62,10 @@ def freeze_stages(network: Network, count: int) -> Network:
         return network.apply(jax.tree.unflatten(structure, kept), model_state, *inputs, train=train, key=key)
 
     return network._replace(apply=apply)
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return f"{jax.tree_util.keystr(path, simple=True, separator='/')}/"
 
 
 def _within(name: str, parts: tuple[str, ...]) -> bool:

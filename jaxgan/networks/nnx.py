@@ -34,17 +34,25 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module], *, mixes_batch: bool | None
 
     Raises:
       ValueError: `make` does not return an NNX module. From `init`: another call of `make` gave other shapes. From
-        `apply`: the call added a variable, or changed the model state under `train=False`.
+        `apply`: the call added a variable (but for `nnx.Intermediate`s, which are dropped), or changed the model state
+        under `train=False`.
 
     >>> network = from_nnx(lambda rngs: nnx.Linear(2, 3, rngs=rngs))
     >>> params, model_state = network.init(jax.random.key(0), jnp.zeros((4, 2)))
     >>> jax.tree.map(jnp.shape, params), model_state
     ({'bias': (3,), 'kernel': (2, 3)}, {})
     """
-    module = nnx.eval_shape(lambda: _made(make))
-    graph, *states = nnx.split(module, nnx.Param, nnx.RngState, ...)
-    params_like, streams_like, rest_like = (list(nnx.to_flat_state(state)) for state in states)
-    name = type(module).__name__
+    known: dict[str, Any] = {}
+
+    def split() -> list[Any]:
+        module = _made(make)
+        norms = any(isinstance(node, nnx.BatchNorm) for _, node in nnx.iter_graph(module))
+        known.update(name=type(module).__name__, mixes_batch=bool(getattr(module, "mixes_batch", norms)))
+        known["graph"], *states = nnx.split(module, nnx.Param, nnx.RngState, ...)
+        return states
+
+    params_like, streams_like, rest_like = (list(nnx.to_flat_state(state)) for state in jax.eval_shape(split))
+    name, graph = known["name"], known["graph"]
 
     def init(key: Array, *inputs: Any) -> tuple[Params, ModelState]:
         del inputs  # an NNX module knows its shapes
@@ -63,20 +71,24 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module], *, mixes_batch: bool | None
         merged = nnx.merge(graph, *map(nnx.from_flat_state, variables))
         merged.train() if train else merged.eval()
         output = merged(*inputs)
-        found = nnx.split(merged, nnx.Param, (nnx.RngState, nnx.Intermediate), ...)[1:]
-        after = _named(list(nnx.to_flat_state(found[2])))
-        if jax.tree.structure(after) != jax.tree.structure(model_state):
-            raise ValueError(f"{name} makes new variables when it is called: make them in its __init__")
+        states = nnx.split(merged, nnx.Param, nnx.RngState, ...)[1:]
+        found = [list(nnx.to_flat_state(state)) for state in states]
+        paths = {path for path, _ in rest_like}
+        found[2] = [(path, leaf) for path, leaf in found[2] if path in paths or not isinstance(leaf, nnx.Intermediate)]
+        for now, like in zip(found, (params_like, streams_like, rest_like), strict=True):
+            if new := {path for path, _ in now} ^ {path for path, _ in like}:
+                raise ValueError(
+                    f"{name} makes or deletes the variable {'/'.join(map(_key, min(new, key=str)))} when it is called: "
+                    "make all in its __init__"
+                )
+        after = _named(found[2])
         if not train and (changed := _changed(model_state, after)):
             raise ValueError(
                 f"{name} changes its state {changed} outside of training: let it change only after `train()`"
             )
         return output, after
 
-    if mixes_batch is None:
-        norms = any(isinstance(node, nnx.BatchNorm) for _, node in nnx.iter_graph(module))
-        mixes_batch = bool(getattr(module, "mixes_batch", norms))
-    return Network(init, apply, mixes_batch)
+    return Network(init, apply, known["mixes_batch"] if mixes_batch is None else mixes_batch)
 
 
 def _made(make: Callable[[nnx.Rngs], nnx.Module]) -> nnx.Module:
@@ -85,6 +97,8 @@ def _made(make: Callable[[nnx.Rngs], nnx.Module]) -> nnx.Module:
             f"from_nnx takes the function that makes a module, such as lambda rngs: {type(make).__name__}(..., "
             "rngs=rngs), not the module itself"
         )
+    if not callable(make):
+        raise ValueError(f"from_nnx takes a function of nnx.Rngs that makes a module, not {type(make).__name__}")
     module = make(nnx.Rngs(0))
     if not isinstance(module, nnx.Module):
         raise ValueError(

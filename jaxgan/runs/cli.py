@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import atexit
 import contextlib
 import dataclasses
 import io
@@ -11,6 +10,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -89,8 +89,7 @@ def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
             raise SystemExit(128 + stop.signal) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
-            # A compilation goes on in a thread of XLA, which crashes when the interpreter is taken down around it.
-            atexit.register(_exit_at_once, 128 + signal.SIGINT)
+            _end_with_main_thread(128 + signal.SIGINT)
             raise SystemExit(128 + signal.SIGINT) from None
         except BrokenPipeError:  # as under `| head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards buffered output
@@ -105,6 +104,20 @@ def run(config_class: type[Config], main: Callable[[Config], Any]) -> None:
             if not _raised_by_us(error):
                 raise
             leave(str(error))
+
+
+def _end_with_main_thread(status: int) -> None:
+    """Ends the process as soon as the main thread has ended, without waiting for the others.
+
+    A compilation goes on in a thread of XLA, which crashes when the interpreter is taken down around it; a thread that
+    reads data may hang.
+    """
+
+    def wait() -> None:
+        threading.main_thread().join()
+        _exit_at_once(status)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _exit_at_once(status: int) -> None:

@@ -23,8 +23,9 @@ from jaxgan.data.classes import find_label
 from jaxgan.data.trust import check_trusted_paths
 from jaxgan.data.vocabulary import Vocabulary
 from jaxgan.devices.sharding import batched
+from jaxgan.files import expanded
 from jaxgan.runs.config import RunConfig, class_names, load_config
-from jaxgan.runs.flags import Seed, check
+from jaxgan.runs.flags import Count, Seed, check
 from jaxgan.types import GAN
 
 VOCABULARY = "vocabulary.json"
@@ -52,6 +53,9 @@ class Run(NamedTuple):
     state: Any
     step: int
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, {self.config.experiment}, step {self.step})"
+
     def sample(
         self,
         seed: int | ArrayLike = 0,
@@ -64,7 +68,7 @@ class Run(NamedTuple):
         """Samples of the generator.
 
         Args:
-          seed: a random seed, or latents `[N, latent_dim]`.
+          seed: a random seed, or latents `[N, latent_dim]`, which are standard normal in training.
           count: number of samples N from a seed; by default one for each label or prompt if several are given, else 16.
           label: for runs with classes: a name or number for all samples, or one for each; by default 0, 1, 2, ...
           prompt: for runs with texts: a text for all samples, or one for each. Unknown words are warned of.
@@ -85,13 +89,20 @@ class Run(NamedTuple):
                 raise ValueError(f"{self.folder} was not trained on {name}s")
         given = label if prompt is None else prompt
         conditions: list[Any] = [] if given is None else list(np.atleast_1d(np.array(given, object)))
+        if given is not None and not conditions:
+            raise ValueError(f"{'label' if prompt is None else 'prompt'}={given!r} is empty: give one, or leave it out")
+        if isinstance(seed, jax.Array) and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
+            raise ValueError("seed is a key of jax.random: give an integer, or latents")
+        if np.iscomplexobj(seed):
+            raise ValueError("the latents are complex numbers: give real ones")
         size = expected["latents"].shape[1]
         if np.ndim(seed) == 0:
-            count = (len(conditions) if len(conditions) > 1 else 16) if count is None else count
-            if count < 1:
-                raise ValueError(f"count={count}: at least 1 expected")
+            given_count = (len(conditions) if len(conditions) > 1 else 16) if count is None else count
+            if isinstance(given_count, np.integer):
+                given_count = int(given_count)
+            number = check("count", given_count, Count)
             key = jax.random.key(check("seed", np.asarray(seed).item(), Seed))
-            latents = np.asarray(jax.random.normal(key, (count, size)))
+            latents = np.asarray(jax.random.normal(key, (number, size)))
         elif count is not None:
             raise ValueError("give latents or count: there is one sample for each row of the latents")
         else:
@@ -124,6 +135,9 @@ class Run(NamedTuple):
             return np.array(given, np.int32)
         labels = given or list(range(min(count, number)))
         # A text is the name of a class, or else its number; a number is never a name.
+        for one in labels:
+            if isinstance(one, bool) or not isinstance(one, str | int | np.integer):
+                raise ValueError(f"label {one!r} is neither the name nor the number of a class")
         find = lambda one: find_label(str(one), classes if isinstance(one, str) else None, number)
         return np.array([find(one) for one in labels], np.int32)
 
@@ -232,7 +246,7 @@ def restore(
       ImportError: the experiments are not installed.
       CheckpointError: no such checkpoint, or one of other networks; the message lists the arrays that differ.
     """
-    folder = Path(folder)
+    folder = expanded(folder)
     record = load_config(folder)
     if gan is None:
         return open_run(folder, _experiments(folder, record["experiment"]), checkpoint=checkpoint)
@@ -252,7 +266,7 @@ def _experiments(folder: Path, name: str) -> dict[str, ModuleType]:
     if not names:
         raise ImportError(f"the experiments are not installed beside jaxgan: give restore the GAN of {folder}")
     if name not in names:
-        raise ValueError(f"{folder} is a run of {name!r}, which is no experiment of jaxgan: give restore its GAN")
+        raise ValueError(f"{folder} is a run of {name!r}, not of an experiment of jaxgan: give restore its GAN")
     package = importlib.util.find_spec("experiments")
     found = [Path(place).resolve() for place in (package and package.submodule_search_locations) or ()]
     if found != [root]:

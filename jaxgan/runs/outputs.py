@@ -87,11 +87,16 @@ def _is_hidden(path: Path) -> bool:
 
 def write_image(path: Path, figure: Any, command: str, *, inside: files.StrPath | None = None) -> None:
     """Writes an image or a figure, see `jaxgan.runs.images.as_image`, as a PNG file."""
+    files.write(path, image_bytes(figure, command), inside=inside)
+
+
+def image_bytes(figure: Any, command: str) -> bytes:
+    """The contents of the file that `write_image` writes."""
     from PIL import PngImagePlugin
 
     about = PngImagePlugin.PngInfo()
     about.add_text("Software", mark(command))
-    files.write(path, _encoded([figure], "png", pnginfo=about), inside=inside)
+    return _encoded([figure], "png", pnginfo=about)
 
 
 def write_animation(
@@ -111,9 +116,14 @@ def write_animation(
     """
     if path.suffix.lower() not in (".gif", ".webp"):
         raise ValueError(f"an animation is a .gif or a .webp file, not {path}")
+    files.write(path, animation_bytes(frames, path.suffix[1:], command, seconds=seconds), inside=inside)
+
+
+def animation_bytes(frames: Iterable[Any], form: str, command: str, *, seconds: float = 0.05) -> bytes:
+    """The contents of the file that `write_animation` writes in a format, `gif` or `webp`."""
     text = mark(command).encode()
     options = {"comment": text, "xmp": text, "save_all": True, "duration": round(1000 * seconds), "loop": 0}
-    files.write(path, _encoded(frames, path.suffix[1:], **options), inside=inside)
+    return _encoded(frames, form, **options)
 
 
 def _encoded(frames: Iterable[Any], form: str, **options: Any) -> bytes:

@@ -12,7 +12,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TextIO, cast
 
@@ -56,22 +56,38 @@ class Writer:
         self.close()
 
 
-def check_writers(writers: Sequence[Any]) -> None:
-    """Refuses an object that lacks a method of a writer."""
-    for writer in writers:
+def check_writers(writers: Iterable[Any]) -> list[Any]:
+    """The writers as a list, each once.
+
+    Raises:
+      ValueError: it is no list, or holds a class, or an object that lacks a method of a writer.
+    """
+    if not isinstance(writers, Iterable):
+        raise ValueError(f"writers is one {type(writers).__name__}: give a list, such as [{type(writers).__name__}()]")
+    found = list({id(writer): writer for writer in writers}.values())
+    for writer in found:
+        if isinstance(writer, type):
+            raise ValueError(f"{writer.__name__} is a class: give a writer, such as {writer.__name__}()")
         if missing := [name for name in METHODS if not callable(getattr(writer, name, None))]:
             raise ValueError(
                 f"{type(writer).__name__} is no writer, it has no {', '.join(missing)}: jaxgan.Writer has all methods"
             )
+    return found
 
 
 def close_writers(writers: Sequence[Any]) -> None:
-    """Closes all, and names those that fail."""
-    for writer in writers:
-        try:
-            writer.close()
-        except Exception as error:
-            print(printable(f"writer {type(writer).__name__} failed when it was closed: {error}"), file=sys.stderr)
+    """Closes all, and names those that fail. Ctrl-C meanwhile ends one, and is raised when all are closed."""
+    with contextlib.ExitStack() as stack:
+        for writer in reversed(writers):
+            stack.callback(_close, writer)
+
+
+def _close(writer: Any) -> None:
+    try:
+        writer.close()
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        print(printable(f"writer {type(writer).__name__} failed when it was closed: {reason}"), file=sys.stderr)
 
 
 class ImageFiles(Writer):
@@ -89,16 +105,16 @@ class InlineImages(Writer):
     """Shows the newest image of each name below the cell of a notebook, in place of the one before."""
 
     def __init__(self) -> None:
-        self._display = import_extra("IPython.display")
         self._shown: dict[str, Any] = {}
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        display = import_extra("IPython.display")
         for name, (image,) in images.items():
-            shown = self._display.Image(data=png_bytes(image), alt=f"{name}, step {step}")
+            shown = display.Image(data=png_bytes(image), alt=f"{name}, step {step}")
             if name in self._shown:
                 self._shown[name].update(shown)
             else:
-                self._shown[name] = self._display.display(shown, display_id=True)
+                self._shown[name] = display.display(shown, display_id=True)
 
 
 def in_notebook() -> bool:

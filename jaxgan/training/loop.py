@@ -89,7 +89,7 @@ def fit(
     """
     if config.best is not None and evaluate is None:
         raise ValueError(f"best={config.best!r} names a score, but this run has no evaluation")
-    check_writers(writers)
+    writers = check_writers(writers)
     hooks = _Hooks(evaluate, draw, panels, files or {}, writers)
     try:
         with contextlib.ExitStack() as stack:
@@ -217,7 +217,7 @@ def _train(
 
 def _already_finished(run: Opened, config: RunConfig) -> tuple[Any, dict[str, float]]:
     if jax.process_index() == 0:
-        print(f"{run.folder} is at step {run.step} already: a larger --num-steps than {config.num_steps} continues it")
+        print(f"{run.folder} is at step {run.step} already: a num_steps above {run.step} continues it")
     file = run.folder / "metrics.jsonl"
     last = logging.read_metrics(file)[-1:] if file.exists() else []
     return local_copy(run.state), {name: value for line in last for name, value in line.items() if name != "step"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,7 +98,7 @@ def open_state(
         step, state = 0, gan.init(key, first[0])
         if config.init_from is not None:
             state, taken = weights_from(
-                Path(config.init_from), state, files, data["classes"], getattr(config, "num_classes", None)
+                Path(config.init_from), state, files, data["classes"], dataclasses.asdict(config), config.experiment
             )
             if jax.process_index() == 0:
                 print(f"init_from   {taken}")

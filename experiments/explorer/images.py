@@ -1,0 +1,142 @@
+"""The page of a run that draws images: without conditions, of classes, or of sentences."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from experiments import sample
+from experiments.explorer.runs import Explored
+from experiments.explorer.serving import blocks, connect, gradio, picture, side_by_side
+from jaxgan import files, records
+from jaxgan.data.classes import label_names
+from jaxgan.messages import displayed
+from jaxgan.runs.config import class_names
+from jaxgan.runs.outputs import animation_bytes, image_bytes
+
+MOST_WORDS = 200  # shown beside the prompts
+
+
+def page(runs: Sequence[Explored]) -> Any:
+    """A page with the pictures of one run, or of several side by side, by the same settings."""
+    gr, first = gradio(), runs[0].newest
+    labelled, prompted = (first.experiment in kind for kind in (sample.WITH_LABELS, sample.WITH_PROMPTS))
+    with blocks(displayed(runs[0].folder.name, most=80)) as found:
+        with gr.Row():
+            with gr.Column(scale=1, min_width=280):
+                controls: dict[str, Any] = {}
+                if labelled:
+                    names = _names(runs[0])
+                    chosen = names[: min(4, len(names))]
+                    controls["label"] = gr.Dropdown(names, value=chosen, multiselect=True, label="Classes")
+                if prompted:
+                    controls["prompts"] = gr.Textbox(_prompts(runs[0]), lines=4, label="Prompts, one in each line")
+                    gr.HTML(f"<p>Known words: {_words(runs[0])}</p>")
+                controls["kind"] = gr.Radio(["grid", "interpolation", "walk"], value="grid", label="Output")
+                controls["seed"] = gr.Number(0, precision=0, minimum=0, maximum=2**32 - 1, label="Seed")
+                most = 10 if labelled or prompted else sample.MAX_TILES
+                label = "Images of each row" if labelled or prompted else "Images"
+                controls["count"] = gr.Slider(1, most, 8 if labelled or prompted else 36, step=1, label=label)
+                if labelled or prompted:
+                    controls["same_latents"] = gr.Checkbox(True, label="The same latents in every row")
+                controls["truncation"] = gr.Slider(0.1, 3.0, 3.0, step=0.1, label="Truncation; 3 is none")
+                controls["weights"] = gr.Radio(["ema", "raw"], value="ema", label="Weights")
+                if len(runs[0].steps) > 1:
+                    steps = [str(step) for step in runs[0].steps]
+                    controls["step"] = gr.Dropdown(steps, value=steps[-1], label="Checkpoint at step")
+            with gr.Column(scale=2, min_width=300):
+                output = gr.HTML()
+            with gr.Column(scale=1, min_width=220):
+                kind = "Latent" if first.config.latent_dim <= sample.MOST_AXES else "Direction"
+                for index in range(len(sample.shift_axes(first))):
+                    controls[f"shift_{index}"] = gr.Slider(-3.0, 3.0, 0.0, step=0.1, label=f"{kind} {index}")
+        for run in runs:
+            gr.HTML(run.facts())
+        connect(found, controls, output, lambda **values: show(runs, values), "draw")
+    return found
+
+
+def show(runs: Sequence[Explored], values: dict[str, Any]) -> str:
+    """HTML of the pictures of all runs for the values of the controls."""
+    return side_by_side([_shown(run, values, several=len(runs) > 1) for run in runs])
+
+
+def configuration(run: Explored, values: dict[str, Any]) -> sample.Config:
+    """The `experiments.sample` configuration that the controls stand for."""
+    step = str(values.get("step") or run.steps[-1])
+    shift = tuple(round(float(values.get(f"shift_{index}") or 0.0), 3) for index in range(sample.MOST_AXES))
+    last = max((index for index, value in enumerate(shift) if value), default=-1)
+    truncation = float(values.get("truncation") or 3.0)
+    return sample.Config(
+        run=str(run.folder),
+        checkpoint=step if int(step) in run.steps else str(run.steps[-1]),
+        kind=values["kind"],
+        count=int(values["count"]),
+        label=tuple(values.get("label") or ()),
+        prompt=tuple(line.strip() for line in str(values.get("prompts") or "").splitlines() if line.strip()),
+        same_latents=bool(values.get("same_latents")),
+        truncation=truncation if truncation < 3.0 else None,
+        shift=shift[: last + 1],
+        weights=values["weights"],
+        seed=int(values["seed"] or 0),
+    )
+
+
+def drawn(run: Explored, config: sample.Config) -> tuple[bytes, str]:
+    """The contents of the file that `experiments.sample` writes for a configuration, and its format."""
+    parts, (rows, columns), names = sample.drawn(run.at(int(config.checkpoint)), config)
+    images = np.concatenate(list(parts))
+    images = images.reshape(rows, columns, *images.shape[1:])
+    if config.kind == "walk":
+        return animation_bytes(sample.frames(images), "gif", sample.COMMAND), "gif"
+    return image_bytes(sample.picture(config.kind, images, names), sample.COMMAND), "png"
+
+
+def command(config: sample.Config) -> str:
+    """The command line of a configuration.
+
+    >>> command(sample.Config(run="my run", seed=3, shift=(0.0, -1.5)))
+    "python -m experiments.sample --run 'my run' --shift 0.0 -1.5 --seed 3"
+    """
+    words = ["python", "-m", "experiments.sample"]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value == field.default:
+            continue
+        words.append(f"--{field.name.replace('_', '-')}")
+        if value is not True:
+            words += map(str, value if isinstance(value, tuple) else [value])
+    return shlex.join(words)
+
+
+def _shown(run: Explored, values: dict[str, Any], *, several: bool) -> str:
+    config = configuration(run, values)
+    data, form = drawn(run, config)
+    lost = sample.unknown_words(run.newest, config.prompt) if config.prompt else ""
+    title = displayed(run.folder.name, most=80) if several else ""
+    name = f"{config.kind}-{config.checkpoint}.{form}"
+    return picture(data, name, form=form, command=command(config), title=title, note=lost)
+
+
+def _names(run: Explored) -> list[str]:
+    return label_names(range(run.newest.config.num_classes), class_names(run.record))
+
+
+def _prompts(run: Explored) -> str:
+    """The prompts of the run's own sample images, or a word."""
+    try:
+        rows = records.parse(files.read_text(run.folder / "samples/labels.json"))["rows"]
+        found = [displayed(str(row), most=400) for row in rows if row][:2]
+    except (OSError, ValueError, KeyError, TypeError):
+        found = []
+    return "\n".join(found or sample.vocabulary(run.newest).words[:1])
+
+
+def _words(run: Explored) -> str:
+    words = [displayed(word) for word in sample.vocabulary(run.newest).words]
+    return escape(", ".join(words[:MOST_WORDS]) + (", ..." if len(words) > MOST_WORDS else ""))

@@ -1,0 +1,112 @@
+"""Common parts of all pages: Gradio's page and server, pictures and texts as HTML."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from html import escape
+from typing import Any
+
+from jaxgan.files import import_extra
+from jaxgan.messages import printable
+
+COMPUTING = threading.Lock()
+"""Held while something is computed, so that two visitors do not compile two programs at once."""
+
+MOST_UPLOADED = "32mb"
+
+_CSS = """
+.picture img { max-width: 100%; image-rendering: pixelated; }
+.pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
+.picture { flex: 1 1 300px; min-width: 0; }
+.picture pre { white-space: pre-wrap; overflow-wrap: anywhere; user-select: all; font-size: 0.8rem; }
+.picture p, .facts { overflow-wrap: anywhere; }
+.error { color: #b00020; }
+.facts td { padding-right: 1rem; }
+"""
+
+
+def gradio() -> Any:
+    """The package gradio, without analytics."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    return import_extra("gradio", "explore")
+
+
+@contextlib.contextmanager
+def blocks(title: str) -> Iterator[Any]:
+    """A new page, to which the components made inside belong."""
+    gr = gradio()
+    with gr.Blocks(analytics_enabled=False, title=title) as page:
+        gr.HTML(f"<h1>{escape(title)}</h1>")
+        yield page
+
+
+def connect(page: Any, controls: Mapping[str, Any], output: Any, show: Callable[..., str], name: str) -> None:
+    """Shows `show(**values of the controls)` in `output` at the start and whenever a control changes.
+
+    An error of the user is shown in the place of the picture. While a picture is computed, only the last change waits.
+    """
+
+    def shown(*values: Any) -> str:
+        try:
+            with COMPUTING:
+                return show(**dict(zip(controls, values, strict=True)))
+        except (ValueError, TypeError, RuntimeError, OSError) as error:
+            return f'<p class="error">{escape(printable(str(error)))}</p>'
+
+    shown.__name__ = name
+    parts = list(controls.values())
+    options = {"inputs": parts, "outputs": output, "show_progress": "hidden", "queue": False}
+    gradio().on([part.change for part in parts], shown, trigger_mode="always_last", api_name=name, **options)
+    page.load(shown, api_visibility="private", **options)
+
+
+def serve(page: Any, host: str, port: int | None) -> None:
+    """Serves a page until Ctrl-C.
+
+    Raises:
+      ValueError: the address is in use, or is not of this machine.
+    """
+    gr = gradio()
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    try:
+        page.launch(
+            server_name=host,
+            server_port=port,
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            max_file_size=MOST_UPLOADED,
+            footer_links=[],
+            ssr_mode=False,
+            css=_CSS,
+            theme=gr.themes.Default(**fonts),
+        )
+    except OSError as error:
+        raise ValueError(f"the page cannot be served at {host}, port {port or 'any'}: {error}") from None
+    print(f"page        {page.local_url}")
+    print("            Ctrl-C ends it", flush=True)
+    try:
+        while True:
+            time.sleep(3600)
+    finally:
+        page.close(verbose=False)
+
+
+def picture(data: bytes, name: str, *, form: str = "png", command: str = "", title: str = "", note: str = "") -> str:
+    """HTML of a picture, with a link to download it under a name, a note, and the command that makes it."""
+    address = f"data:image/{form};base64,{base64.b64encode(data).decode()}"
+    heading = "".join(f"<p>{escape(text)}</p>" for text in (title, note) if text)
+    told = f"<p>The same image by a command:</p><pre>{escape(command)}</pre>" if command else ""
+    return (
+        f'<div class="picture">{heading}<img src="{address}" alt="{escape(title or name)}">'
+        f'<p><a download="{escape(name)}" href="{address}">Download</a></p>{told}</div>'
+    )
+
+
+def side_by_side(pictures: list[str]) -> str:
+    return f'<div class="pictures">{"".join(pictures)}</div>'

@@ -1,0 +1,117 @@
+"""The page of a CycleGAN run: an image, its translation, and its translation back."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from experiments.explorer.runs import Explored
+from experiments.explorer.serving import blocks, connect, gradio, picture, side_by_side
+from experiments.translate import resized, working_size
+from jaxgan.data.folder import read_image
+from jaxgan.data.sources import open_images
+from jaxgan.messages import displayed
+from jaxgan.pixels import from_uint8, to_uint8
+from jaxgan.runs.images import png_bytes
+
+MOST_SIDE = 1024  # longer sides of an image are reduced to this
+
+_SLIDER = """
+<div class="picture"><p>Before and after</p>
+<div style="position: relative"><img src="{before}" alt="before" style="width: 100%; display: block">
+<img src="{after}" alt="after"
+ style="width: 100%; position: absolute; left: 0; top: 0; clip-path: inset(0 0 0 50%)"></div>
+<input type="range" value="50" style="width: 100%" aria-label="before and after"
+ oninput="this.previousElementSibling.lastElementChild.style.clipPath = 'inset(0 0 0 ' + this.value + '%)'"></div>
+"""
+
+
+def page(runs: Sequence[Explored]) -> Any:
+    """A page that translates an image dropped on it, or a test image of the run's data set."""
+    gr = gradio()
+    with blocks(displayed(runs[0].folder.name, most=80)) as found:
+        controls = {
+            "direction": gr.Radio(["a_to_b", "b_to_a"], value="a_to_b", label="Direction"),
+            "index": gr.Number(0, precision=0, minimum=0, label="Number of a test image, where the data are there"),
+            "upload": gr.File(label="Or an image of your own", type="binary", file_count="single"),
+        }
+        if len(runs[0].steps) > 1:
+            steps = [str(step) for step in runs[0].steps]
+            controls["step"] = gr.Dropdown(steps, value=steps[-1], label="Checkpoint at step")
+        output = gr.HTML()
+        for run in runs:
+            gr.HTML(run.facts())
+        connect(found, controls, output, lambda **values: show(runs, values), "translate")
+    return found
+
+
+def show(runs: Sequence[Explored], values: dict[str, Any]) -> str:
+    """HTML of the translations by all runs for the values of the controls."""
+    parts = []
+    for run in runs:
+        title = f"<h3>{escape(displayed(run.folder.name, most=80))}</h3>" if len(runs) > 1 else ""
+        parts.append(title + _shown(run, values))
+    return "".join(parts)
+
+
+def translated(run: Explored, image: np.ndarray, direction: str, step: int) -> dict[str, np.ndarray]:
+    """An image `[H, W, C]`, its translation, its translation back, and the difference to that, by name, all uint8."""
+    opened, domain = run.at(step), direction[0]
+    channels = opened.batch[domain].shape[3]
+    image = image if image.shape[2] == channels else read_image(image, channels=channels)
+    size = image.shape[:2]
+    shown = resized(image, *working_size(*size, shorter=opened.batch[domain].shape[1]))
+    outputs = opened.gan.sample(opened.state, {domain: from_uint8(shown[None])})
+    there, back = (opened.to_uint8(outputs[name])[0] for name in (direction, f"{direction}_to_{domain}"))
+    there, back = resized(there, *size), resized(back, *size)
+    difference = np.abs(back.astype(np.int16) - image.astype(np.int16)).astype(np.uint8)
+    return {domain: image, direction: there, f"{direction}_to_{domain}": back, "difference": difference}
+
+
+def _shown(run: Explored, values: dict[str, Any]) -> str:
+    direction = values["direction"]
+    if direction not in ("a_to_b", "b_to_a"):
+        raise ValueError(f"direction={direction!r}: a_to_b or b_to_a expected")
+    truth = None
+    if upload := values.get("upload"):
+        image = read_image(io.BytesIO(upload))
+        image = image if image.dtype == np.uint8 else to_uint8(image)
+        height, width = image.shape[:2]
+        factor = min(1.0, MOST_SIDE / max(height, width))
+        image = resized(image, max(1, round(height * factor)), max(1, round(width * factor)))
+    else:
+        image, truth = test_image(run, direction[0], int(values["index"] or 0))
+    step = int(values.get("step") or run.steps[-1])
+    pictures = translated(run, image, direction, step if step in run.steps else run.steps[-1])
+    if truth is not None:
+        pictures["truth"] = truth
+    encoded = {name: png_bytes(pixels) for name, pixels in pictures.items()}
+    address = lambda name: f"data:image/png;base64,{base64.b64encode(encoded[name]).decode()}"
+    slider = _SLIDER.format(before=address(direction[0]), after=address(direction))
+    parts = [picture(data, f"{name}.png", title=name.replace("_to_", " to ")) for name, data in encoded.items()]
+    return side_by_side([slider, *parts])
+
+
+def test_image(run: Explored, domain: str, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """A test image of a domain, and the image of the other domain that shows the same, if the data are paired."""
+    config = run.newest.config
+    other = "b" if domain == "a" else "a"
+    options = {"data_dir": config.data_dir, "image_size": config.image_size}
+
+    def read(one: str) -> Any:
+        name = config.dataset if one == "a" or config.dataset_b is None else config.dataset_b
+        split = "test" if config.dataset_b is not None else f"test{one.upper()}"
+        return open_images(name, split, channels=getattr(config, f"channels_{one}"), **options)
+
+    try:
+        source = read(domain)
+        paired = config.dataset in ("shapes_styles", "emoji") and config.dataset_b is None
+        truth = read(other).read([index % source.size])["image"][0] if paired else None
+        return source.read([index % source.size])["image"][0], truth
+    except (ValueError, OSError, ImportError) as error:
+        raise ValueError(f"the data set of the run cannot be read, give an image of your own ({error})") from None
