@@ -315,7 +315,7 @@ def test_what_is_removed_while_a_run_goes_on_is_made_again_or_said(tmp_path, cap
     assert "no lines of the steps 1 to 3" in capsys.readouterr().err
     assert {path.name for path in (tmp_path / "samples").iterdir()} == {"00000004.png", "00000006.png"}
     _, metrics = quick(small.config(tmp_path, **options | {"num_steps": 4}), draw=black)
-    assert "is at step 6 already: a larger --num-steps than 4 continues it" in capsys.readouterr().out
+    assert "is at step 6 already: a num_steps above 6 continues it" in capsys.readouterr().out
     assert {"step": 6} | metrics == lines(tmp_path)[-1]
 
 

@@ -70,7 +70,7 @@ def test_resume_brings_back_everything(tmp_path, capsys):
         small.run(small.config(tmp_path / "empty", resume="must"))
     before = {path: path.read_bytes() for path in (tmp_path / "b").rglob("*") if path.is_file()}
     small.run(small.config(tmp_path / "b"))
-    assert "a larger --num-steps than" in capsys.readouterr().out
+    assert "a num_steps above" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in (tmp_path / "b").rglob("*") if path.is_file()} == before
 
 

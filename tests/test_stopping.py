@@ -79,7 +79,7 @@ def test_a_signal_saves_and_a_restart_leaves_no_trace_of_it(tmp_path, number, st
             found.append([(step, checkpoints.metrics(step)) for step in steps])
     assert found[0] == found[1]
     assert run_with_all(tmp_path)[1] == metrics
-    assert "a larger --num-steps than" in capsys.readouterr().out
+    assert "a num_steps above" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("on_alarm", ["note", "stop"])

@@ -376,5 +376,5 @@ def test_refusals():
         gan.g_step(start(gan, alone), alone)
     penalty = r1_penalty
     mixing = scoring(agreement)._replace(features=IDENTITY._replace(mixes_batch=True))
-    with pytest.raises(ValueError, match="norm='layer', norm='none'"):
+    with pytest.raises(ValueError, match="norm='layer', or none"):
         by_hand(discriminator=mixing, penalty=penalty)
