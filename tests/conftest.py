@@ -1,6 +1,7 @@
 """Strict settings for every test: four CPU devices, no silent broadcasting, a warm compilation cache."""
 
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -42,3 +43,23 @@ def _pages_without_curves(request, monkeypatch):
     """bokeh takes most of the time of a small run, and `test_report` tests its curves."""
     if request.module.__name__ != "test_report":
         monkeypatch.setattr(report, "_charts", lambda entries: ("", ""))
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """Chromium without a window, that sees nothing but the page."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    programs = shutil.which("chromium"), shutil.which("chromedriver")
+    if None in programs:
+        pytest.skip("needs chromium and chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for flag in (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+        f"--disable-component-update --disable-sync --user-data-dir={tmp_path / 'browser'}"
+    ).split():
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(programs[1]))
+    yield browser
+    browser.quit()

@@ -266,3 +266,29 @@ def test_the_interface_of_the_page(run):
 
 def test_text_of_the_page_is_escaped():
     assert NASTY not in serving.picture(b"", NASTY, command=NASTY, title=NASTY, note=NASTY)
+
+
+@pytest.mark.slow
+def test_in_a_browser(run, classes, browser):
+    """A control gives another image, nothing is loaded from elsewhere, and texts of a run execute nothing."""
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    sources = lambda: [image.get_attribute("src") for image in browser.find_elements("css selector", ".picture img")]
+    wait = lambda found: WebDriverWait(browser, 60).until(lambda _: found())
+    for one, places in ((run, 6), (classes, 16)):
+        with served("--run", str(one.folder)) as address:
+            browser.get(address)
+            wait(sources)
+            before = sources()
+            sliders = browser.find_elements("css selector", "input[type=range]")
+            assert len(sliders) == 2 + places
+            sliders[-1].send_keys(Keys.ARROW_RIGHT * 5)
+            wait(lambda before=before: sources() and sources() != before)
+            shown = browser.find_element("css selector", ".picture pre").text
+            assert shown.endswith(f"--shift {'0.0 ' * (places - 1)}0.5")
+            assert browser.find_elements("css selector", "img[src=x]") == []
+            loaded = browser.execute_script("return performance.getEntriesByType('resource').map(found => found.name)")
+            assert [name for name in loaded if not name.startswith((address, "data:"))] == []
+            browser.set_window_size(400, 800)
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= 400

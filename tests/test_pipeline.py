@@ -313,6 +313,9 @@ def test_streamed_refusals(monkeypatch):
         StreamedBatches(reading({"image": IMAGES}), batch_size=51)
     with pytest.raises(ValueError, match="d_steps=0"):
         StreamedBatches(reading({"image": IMAGES}), batch_size=8, d_steps=0)
+    for number in (0, -1):
+        with pytest.raises(ValueError, match=f"num_workers={number}: at least 1 expected"):
+            StreamedBatches(reading({"image": IMAGES}), batch_size=8, num_workers=number)
     with pytest.raises(TypeError, match="uint16"):
         StreamedBatches(reading({"image": IMAGES.astype(np.uint16)}), batch_size=8)
     with pytest.raises(ValueError, match="crop_size=9"):

@@ -2,7 +2,6 @@ import base64
 import html
 import json
 import re
-import shutil
 import sys
 
 import numpy as np
@@ -216,26 +215,6 @@ def test_numbers_that_are_none_and_long_runs(tmp_path):
     text = written(folder)
     assert "d_loss 1</span>" in text
     assert len(text) < 1.6e6  # a curve of 1,000 points, not of 1,500
-
-
-@pytest.fixture
-def browser(tmp_path):
-    """Chromium without a window, that sees nothing but the page."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    programs = shutil.which("chromium"), shutil.which("chromedriver")
-    if None in programs:
-        pytest.skip("needs chromium and chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    for flag in (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-        f"--disable-component-update --disable-sync --user-data-dir={tmp_path / 'browser'}"
-    ).split():
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(programs[1]))
-    yield browser
-    browser.quit()
 
 
 def show(browser, folder, *, width, scheme="light"):

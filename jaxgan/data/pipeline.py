@@ -271,7 +271,9 @@ class StreamedBatches:
         if batch_size % count:
             raise ValueError(f"batch_size={batch_size} does not divide among {count} processes")
         self._part = part = slice(number * batch_size // count, (number + 1) * batch_size // count)
-        threads = num_workers or os.cpu_count() or 1
+        threads = (os.cpu_count() or 1) if num_workers is None else operator.index(num_workers)
+        if threads < 1:
+            raise ValueError(f"num_workers={num_workers}: at least 1 expected")
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
 
         def open_at(update: int) -> Any:

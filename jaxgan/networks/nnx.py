@@ -26,8 +26,9 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module], *, mixes_batch: bool | None
 
     Args:
       make: a function of `nnx.Rngs` that makes the module, or its class: the module has the same shapes at every call.
-      mixes_batch: whether the output for a sample depends on the rest of its batch; by default the module's attribute
-        of that name, or whether it holds an `nnx.BatchNorm`.
+      mixes_batch: whether the output for a sample, or the state after a call, depends on the rest of its batch; by
+        default the module's attribute of that name, or whether it holds an `nnx.BatchNorm`. Give true for a module with
+        batch statistics of its own.
 
     Returns:
       The `Network`.
