@@ -26,6 +26,7 @@ from experiments import class_conditional, cyclegan, explore, export, gan, gauss
 from experiments.explorer import images, points, programs, serving, theory, translation
 from experiments.explorer.runs import Explored
 from jaxgan.checkpoints.checkpoint import Checkpoints
+from jaxgan.evaluation.panels import beside_nearest
 from jaxgan.runs import cli
 from jaxgan.runs.config import save_config
 from jaxgan.runs.open_run import restore
@@ -82,7 +83,7 @@ def test_the_command_of_the_page_writes_the_picture_of_the_page(run, changed, mo
     assert config == sample.Config(
         **{**vars(images.configuration(run, VALUES | changed)), "output": str(tmp_path / "out.png")}
     )
-    assert images.drawn(run, images.configuration(run, VALUES | changed)) == (content, "png")
+    assert images.drawn(run, images.configuration(run, VALUES | changed))[:2] == (content, "png")
 
 
 def test_classes_by_name_along_principal_directions(classes, monkeypatch, tmp_path):
@@ -114,6 +115,25 @@ def test_two_runs_side_by_side(run, classes):
     html = images.show([run, run], VALUES)
     assert html.count("<img") == 2 and html.count("<pre>") == 2
     assert "a _run_ with blanks" in html or "a [run] with blanks" in html
+
+
+def test_the_nearest_training_images(run, monkeypatch):
+    training = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 32, 32, 1), np.uint8)
+    monkeypatch.setattr(images, "training_images", lambda config: training)
+    html = images.show([run], VALUES | {"nearest": True})
+    assert html.count("<img") == 2 and "nearest to it" in html
+    grid = beside_nearest(training[3:5], training)
+    assert grid.shape == (2 * 66 - 2, 6 * 66 - 2, 1)
+    # The nearest training image of each is itself, the second differs by one.
+    assert [int(grid[0, 66 * column, 0]) for column in (0, 1, 2)] in ([3, 3, 2], [3, 3, 4])
+    images._training_images.cache_clear()
+
+    def absent(config):
+        raise ValueError(NASTY)
+
+    monkeypatch.setattr(images, "training_images", absent)
+    html = images.show([run], VALUES | {"nearest": True})
+    assert "The training images cannot be read" in html and NASTY not in html
 
 
 def test_facts_are_text(run, tmp_path):
@@ -250,12 +270,12 @@ def asked(address, values):
 
 
 def test_the_interface_of_the_page(run):
-    defaults = ["grid", 3, 4, 3.0, "ema", "5", *[0.0] * 6]
+    defaults = ["grid", 3, 4, 3.0, False, "ema", "5", *[0.0] * 6]
     with served("--run", str(run.folder)) as address:
         html = asked(address, defaults)
-        expected, _ = images.drawn(run, images.configuration(run, VALUES))
+        expected, *_ = images.drawn(run, images.configuration(run, VALUES))
         assert base64.b64encode(expected).decode() in html
-        for place, value in ((2, 10**9), (1, -5), (0, NASTY), (5, "../../x"), (6, 1e30), (6, NASTY), (4, None)):
+        for place, value in ((2, 10**9), (1, -5), (0, NASTY), (6, "../../x"), (7, 1e30), (7, NASTY), (5, None)):
             answer = asked(address, [value if index == place else one for index, one in enumerate(defaults)])
             assert "data:image" not in answer
         assert asked(address, defaults) == html

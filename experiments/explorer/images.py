@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shlex
 from collections.abc import Sequence
 from html import escape
@@ -15,8 +16,10 @@ from experiments.explorer.runs import Explored
 from experiments.explorer.serving import blocks, connect, gradio, picture, side_by_side
 from jaxgan import files, records
 from jaxgan.data.classes import label_names
-from jaxgan.messages import displayed
+from jaxgan.evaluation.panels import beside_nearest, training_images
+from jaxgan.messages import displayed, printable
 from jaxgan.runs.config import class_names
+from jaxgan.runs.images import MAX_ROWS, png_bytes
 from jaxgan.runs.outputs import animation_bytes, image_bytes
 
 MOST_WORDS = 200  # shown beside the prompts
@@ -45,6 +48,7 @@ def page(runs: Sequence[Explored]) -> Any:
                 if labelled or prompted:
                     controls["same_latents"] = gr.Checkbox(True, label="The same latents in every row")
                 controls["truncation"] = gr.Slider(0.1, 3.0, 3.0, step=0.1, label="Truncation; 3 is none")
+                controls["nearest"] = gr.Checkbox(False, label="Also their nearest training images")
                 controls["weights"] = gr.Radio(["ema", "raw"], value="ema", label="Weights")
                 if len(runs[0].steps) > 1:
                     steps = [str(step) for step in runs[0].steps]
@@ -87,14 +91,33 @@ def configuration(run: Explored, values: dict[str, Any]) -> sample.Config:
     )
 
 
-def drawn(run: Explored, config: sample.Config) -> tuple[bytes, str]:
-    """The contents of the file that `experiments.sample` writes for a configuration, and its format."""
+def drawn(run: Explored, config: sample.Config) -> tuple[bytes, str, np.ndarray]:
+    """What `experiments.sample` writes for a configuration.
+
+    Returns:
+      The contents of the file, its format, and the images, uint8 `[N, H, W, C]`.
+    """
     parts, (rows, columns), names = sample.drawn(run.at(int(config.checkpoint)), config)
-    images = np.concatenate(list(parts))
-    images = images.reshape(rows, columns, *images.shape[1:])
+    flat = np.concatenate(list(parts))
+    images = flat.reshape(rows, columns, *flat.shape[1:])
     if config.kind == "walk":
-        return animation_bytes(sample.frames(images), "gif", sample.COMMAND), "gif"
-    return image_bytes(sample.picture(config.kind, images, names), sample.COMMAND), "png"
+        return animation_bytes(sample.frames(images), "gif", sample.COMMAND), "gif", flat
+    return image_bytes(sample.picture(config.kind, images, names), sample.COMMAND), "png", flat
+
+
+def nearest(run: Explored, images: np.ndarray) -> str:
+    """HTML of the first images beside the training images nearest to them in pixels."""
+    try:
+        training = _training_images(run)
+    except (ValueError, OSError, ImportError) as error:
+        return f"<p>The training images cannot be read: {escape(printable(str(error)))}</p>"
+    grid = beside_nearest(images[:MAX_ROWS], training)
+    return picture(png_bytes(grid), "nearest.png", title="Each image, and the training images nearest to it")
+
+
+@functools.lru_cache(maxsize=2)
+def _training_images(run: Explored) -> np.ndarray:
+    return training_images(run.newest.config)
 
 
 def command(config: sample.Config) -> str:
@@ -116,11 +139,12 @@ def command(config: sample.Config) -> str:
 
 def _shown(run: Explored, values: dict[str, Any], *, several: bool) -> str:
     config = configuration(run, values)
-    data, form = drawn(run, config)
+    data, form, images = drawn(run, config)
     lost = sample.unknown_words(run.newest, config.prompt) if config.prompt else ""
     title = displayed(run.folder.name, most=80) if several else ""
     name = f"{config.kind}-{config.checkpoint}.{form}"
-    return picture(data, name, form=form, command=command(config), title=title, note=lost)
+    shown = picture(data, name, form=form, command=command(config), title=title, note=lost)
+    return shown + (nearest(run, images) if values.get("nearest") else "")
 
 
 def _names(run: Explored) -> list[str]:

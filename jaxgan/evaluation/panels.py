@@ -69,11 +69,7 @@ def image_panels(
     @functools.cache
     def shown() -> np.ndarray:
         report.save_labels(run_folder(config) / "nearest", columns=("sample", *NEIGHBOURS))
-        options = {name: getattr(config, name) for name in ("data_dir", "image_size", "channels")}
-        source = open_images(config.dataset, config.split, **options)
-        most = min(MOST, MOST_BYTES // (config.image_size**2 * config.channels))
-        chosen = random_subset(source.size, most, seed=config.seed)
-        return quantized(read_all(Source(len(chosen), lambda wanted: source.read(chosen[wanted])))["image"])
+        return training_images(config)
 
     def panels(state: Any) -> dict[str, np.ndarray]:
         samples = np.asarray(gan.sample(state, inputs())["samples"])
@@ -87,9 +83,26 @@ def image_panels(
             interpolation = labelled_rows(samples, label_names(range(rows), classes))
         else:
             interpolation = image_grid({str(column): table[:, column] for column in range(COLUMNS)})
-        left = to_uint8(table[:, 0])
-        found, _ = nearest_neighbours(left, shown(), k=min(len(NEIGHBOURS), len(shown())))
-        beside = {NEIGHBOURS[column]: shown()[found[:, column]] for column in range(found.shape[1])}
-        return {"interpolation": interpolation, "nearest": image_grid({"sample": left} | beside)}
+        return {"interpolation": interpolation, "nearest": beside_nearest(to_uint8(table[:, 0]), shown())}
 
     return panels
+
+
+def training_images(config: Any) -> np.ndarray:
+    """A random subset of a run's training images, uint8 `[N, H, W, C]`, at most 10,000 and 256 MiB.
+
+    Raises:
+      ValueError, OSError, ImportError: as `open_images`.
+    """
+    options = {name: getattr(config, name) for name in ("data_dir", "image_size", "channels")}
+    source = open_images(config.dataset, config.split, **options)
+    most = min(MOST, MOST_BYTES // (config.image_size**2 * config.channels))
+    chosen = random_subset(source.size, most, seed=config.seed)
+    return quantized(read_all(Source(len(chosen), lambda wanted: source.read(chosen[wanted])))["image"])
+
+
+def beside_nearest(samples: np.ndarray, training: np.ndarray) -> np.ndarray:
+    """A grid with each sample in a row, uint8 `[N, H, W, C]`, followed by its nearest training images in pixels."""
+    found, _ = nearest_neighbours(samples, training, k=min(len(NEIGHBOURS), len(training)))
+    beside = {NEIGHBOURS[column]: training[found[:, column]] for column in range(found.shape[1])}
+    return image_grid({"sample": samples} | beside)
