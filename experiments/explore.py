@@ -36,6 +36,7 @@ def main(config: Config) -> None:
     from experiments.explorer import images, points, programs, serving, theory, translation
     from experiments.explorer.runs import Explored
 
+    serving.check_address(config.host, config.port)
     if config.theory:
         page = theory.page()
     elif config.program is not None:

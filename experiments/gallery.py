@@ -37,7 +37,7 @@ _COLORS = ("#2f6db5", "#c2518f")
 @dataclass(frozen=True, kw_only=True)
 class Config(Flags):
     runs: tuple[PathName, ...]  # run folders; other folders among them are left out
-    sort: str | None = None  # score to sort by, by default the first that most runs have
+    sort: str | None = None  # score to sort by, by default a Frechet distance or FID if there is one
     output: PathName = "gallery.html"  # file to write
 
 
@@ -68,13 +68,14 @@ def main(config: Config) -> Path:
         print(f"            left out, no runs: {', '.join(displayed(name, most=80) for name in left)}")
     if not runs:
         raise ValueError("none of --runs is a run folder: a run folder holds config.json")
-    known = [name for run in runs if run.scores for name in run.scores[0]]
+    known = [name for run in runs if run.scores for name in run.scores[0] if not name.startswith(("class_", "real_"))]
     if config.sort is not None and config.sort not in known:
         there = f"there are {', '.join(dict.fromkeys(known))}" if known else "run experiments.evaluate first"
         raise ValueError(f"no run has a score {config.sort!r}: {there}")
-    score = config.sort or (max(dict.fromkeys(known), key=known.count) if known else None)
+    usual = [name for name in known if name.endswith(("frechet", "fid"))] or known
+    score = config.sort or (max(dict.fromkeys(usual), key=usual.count) if usual else None)
     files.write(output, page(runs, score))
-    print(f"{len(runs)} runs, sorted by {score or 'name'}: {output}")
+    print(f"{len(runs)} run{'s' * (len(runs) > 1)}, sorted by {score or 'name'}: {output}")
     return output
 
 

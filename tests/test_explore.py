@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -111,6 +112,22 @@ def test_shifted_latents_are_the_latents_plus_the_shift(run, tmp_path):
         sample.main(sample.Config(run=str(run.folder), shift=(0.0,) * 7))
 
 
+def test_a_port_in_use_and_prompts_of_a_command_line(classes):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=f"port {port} of 127.0.0.1 is in use: give another --port"):
+            serving.check_address("127.0.0.1", port)
+    serving.check_address("127.0.0.1", port)
+    assert images._lines(" a red\x1b circle \n\nb") == ("a red circle", "b")
+    assert len(images._lines("x" * 10**6)[0]) == images.MOST_LETTERS
+    for wrong, message in (("-h", "begins with a dash, -h"), (" \n", "write a prompt"), (None, "write a prompt")):
+        with pytest.raises(ValueError, match=message):
+            images._lines(wrong)
+    assert images.configuration(classes, VALUES | {"label": ["ant", "--cow"]}).label == ("ant", "2")
+
+
 def test_two_runs_side_by_side(run, classes):
     html = images.show([run, run], VALUES)
     assert html.count("<img") == 2 and html.count("<pre>") == 2
@@ -151,7 +168,8 @@ def test_what_main_refuses(run, tmp_path):
         ({"run": str(run.folder), "theory": True}, "give one of"),
         ({"theory": True, "compare": str(run.folder)}, "--compare needs a --run"),
         ({"run": str(tmp_path)}, "is not a run folder"),
-        ({"program": str(run.folder / "config.json")}, "is no exported program"),
+        ({"program": str(run.folder / "config.json")}, "is no program written by experiments.export"),
+        ({"theory": True, "host": "192.0.2.1"}, "host='192.0.2.1' is no address of this machine"),
     ):
         with pytest.raises(ValueError, match=message):
             explore.main(explore.Config(**options))
@@ -176,7 +194,9 @@ def test_an_image_is_translated_and_back(tmp_path):
     for values, message in (
         ({"upload": b"no image"}, "not an image in a supported format"),
         ({"upload": upload.getvalue()[:200]}, "truncated|broken|not an image"),
+        ({"upload": b""}, "the uploaded file is empty"),
         ({"direction": "../x"}, "a_to_b or b_to_a expected"),
+        ({"index": 10**9}, "there is no test image 1000000000: there are "),
     ):
         with pytest.raises(ValueError, match=message):
             translation.show([run], {"direction": "a_to_b", "index": 0} | values)
@@ -201,7 +221,7 @@ def test_an_exported_program_draws_without_its_networks(run, tmp_path):
     )
     for content in (b"", b"junk", path.read_bytes()[:500]):
         (tmp_path / "bad.stablehlo").write_bytes(content)
-        with pytest.raises(ValueError, match=r"bad\.stablehlo is no exported program"):
+        with pytest.raises(ValueError, match=r"bad\.stablehlo is no program written by"):
             programs.opened(str(tmp_path / "bad.stablehlo"))
 
 

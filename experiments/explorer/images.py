@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments import sample
 from experiments.explorer.runs import Explored
-from experiments.explorer.serving import blocks, connect, gradio, picture, side_by_side
+from experiments.explorer.serving import WAITING, blocks, connect, gradio, picture, side_by_side
 from jaxgan import files, records
 from jaxgan.data.classes import label_names
 from jaxgan.evaluation.panels import beside_nearest, training_images
@@ -23,13 +23,14 @@ from jaxgan.runs.images import MAX_ROWS, png_bytes
 from jaxgan.runs.outputs import animation_bytes, image_bytes
 
 MOST_WORDS = 200  # shown beside the prompts
+MOST_LETTERS = 400  # of a prompt
 
 
 def page(runs: Sequence[Explored]) -> Any:
     """A page with the pictures of one run, or of several side by side, by the same settings."""
     gr, first = gradio(), runs[0].newest
     labelled, prompted = (first.experiment in kind for kind in (sample.WITH_LABELS, sample.WITH_PROMPTS))
-    with blocks(displayed(runs[0].folder.name, most=80)) as found:
+    with blocks(" and ".join(displayed(run.folder.name, most=80) for run in runs)) as found:
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
                 controls: dict[str, Any] = {}
@@ -54,7 +55,7 @@ def page(runs: Sequence[Explored]) -> Any:
                     steps = [str(step) for step in runs[0].steps]
                     controls["step"] = gr.Dropdown(steps, value=steps[-1], label="Checkpoint at step")
             with gr.Column(scale=2, min_width=300):
-                output = gr.HTML()
+                output = gr.HTML(WAITING)
             with gr.Column(scale=1, min_width=220):
                 kind = "Latent" if first.config.latent_dim <= sample.MOST_AXES else "Direction"
                 for index in range(len(sample.shift_axes(first))):
@@ -81,8 +82,8 @@ def configuration(run: Explored, values: dict[str, Any]) -> sample.Config:
         checkpoint=step if int(step) in run.steps else str(run.steps[-1]),
         kind=values["kind"],
         count=int(values["count"]),
-        label=tuple(values.get("label") or ()),
-        prompt=tuple(line.strip() for line in str(values.get("prompts") or "").splitlines() if line.strip()),
+        label=tuple(_plain(run, label) for label in values.get("label") or ()),
+        prompt=_lines(values["prompts"]) if "prompts" in values else (),
         same_latents=bool(values.get("same_latents")),
         truncation=truncation if truncation < 3.0 else None,
         shift=shift[: last + 1],
@@ -142,9 +143,24 @@ def _shown(run: Explored, values: dict[str, Any], *, several: bool) -> str:
     data, form, images = drawn(run, config)
     lost = sample.unknown_words(run.newest, config.prompt) if config.prompt else ""
     title = displayed(run.folder.name, most=80) if several else ""
-    name = f"{config.kind}-{config.checkpoint}.{form}"
+    name = f"{displayed(run.folder.name, most=80).replace('/', '_')}-{config.kind}-{config.checkpoint}.{form}"
     shown = picture(data, name, form=form, command=command(config), title=title, note=lost)
     return shown + (nearest(run, images) if values.get("nearest") else "")
+
+
+def _lines(prompts: Any) -> tuple[str, ...]:
+    """One prompt for each line that is not blank, as a command line can hold it."""
+    found = [displayed(line, most=MOST_LETTERS) for line in str(prompts or "").splitlines() if line.strip()]
+    if not found:
+        raise ValueError("write a prompt, or several in a line each")
+    if wrong := [line for line in found if line.startswith("-")]:
+        raise ValueError(f"a prompt begins with a dash, {wrong[0]}: leave it out")
+    return tuple(found)
+
+
+def _plain(run: Explored, label: str) -> str:
+    """The name of a class, or its number if the name would look like a flag."""
+    return str(_names(run).index(label)) if label.startswith("-") and label in _names(run) else label
 
 
 def _names(run: Explored) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments import gaussians_2d
 from experiments.explorer.runs import Explored
-from experiments.explorer.serving import blocks, connect, gradio, picture, side_by_side
+from experiments.explorer.serving import WAITING, blocks, connect, gradio, picture, side_by_side
 from jaxgan.files import import_extra
 from jaxgan.messages import displayed
 from jaxgan.runs.images import png_bytes
@@ -22,7 +22,7 @@ GRID = 60  # scores in each direction
 def page(runs: Sequence[Explored]) -> Any:
     """A page with the samples of one run, or of several side by side."""
     gr = gradio()
-    with blocks(displayed(runs[0].folder.name, most=80)) as found:
+    with blocks(" and ".join(displayed(run.folder.name, most=80) for run in runs)) as found:
         controls = {
             "seed": gr.Number(0, precision=0, minimum=0, maximum=2**32 - 1, label="Seed"),
             "temperature": gr.Slider(0.0, 3.0, 1.0, step=0.05, label="Temperature: standard deviation of the latents"),
@@ -32,7 +32,7 @@ def page(runs: Sequence[Explored]) -> Any:
         if len(runs[0].steps) > 1:
             steps = [str(step) for step in runs[0].steps]
             controls["step"] = gr.Dropdown(steps, value=steps[-1], label="Checkpoint at step")
-        output = gr.HTML()
+        output = gr.HTML(WAITING)
         for run in runs:
             gr.HTML(run.facts())
         connect(found, controls, output, lambda **values: show(runs, values), "draw")

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax import export
 
-from experiments.explorer.serving import blocks, connect, gradio, picture, side_by_side
+from experiments.explorer.serving import WAITING, blocks, connect, gradio, picture, side_by_side
 from jaxgan import files
 from jaxgan.messages import displayed
 from jaxgan.pixels import to_uint8
@@ -38,7 +38,7 @@ def page(path: str) -> Any:
         if size <= MOST_AXES:
             for index in range(size):
                 controls[f"shift_{index}"] = gr.Slider(-3.0, 3.0, 0.0, step=0.1, label=f"Latent {index}")
-        output = gr.HTML()
+        output = gr.HTML(WAITING)
 
         def show(**values: Any) -> str:
             count = max(1, min(int(values["count"]), MOST_IMAGES))
@@ -62,7 +62,7 @@ def opened(path: str) -> tuple[dict[str, Any], Any]:
         (inputs,), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
         inputs = dict(inputs)
     except Exception as error:  # flatbuffers and StableHLO raise many types of errors for damaged files
-        raise ValueError(f"{path} is no exported program: {str(error) or type(error).__name__}") from None
+        raise ValueError(f"{path} is no program written by experiments.export --to stablehlo") from error
     if not {"latents"} <= inputs.keys() <= {"latents", "condition"}:
         raise ValueError(
             f"{path} takes {', '.join(map(str, inputs))}: a program of latents, and of labels, is expected"

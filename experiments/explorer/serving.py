@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import os
+import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,10 +22,15 @@ COMPUTING = threading.Lock()
 
 MOST_UPLOADED = "32mb"
 
+UPLOADS = tempfile.TemporaryDirectory(prefix="jaxgan-explore-")
+"""Where uploaded files lie until the page is closed."""
+
+WAITING = "<p>The first image takes some seconds.</p>"
+
 _CSS = """
 .picture img { max-width: 100%; image-rendering: pixelated; }
 .pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
-.picture { flex: 1 1 300px; min-width: 0; }
+.picture { flex: 1 1 220px; min-width: 0; }
 .picture pre { white-space: pre-wrap; overflow-wrap: anywhere; user-select: all; font-size: 0.8rem; }
 .picture p, .facts { overflow-wrap: anywhere; }
 .error { color: #b00020; }
@@ -31,8 +39,9 @@ _CSS = """
 
 
 def gradio() -> Any:
-    """The package gradio, without analytics."""
+    """The package gradio, without analytics, and with a folder of its own for uploads."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = UPLOADS.name
     return import_extra("gradio", "explore")
 
 
@@ -69,7 +78,7 @@ def serve(page: Any, host: str, port: int | None) -> None:
     """Serves a page until Ctrl-C.
 
     Raises:
-      ValueError: the address is in use, or is not of this machine.
+      ValueError: the address is in use by now.
     """
     gr = gradio()
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
@@ -86,8 +95,8 @@ def serve(page: Any, host: str, port: int | None) -> None:
             css=_CSS,
             theme=gr.themes.Default(**fonts),
         )
-    except OSError as error:
-        raise ValueError(f"the page cannot be served at {host}, port {port or 'any'}: {error}") from None
+    except OSError as error:  # taken since the check
+        raise ValueError(f"the page cannot be served at {host}: {error}") from None
     print(f"page        {page.local_url}")
     print("            Ctrl-C ends it", flush=True)
     try:
@@ -95,6 +104,24 @@ def serve(page: Any, host: str, port: int | None) -> None:
             time.sleep(3600)
     finally:
         page.close(verbose=False)
+        UPLOADS.cleanup()
+
+
+def check_address(host: str, port: int | None) -> None:
+    """Refuses an address that a page cannot be served at, before the page is made.
+
+    Raises:
+      ValueError: the port is in use, or the address is not of this machine.
+    """
+    try:
+        kind, _, _, _, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(kind, socket.SOCK_STREAM) as free:
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ValueError(f"port {port} of {host} is in use: give another --port, or none for a free one") from None
+        raise ValueError(f"host={host!r} is no address of this machine ({error.strerror or error})") from None
 
 
 def picture(data: bytes, name: str, *, form: str = "png", command: str = "", title: str = "", note: str = "") -> str:

@@ -14,7 +14,7 @@ from jax import Array
 from jax.scipy.special import ndtri
 from jax.scipy.stats import norm
 
-from experiments.explorer.serving import COMPUTING, blocks, gradio, picture, side_by_side
+from experiments.explorer.serving import COMPUTING, WAITING, blocks, gradio, picture, side_by_side
 from jaxgan import optim
 from jaxgan.algorithms.gan import make_gan
 from jaxgan.divergences import gaussian_divergence, integrated_divergence
@@ -48,7 +48,7 @@ def page() -> Any:
             gr.HTML("<p>p is N(0, 1). Move and spread q; the critic goes on learning while you do.</p>")
             shift = gr.Slider(-6.0, 6.0, 2.0, step=0.1, label="Mean of q")
             spread = gr.Slider(0.1, 3.0, 1.0, step=0.05, label="Standard deviation of q")
-            compared, critic = gr.HTML(), gr.State(None)
+            compared, critic = gr.HTML(WAITING), gr.State(None)
             ticks = gr.Timer(TICK)
             _on(gr, [shift.change, spread.change], compare, [shift, spread, critic], [compared, critic], "compare")
             _on(gr, [ticks.tick], compare, [shift, spread, critic], [compared, critic], "learn")
@@ -57,7 +57,7 @@ def page() -> Any:
             loss = gr.Radio(list(LOSS_NAMES), value="non_saturating", label="Loss; the last has a gradient penalty")
             with gr.Row():
                 run, one, anew = (gr.Button(name) for name in ("Start", "Step", "Reset"))
-            drawn, state = gr.HTML(), gr.State(None)
+            drawn, state = gr.HTML(WAITING), gr.State(None)
             clock = gr.Timer(TICK, active=False)
             running = gr.State(False)
             _on(gr, [one.click, clock.tick], advance, [loss, state], [drawn, state], "step")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from experiments.explorer.runs import Explored
-from experiments.explorer.serving import blocks, connect, gradio, picture, side_by_side
+from experiments.explorer.serving import WAITING, blocks, connect, gradio, picture, side_by_side
 from experiments.translate import resized, working_size
 from jaxgan.data.folder import read_image
 from jaxgan.data.sources import open_images
@@ -34,7 +34,7 @@ _SLIDER = """
 def page(runs: Sequence[Explored]) -> Any:
     """A page that translates an image dropped on it, or a test image of the run's data set."""
     gr = gradio()
-    with blocks(displayed(runs[0].folder.name, most=80)) as found:
+    with blocks(" and ".join(displayed(run.folder.name, most=80) for run in runs)) as found:
         controls = {
             "direction": gr.Radio(["a_to_b", "b_to_a"], value="a_to_b", label="Direction"),
             "index": gr.Number(0, precision=0, minimum=0, label="Number of a test image, where the data are there"),
@@ -43,7 +43,7 @@ def page(runs: Sequence[Explored]) -> Any:
         if len(runs[0].steps) > 1:
             steps = [str(step) for step in runs[0].steps]
             controls["step"] = gr.Dropdown(steps, value=steps[-1], label="Checkpoint at step")
-        output = gr.HTML()
+        output = gr.HTML(WAITING)
         for run in runs:
             gr.HTML(run.facts())
         connect(found, controls, output, lambda **values: show(runs, values), "translate")
@@ -78,7 +78,9 @@ def _shown(run: Explored, values: dict[str, Any]) -> str:
     if direction not in ("a_to_b", "b_to_a"):
         raise ValueError(f"direction={direction!r}: a_to_b or b_to_a expected")
     truth = None
-    if upload := values.get("upload"):
+    if (upload := values.get("upload")) is not None:
+        if not upload:
+            raise ValueError("the uploaded file is empty")
         image = read_image(io.BytesIO(upload))
         image = image if image.dtype == np.uint8 else to_uint8(image)
         height, width = image.shape[:2]
@@ -110,8 +112,10 @@ def test_image(run: Explored, domain: str, index: int) -> tuple[np.ndarray, np.n
 
     try:
         source = read(domain)
+        if not 0 <= index < source.size:
+            raise ValueError(f"there is no test image {index}: there are {source.size}, from 0")
         paired = config.dataset in ("shapes_styles", "emoji") and config.dataset_b is None
-        truth = read(other).read([index % source.size])["image"][0] if paired else None
-        return source.read([index % source.size])["image"][0], truth
+        truth = read(other).read([index])["image"][0] if paired else None
+        return source.read([index])["image"][0], truth
     except (ValueError, OSError, ImportError) as error:
-        raise ValueError(f"the data set of the run cannot be read, give an image of your own ({error})") from None
+        raise ValueError(f"give an image of your own: {error}") from None
