@@ -68,7 +68,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def trained(run: Path, *flags: object) -> None:
     command = [sys.executable, "-m", "experiments.gan", "--workdir", run, *flags]
-    subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run([str(word) for word in command], check=False, stdout=subprocess.DEVNULL)
+    if done.returncode:  # the command has said why
+        raise SystemExit(done.returncode)
 
 
 if __name__ == "__main__":

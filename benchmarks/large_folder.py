@@ -5,7 +5,7 @@
 
 Makes 20,000 files of 256 x 256 pixels in --folder, once. They are resized to 286 pixels, cropped to 256, flipped and
 converted to floats in [-1, 1]. PyTorch reads the same files with a DataLoader of as many worker processes, in a process
-of its own, in turns with this library: an epoch of each is timed in parts.
+of its own, in turns of 20 batches with this library.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def compare(batches, arguments: argparse.Namespace) -> None:
 
 
 def write_images(folder: Path, count: int) -> None:
-    """Smooth random colours with some noise, of about 16 KB each: no image compresses or decodes like another."""
+    """Smooth random colours, about 16 KB each, of which no image is like another."""
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)

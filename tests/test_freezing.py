@@ -13,10 +13,11 @@ from jaxgan.checkpoints.leaves import leaves
 from jaxgan.losses import LOSSES
 from jaxgan.networks.conditional import conditional_dcgan_discriminator
 from jaxgan.networks.dcgan import dcgan_discriminator
-from jaxgan.networks.freezing import freeze_stages
+from jaxgan.networks.freezing import freeze_stages, freeze_updates
 from jaxgan.networks.mlp import mlp_generator
 from jaxgan.networks.r3gan import r3gan_discriminator
 from jaxgan.networks.resnet import resnet_discriminator
+from jaxgan.optim import clip_weights
 from jaxgan.penalties import r1_penalty
 
 IMAGES = jax.random.uniform(jax.random.key(0), (4, 32, 32, 3), minval=-1.0)
@@ -96,6 +97,18 @@ def test_a_step_moves_the_rest_only_penalties_included(optimizer):
         for name, leaf in leaves(after.discriminator.params).items()
     }
     assert moved == {name: not name.startswith(("layer_0/", "layer_1/")) for name in moved}
+
+
+def test_clipping_leaves_frozen_weights_alone():
+    """As in experiments.wgan, whose source may have larger weights than its clip."""
+    network, _ = DISCRIMINATORS["dcgan"]
+    params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.5), network.init(jax.random.key(0), IMAGES)[0])
+    tx = freeze_updates(optax.chain(optax.sgd(0.1), clip_weights(0.01)), network, 1)
+    gradient = jax.tree.map(jnp.ones_like, params)
+    updates, _ = tx.update(gradient, tx.init(params), params)
+    after = leaves(optax.apply_updates(params, updates))
+    for name, leaf in after.items():
+        np.testing.assert_allclose(leaf, 0.5 if name.startswith("layer_0/") else 0.01, rtol=1e-5)
 
 
 class _Painter(nn.Module):

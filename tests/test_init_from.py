@@ -179,6 +179,13 @@ def test_without_the_number_of_classes_shapes_must_be_equal(tmp_path, record):
         assert "config.json" in str(error.value) and "so its number of classes is not known" in str(error.value)
 
 
+def test_parameters_may_be_one_array(tmp_path):
+    player = TrainState(jnp.int32(0), jnp.ones(3), {}, ())
+    state = GANState(jax.random.key(0), player, player, ema_params=jnp.full(3, 2.0), ema_model_state={})
+    saved(tmp_path, state)
+    assert float(weights_from(tmp_path, state)[0].ema_params[0]) == 2.0
+
+
 def test_another_size_that_changes_alike_is_not_taken_for_classes(tmp_path):
     config = dataclasses.replace(conditional(8, 1)[0], latent_dim=8)
     batch = {"image": jnp.zeros((2, 32, 32, 1)), "condition": jnp.zeros(2, jnp.int32)}

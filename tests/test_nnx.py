@@ -105,6 +105,8 @@ class Wrong(nnx.Module):
             self.calls[...] += 1
         if self.how == "grows":
             self.more = nnx.Variable(jnp.ones(()))
+        if self.how == "learns":
+            self.more = nnx.Param(jnp.ones(()))
         return inputs[:, :2] * self.weight[None]
 
 
@@ -113,6 +115,7 @@ class Wrong(nnx.Module):
     [
         ("counts", "Wrong changes its state calls outside of training"),
         ("grows", "Wrong makes or deletes the variable"),
+        ("learns", "Wrong makes or deletes the variable"),
     ],
 )
 def test_what_cannot_be_pure_is_refused_before_anything_is_created(how, message, tmp_path):
@@ -121,6 +124,21 @@ def test_what_cannot_be_pure_is_refused_before_anything_is_created(how, message,
     with pytest.raises(ValueError, match=message):
         fit(gan, DeviceBatches(np.ones((40, 2)), batch_size=8), small.config(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_an_array_may_be_an_attribute():
+    class Scaled(nnx.Module):
+        def __init__(self, rngs):
+            self.scale, self.layer = jnp.full(3, 2.0), nnx.Linear(3, 3, use_bias=False, rngs=rngs)
+
+        def __call__(self, inputs):
+            return self.layer(inputs * self.scale[None])
+
+    network = from_nnx(Scaled)
+    params, model_state = network.init(jax.random.key(0), INPUTS)
+    assert jax.tree.map(jnp.shape, (params, model_state)) == ({"layer": {"kernel": (3, 3)}}, {"scale": (3,)})
+    output, _ = network.apply(params, model_state, INPUTS, train=True)
+    np.testing.assert_allclose(output, 2 * np.asarray(INPUTS) @ np.asarray(params["layer"]["kernel"]), rtol=1e-4)
 
 
 def test_what_is_no_function_that_makes_a_module_is_refused():

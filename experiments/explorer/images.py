@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from experiments import sample
-from experiments.explorer.runs import Explored
+from experiments.explorer.runs import Explored, step_control, title_of
 from experiments.explorer.serving import WAITING, blocks, connect, gradio, picture, side_by_side
 from jaxgan import files, records
 from jaxgan.data.classes import label_names
@@ -30,7 +30,7 @@ def page(runs: Sequence[Explored]) -> Any:
     """A page with the pictures of one run, or of several side by side, by the same settings."""
     gr, first = gradio(), runs[0].newest
     labelled, prompted = (first.experiment in kind for kind in (sample.WITH_LABELS, sample.WITH_PROMPTS))
-    with blocks(" and ".join(displayed(run.folder.name, most=80) for run in runs)) as found:
+    with blocks(title_of(runs)) as found:
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
                 controls: dict[str, Any] = {}
@@ -51,17 +51,14 @@ def page(runs: Sequence[Explored]) -> Any:
                 controls["truncation"] = gr.Slider(0.1, 3.0, 3.0, step=0.1, label="Truncation; 3 is none")
                 controls["nearest"] = gr.Checkbox(False, label="Also their nearest training images")
                 controls["weights"] = gr.Radio(["ema", "raw"], value="ema", label="Weights")
-                if len(runs[0].steps) > 1:
-                    steps = [str(step) for step in runs[0].steps]
-                    controls["step"] = gr.Dropdown(steps, value=steps[-1], label="Checkpoint at step")
+                controls |= step_control(gr, runs)
             with gr.Column(scale=2, min_width=300):
                 output = gr.HTML(WAITING)
             with gr.Column(scale=1, min_width=220):
                 kind = "Latent" if first.config.latent_dim <= sample.MOST_AXES else "Direction"
                 for index in range(len(sample.shift_axes(first))):
                     controls[f"shift_{index}"] = gr.Slider(-3.0, 3.0, 0.0, step=0.1, label=f"{kind} {index}")
-        for run in runs:
-            gr.HTML(run.facts())
+        gr.HTML("".join(run.facts() for run in runs))
         connect(found, controls, output, lambda **values: show(runs, values), "draw")
     return found
 
@@ -73,13 +70,12 @@ def show(runs: Sequence[Explored], values: dict[str, Any]) -> str:
 
 def configuration(run: Explored, values: dict[str, Any]) -> sample.Config:
     """The `experiments.sample` configuration that the controls stand for."""
-    step = str(values.get("step") or run.steps[-1])
     shift = tuple(round(float(values.get(f"shift_{index}") or 0.0), 3) for index in range(sample.MOST_AXES))
     last = max((index for index, value in enumerate(shift) if value), default=-1)
     truncation = float(values.get("truncation") or 3.0)
     return sample.Config(
         run=str(run.folder),
-        checkpoint=step if int(step) in run.steps else str(run.steps[-1]),
+        checkpoint=str(run.step(values)),
         kind=values["kind"],
         count=int(values["count"]),
         label=tuple(_plain(run, label) for label in values.get("label") or ()),

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from experiments import gaussians_2d
-from experiments.explorer.runs import Explored
+from experiments.explorer.runs import Explored, step_control, title_of
 from experiments.explorer.serving import WAITING, blocks, connect, gradio, picture, side_by_side
 from jaxgan.files import import_extra
 from jaxgan.messages import displayed
@@ -22,20 +22,16 @@ GRID = 60  # scores in each direction
 def page(runs: Sequence[Explored]) -> Any:
     """A page with the samples of one run, or of several side by side."""
     gr = gradio()
-    with blocks(" and ".join(displayed(run.folder.name, most=80) for run in runs)) as found:
+    with blocks(title_of(runs)) as found:
         controls = {
             "seed": gr.Number(0, precision=0, minimum=0, maximum=2**32 - 1, label="Seed"),
             "temperature": gr.Slider(0.0, 3.0, 1.0, step=0.05, label="Temperature: standard deviation of the latents"),
             "weights": gr.Radio(["ema", "raw"], value="ema", label="Weights"),
             "scores": gr.Checkbox(True, label="The discriminator's score as colours"),
         }
-        if len(runs[0].steps) > 1:
-            steps = [str(step) for step in runs[0].steps]
-            controls["step"] = gr.Dropdown(steps, value=steps[-1], label="Checkpoint at step")
-        output = gr.HTML(WAITING)
-        for run in runs:
-            gr.HTML(run.facts())
-        connect(found, controls, output, lambda **values: show(runs, values), "draw")
+        controls |= step_control(gr, runs)
+        connect(found, controls, gr.HTML(WAITING), lambda **values: show(runs, values), "draw")
+        gr.HTML("".join(run.facts() for run in runs))
     return found
 
 
@@ -45,8 +41,7 @@ def show(runs: Sequence[Explored], values: dict[str, Any]) -> str:
 
 
 def _shown(run: Explored, values: dict[str, Any], *, several: bool) -> str:
-    step = int(values.get("step") or run.steps[-1])
-    opened = run.at(step if step in run.steps else run.steps[-1])
+    opened = run.at(run.step(values))
     config = opened.config
     latents = jax.random.normal(
         jax.random.key(int(values["seed"] or 0)), (POINTS * config.num_seeds, config.latent_dim)

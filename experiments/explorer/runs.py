@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from jaxgan import files, records
 from jaxgan.checkpoints.checkpoint import Checkpoints
@@ -18,6 +19,16 @@ from jaxgan.runs.logging import read_metrics
 from jaxgan.runs.open_run import Run, open_run
 
 _MOST_OPEN = 2  # checkpoints in memory
+
+
+def step_control(gr: Any, runs: Sequence[Explored]) -> dict[str, Any]:
+    """A control for the checkpoint of the first run, if it has several."""
+    steps = [str(step) for step in runs[0].steps]
+    return {"step": gr.Dropdown(steps, value=steps[-1], label="Checkpoint at step")} if steps[1:] else {}
+
+
+def title_of(runs: Sequence[Explored]) -> str:
+    return " and ".join(displayed(run.folder.name, most=80) for run in runs)
 
 
 class Explored:
@@ -50,6 +61,11 @@ class Explored:
                 del self._open[next(iter(self._open))]
             self._open[step] = found
         return self._open[step]
+
+    def step(self, values: Mapping[str, Any]) -> int:
+        """The step that a control stands for; the newest if this run has no such checkpoint."""
+        asked = int(values.get("step") or self.steps[-1])
+        return asked if asked in self.steps else self.steps[-1]
 
     @property
     def newest(self) -> Run:

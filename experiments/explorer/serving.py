@@ -17,7 +17,7 @@ from typing import Any
 from jaxgan.files import import_extra
 from jaxgan.messages import printable
 
-COMPUTING = threading.Lock()
+COMPUTING = threading.RLock()
 """Held while something is computed, so that two visitors do not compile two programs at once."""
 
 MOST_UPLOADED = "32mb"

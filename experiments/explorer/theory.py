@@ -216,8 +216,9 @@ def _trained(loss: str, state: Any) -> Any:
 
 def restart(loss: str) -> tuple[str, Any]:
     """HTML of an untrained generator, and its state."""
-    state = _gan(_known(loss)).init(jax.random.key(0), {"image": jnp.zeros((BATCH, 2))})
-    return _figure(loss, state), (loss, state)
+    with COMPUTING:
+        state = _gan(_known(loss)).init(jax.random.key(0), {"image": jnp.zeros((BATCH, 2))})
+        return _figure(loss, state), (loss, state)
 
 
 def advance(loss: str, before: Any) -> tuple[str, Any]:
@@ -226,7 +227,7 @@ def advance(loss: str, before: Any) -> tuple[str, Any]:
         return restart(loss)
     with COMPUTING:
         state = _trained(_known(loss), before[1])
-    return _figure(loss, state), (loss, state)
+        return _figure(loss, state), (loss, state)
 
 
 def _figure(loss: str, state: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.explorer.runs import Explored
+from experiments.explorer.runs import Explored, step_control, title_of
 from experiments.explorer.serving import WAITING, blocks, connect, gradio, picture, side_by_side
 from experiments.translate import resized, working_size
 from jaxgan.data.folder import read_image
@@ -34,19 +34,15 @@ _SLIDER = """
 def page(runs: Sequence[Explored]) -> Any:
     """A page that translates an image dropped on it, or a test image of the run's data set."""
     gr = gradio()
-    with blocks(" and ".join(displayed(run.folder.name, most=80) for run in runs)) as found:
+    with blocks(title_of(runs)) as found:
         controls = {
             "direction": gr.Radio(["a_to_b", "b_to_a"], value="a_to_b", label="Direction"),
             "index": gr.Number(0, precision=0, minimum=0, label="Number of a test image, where the data are there"),
             "upload": gr.File(label="Or an image of your own", type="binary", file_count="single"),
         }
-        if len(runs[0].steps) > 1:
-            steps = [str(step) for step in runs[0].steps]
-            controls["step"] = gr.Dropdown(steps, value=steps[-1], label="Checkpoint at step")
-        output = gr.HTML(WAITING)
-        for run in runs:
-            gr.HTML(run.facts())
-        connect(found, controls, output, lambda **values: show(runs, values), "translate")
+        controls |= step_control(gr, runs)
+        connect(found, controls, gr.HTML(WAITING), lambda **values: show(runs, values), "translate")
+        gr.HTML("".join(run.facts() for run in runs))
     return found
 
 
@@ -88,8 +84,7 @@ def _shown(run: Explored, values: dict[str, Any]) -> str:
         image = resized(image, max(1, round(height * factor)), max(1, round(width * factor)))
     else:
         image, truth = test_image(run, direction[0], int(values["index"] or 0))
-    step = int(values.get("step") or run.steps[-1])
-    pictures = translated(run, image, direction, step if step in run.steps else run.steps[-1])
+    pictures = translated(run, image, direction, run.step(values))
     if truth is not None:
         pictures["truth"] = truth
     encoded = {name: png_bytes(pixels) for name, pixels in pictures.items()}

@@ -7,9 +7,8 @@ Nones are preserved. Reading executes no code from the checkpoint: arrays are nu
 imported when the first folder is opened, so that `--help` and errors in a command line do not wait for it.
 
 Orbax writes a step atomically, but it does not detect bytes that change later. So each step also holds `digests.json`,
-with its step number and the BLAKE2b digest of every file. The digests are written in the background before the step
-gets its name, and are compared before anything is read. Before they are written, it is checked that Orbax wrote every
-array.
+with its step number and the BLAKE2b digest of every file: written in the background, after a check that Orbax wrote
+every array and before the step gets its name, and compared before anything is read.
 """
 
 from __future__ import annotations
@@ -182,10 +181,7 @@ class Checkpoints:
         self._retention.metrics[step] = values
 
     def arrays(self, step: int | None) -> dict[str, tuple[int, ...]]:
-        """The shapes of the arrays that a step holds, by paths such as `generator/params/dense/kernel`.
-
-        Args, raises: as for `restore`.
-        """
+        """The shapes of a step's arrays by path (`generator/params/dense/kernel`); the step and errors as `restore`."""
         if step is None:
             return self._newest(self.arrays)
         self.wait()
@@ -291,7 +287,7 @@ class Checkpoints:
             digests.write(folder, {"step": int(folder.name.partition(".")[0]), "files": found})
 
     def _newest(self, read: Callable[[int], Any]) -> Any:
-        """What `read` makes of the newest step that is not damaged."""
+        """The result of `read` for the newest undamaged step."""
         self.resolve("last")  # raises if there is no checkpoint
         errors: dict[int, DamagedCheckpointError] = {}
         for step in reversed(self.steps()):
@@ -304,11 +300,9 @@ class Checkpoints:
                 _warn(f"{error}; falling back to step {step}")
             self._damaged |= errors.keys()
             return found
-        if len(errors) == 1:
-            raise errors.popitem()[1]
-        raise DamagedCheckpointError(
-            f"none of the checkpoints in {self.folder} can be read:" + "".join(f"\n  {e}" for e in errors.values())
-        )
+        listed = "".join(f"\n  {error}" for error in errors.values())
+        several = DamagedCheckpointError(f"none of the checkpoints in {self.folder} can be read:{listed}")
+        raise several if len(errors) > 1 else errors.popitem()[1]
 
     def _read(self, step: int, like: Any, sharding: Sharding | None, parts: Sequence[str] | None) -> Any:
         import orbax.checkpoint as ocp

@@ -33,9 +33,8 @@ def freeze_stages(network: Network, count: int) -> Network:
     arXiv:2002.10964) for a discriminator.
 
     Their gradients are zero and are not computed, so Adam and SGD leave them unchanged. Weight decay and clipping would
-    not: see `freeze_updates`.
-    Gradients with respect to the inputs are those of the whole network. Batch statistics and power-iteration vectors
-    still change.
+    not: see `freeze_updates`. Gradients with respect to the inputs are those of the whole network. Batch statistics and
+    power-iteration vectors still change.
 
     Args:
       network: a network that names its stages, as those of `jaxgan.networks` do; name those of your own with

@@ -43,17 +43,16 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module], *, mixes_batch: bool | None
     >>> jax.tree.map(jnp.shape, params), model_state
     ({'bias': (3,), 'kernel': (2, 3)}, {})
     """
-    known: dict[str, Any] = {}
-
-    def split() -> list[Any]:
-        module = _made(make)
+    # Not under eval_shape, where NNX loses arrays that are attributes; only the shapes are kept.
+    module = _made(make)
+    name = type(module).__name__
+    if mixes_batch is None:
         norms = any(isinstance(node, nnx.BatchNorm) for _, node in nnx.iter_graph(module))
-        known.update(name=type(module).__name__, mixes_batch=bool(getattr(module, "mixes_batch", norms)))
-        known["graph"], *states = nnx.split(module, nnx.Param, nnx.RngState, ...)
-        return states
-
-    params_like, streams_like, rest_like = (list(nnx.to_flat_state(state)) for state in jax.eval_shape(split))
-    name, graph = known["name"], known["graph"]
+        mixes_batch = bool(getattr(module, "mixes_batch", norms))
+    graph, *states = nnx.split(module, nnx.Param, nnx.RngState, ...)
+    shapes = jax.eval_shape(lambda found: found, states)
+    del module, states
+    params_like, streams_like, rest_like = (list(nnx.to_flat_state(state)) for state in shapes)
 
     def init(key: Array, *inputs: Any) -> tuple[Params, ModelState]:
         del inputs  # an NNX module knows its shapes
@@ -89,7 +88,7 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module], *, mixes_batch: bool | None
             )
         return output, after
 
-    return Network(init, apply, known["mixes_batch"] if mixes_batch is None else mixes_batch)
+    return Network(init, apply, mixes_batch)
 
 
 def _made(make: Callable[[nnx.Rngs], nnx.Module]) -> nnx.Module:

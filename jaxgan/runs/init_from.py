@@ -70,12 +70,12 @@ def weights_from(
     if experiment and record.get("experiment", experiment) != experiment:
         raise ValueError(f"init_from={str(source)!r} is a run of {record['experiment']}, not of {experiment}")
     before = record.get("config", {}).get("num_classes")
-    counts = (before if type(before) is int else None, num_classes)
+    counts = (before if type(before) is int and before > 0 else None, num_classes)
     shared = _shared((class_names(record) or ())[: counts[0]], classes or ())
     try:
         with Checkpoints(source / "checkpoints") as checkpoints:
             stored = checkpoints.arrays(None)
-            has_ema = any(path.startswith("ema_params/") for path in stored)
+            has_ema = any(path.split("/")[0] == "ema_params" for path in stored)
             if has_ema and state.ema_params is not None:
                 like, parts = like | ema, [*parts, *ema]
             found = checkpoints.restore(None, _resized(like, stored, counts), parts=parts)
@@ -138,7 +138,7 @@ def _path(keys: Any) -> str:
 
 
 def _has_class_rows(path: str, shape: tuple[int, ...], count: int | None) -> bool:
-    layer, name = path.split("/")[-2:]
+    *_, layer, name = ("", *path.split("/"))  # the parameters may be one array
     return layer in CLASS_LAYERS and name != "bias" and shape[:1] == (count,)
 
 
