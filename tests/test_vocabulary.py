@@ -47,6 +47,17 @@ def test_encode_pads_cuts_and_reports():
     assert vocabulary.encode([], max_len=3).shape == (0, 3)
 
 
+def test_the_nearest_known_word_is_named():
+    vocabulary = Vocabulary(["a", "green", "circle", "large"])
+    reading = vocabulary.read(["A Grean circles purple", "grean"], max_len=4)
+    assert reading.nearest == {"grean": "green", "circles": "circle"}
+    assert (
+        reading.notice == "unknown words: grean (2 times, did you mean green?), circles (did you mean circle?), purple"
+    )
+    many = vocabulary.read([f"grean{letter}" for letter in "abcdefghijk"], max_len=4)
+    assert len(many.unknown) == 11 and not many.nearest
+
+
 def test_a_long_notice_is_shortened():
     notice = Reading({f"w{n}": 1 for n in range(12)}, 0).notice
     assert notice is not None and notice.endswith("w9 and 2 more")

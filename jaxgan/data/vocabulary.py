@@ -10,11 +10,13 @@ on a client for their servers.
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +26,9 @@ from jaxgan import files, records
 
 PADDING = 0
 UNKNOWN = 1
+
+NAMED = 10
+"""Number of unknown words that a notice names."""
 
 MOST_BYTES = 16 * 2**20
 """Largest size of a vocabulary file, in bytes."""
@@ -47,23 +52,30 @@ class Reading(NamedTuple):
     Attributes:
       unknown: words that are not in the vocabulary, with their counts.
       truncated: number of truncated texts.
+      nearest: for up to ten unknown words, the known word of the most similar spelling, where there is one.
     """
 
     unknown: dict[str, int]
     truncated: int
+    nearest: Mapping[str, str] = MappingProxyType({})
 
     @property
     def notice(self) -> str | None:
-        """Both in one line for the user, None if nothing is lost.
+        """All of it in one line for the user, None if nothing is lost.
 
-        >>> Reading({"teal": 2, "ovoid": 1}, 3).notice
-        'unknown words: teal (2 times), ovoid; truncated texts: 3'
+        >>> Reading({"grean": 2, "ovoid": 1}, 3, {"grean": "green"}).notice
+        'unknown words: grean (2 times, did you mean green?), ovoid; truncated texts: 3'
         """
-        counted = [word + (f" ({count} times)" if count > 1 else "") for word, count in self.unknown.items()]
-        named = ", ".join(counted[:10]) + (f" and {len(counted) - 10} more" if len(counted) > 10 else "")
-        parts = [f"unknown words: {named}"] if counted else []
+        named = [self._named(word) for word in list(self.unknown)[:NAMED]]
+        more = f" and {len(self.unknown) - NAMED} more" if len(self.unknown) > NAMED else ""
+        parts = [f"unknown words: {', '.join(named)}{more}"] if named else []
         parts += [f"truncated texts: {self.truncated}"] if self.truncated else []
         return "; ".join(parts) or None
+
+    def _named(self, word: str) -> str:
+        remarks = [f"{self.unknown[word]} times"] if self.unknown[word] > 1 else []
+        remarks += [f"did you mean {self.nearest[word]}?"] if word in self.nearest else []
+        return f"{word} ({', '.join(remarks)})" if remarks else word
 
 
 class Vocabulary:
@@ -130,8 +142,12 @@ class Vocabulary:
     def read(self, texts: Sequence[str], *, max_len: int) -> Reading:
         """What `encode` loses of these texts; truncated words are not counted as unknown."""
         split = [tokenize(text) for text in texts]
-        unknown = Counter(word for one in split for word in one[:max_len] if word not in self._ids)
-        return Reading(dict(unknown.most_common()), sum(len(one) > max_len for one in split))
+        counted = Counter(word for one in split for word in one[:max_len] if word not in self._ids)
+        unknown = dict(counted.most_common())
+        few = unknown if len(unknown) <= NAMED else {}  # a comparison with all words takes time
+        similar = {word: difflib.get_close_matches(word, self.words, n=1, cutoff=0.7) for word in few}
+        nearest = {word: found[0] for word, found in similar.items() if found}
+        return Reading(unknown, sum(len(one) > max_len for one in split), nearest)
 
     def decode(self, tokens: ArrayLike) -> list[str]:
         """The texts of token ids `[N, L]`, with "?" for unknown words.
