@@ -123,7 +123,14 @@ def conditional(num_classes, seed, networks="dcgan", conditioning="projection"):
     return config, class_conditional.build(config).init(jax.random.key(seed), batch)
 
 
-@pytest.mark.parametrize("kind", [("dcgan", "projection"), ("dcgan", "concatenate"), ("resnet", "projection")])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(("dcgan", "projection"), marks=pytest.mark.slow),
+        ("dcgan", "concatenate"),
+        pytest.param(("resnet", "projection"), marks=pytest.mark.slow),
+    ],
+)
 def test_another_number_of_classes_keeps_the_rest(tmp_path, kind):
     """Rows of classes with equal names are kept as well."""
     config, source = conditional(3, 1, *kind)

@@ -18,7 +18,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
     block = libc.malloc(2**26)
     ctypes.memset(block, 1, 2**26)
-    libc.runtime(block)
+    libc.free(block)
 print(done, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
@@ -36,7 +36,7 @@ keep_freed_memory()
 first = fill_gaps()
 blocks = [libc.malloc(2000 + 10 * number) for number in range(20_000)]
 for block in blocks[::2]:
-    libc.runtime(block)
+    libc.free(block)
 idle = fill_gaps()
 jax.jit(lambda x: x + 1)(1.0)
 bytes = free_bytes()
@@ -56,7 +56,7 @@ blocks = [libc.malloc(2**26) for _ in range(5)]
 for block in blocks:
     ctypes.memset(block, 1, 2**26)
 for block in blocks[:4]:  # the last one holds the end of the heap
-    libc.runtime(block)
+    libc.free(block)
 before = resident()
 print(early, give_back(), before - resident())
 """

@@ -41,7 +41,7 @@ def unbroken(tmp_path_factory):
 @pytest.mark.parametrize(
     ("number", "step", "owed"),
     [
-        (signal.SIGUSR1, 7, set()),
+        pytest.param(signal.SIGUSR1, 7, set(), marks=pytest.mark.slow),
         (signal.SIGINT, 10, {"scores"}),
         (signal.SIGHUP, 20, {"scores"}),
     ],
