@@ -1,10 +1,12 @@
-"""Memory of a training step for several numbers of microbatches, as the compiler counts it, without running the step.
+"""Memory of a training step with and without `--microbatches` and `--remat`, as the compiler counts it.
 
-python -m benchmarks.memory wgan_gp --preset paper --batch-size 64
-python -m benchmarks.memory cyclegan --preset paper --batch-size 16 --parts 1 4 16
+    python -m benchmarks.memory wgan_gp --preset paper --batch-size 64
+    python -m benchmarks.memory cyclegan --preset paper --batch-size 4 --parts 1 --topology v5e:2x2
 
 Prints arguments, results and temporaries of the compiled step, and the smallest card that holds them: 8, 12, 24 or 80
-GB, of which a tenth is left for the libraries. Other flags are passed to the experiment. No data are read.
+GB, of which a tenth is left for the libraries. Other flags are passed to the experiment. No step is run and no data are
+read. `--topology` compiles for one TPU of that kind, which need not be there (`pip install libtpu`); compilers for CPUs
+undo `--remat`.
 """
 
 from __future__ import annotations
@@ -12,11 +14,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxgan.runs import cli
 
@@ -38,11 +44,30 @@ def batch_of(config: Any) -> dict[str, jax.ShapeDtypeStruct]:
     return fields
 
 
-def step_bytes(module: Any, config: Any) -> int:
-    """Bytes of arguments, results and temporaries of one training step; the state is donated."""
+def tpu(topology: str) -> jax.Device:
+    """A TPU to compile for, which need not be there."""
+    # What libtpu otherwise asks the machine's cloud for.
+    os.environ |= {
+        "TPU_SKIP_MDS_QUERY": "1",
+        "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+    }
+    try:
+        return topologies.get_topology_desc(topology_name=topology, platform="tpu").devices[0]
+    except (ImportError, RuntimeError) as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"--topology {topology}: {reason}; expected a name such as v5e:2x2, and libtpu") from None
+
+
+def step_bytes(module: Any, config: Any, device: jax.Device | None = None) -> int:
+    """Bytes of arguments, results and temporaries of one training step on `device`; the state is donated."""
     gan, batch = module.build(config), batch_of(config)
     state = jax.eval_shape(gan.init, jax.random.key(0), batch)
-    step = jax.jit(gan.train_step, donate_argnums=0).lower(state, (batch,) * gan.d_steps).compile()
+    arguments = state, (batch,) * gan.d_steps
+    if device is not None:
+        there = NamedSharding(Mesh(np.array([device]), "data"), PartitionSpec())
+        arguments = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=there), arguments)
+    step = jax.jit(gan.train_step, donate_argnums=0).lower(*arguments).compile()
     found: Any = step.memory_analysis()
     kept = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
     return kept + found.temp_size_in_bytes
@@ -61,16 +86,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", help="module of experiments, such as wgan_gp; its flags follow")
     parser.add_argument("--parts", type=int, nargs="+", default=[1, 4, 16], help="microbatches (default: 1 4 16)")
+    parser.add_argument("--topology", help="TPU to compile for, such as v5e:2x2 (default: the devices of this machine)")
     found, flags = parser.parse_known_args(arguments)
     module: Any = importlib.import_module(f"experiments.{found.experiment}")
     config = cli.parse(module.Config, flags)
-    print("| `--microbatches` | memory of a step, MiB | fits into |\n|---|---|---|")
-    for parts in found.parts:
-        try:
-            size = step_bytes(module, dataclasses.replace(config, microbatches=parts))
-        except ValueError as error:
-            cli.leave(str(error))
-        print(f"| {parts} | {size / 2**20:,.0f} | {smallest_card(size)} |", flush=True)
+    try:
+        device = tpu(found.topology) if found.topology else None
+        print("| flags | memory of a step, MiB | fits into |\n|---|---|---|")
+        for parts in found.parts:
+            for remat in (False, True) if parts == 1 else (False,):
+                changed = dataclasses.replace(config, microbatches=parts, remat=remat)
+                size = step_bytes(module, changed, device)
+                flag = "`--remat`" if remat else f"`--microbatches {parts}`"
+                print(f"| {flag} | {size / 2**20:,.0f} | {smallest_card(size)} |", flush=True)
+    except ValueError as error:
+        cli.leave(str(error))
 
 
 if __name__ == "__main__":

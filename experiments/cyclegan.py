@@ -117,6 +117,7 @@ def build(config: Config) -> GAN:
         pool_size=config.pool_size,
         ema_decay=config.ema_decay or None,
         microbatches=config.microbatches,
+        remat=config.remat,
     )
 
 

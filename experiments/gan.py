@@ -108,6 +108,7 @@ def build(config: Config) -> GAN:
         d_steps=config.n_critic,
         ema_decay=config.ema_decay or None,
         microbatches=config.microbatches,
+        remat=config.remat,
     )
 
 

@@ -117,6 +117,7 @@ def build(config: Config) -> GAN:
         augment=named_augmentation(config.augment),
         ema_decay=lambda step: 0.5 ** (config.batch_size / jnp.maximum(half_life(step), 1e-8)),
         microbatches=config.microbatches,
+        remat=config.remat,
     )
 
 

@@ -89,6 +89,7 @@ def build(config: Config) -> GAN:
         g_batch_multiple=config.g_batch_multiple,
         ema_decay=config.ema_decay or None,
         microbatches=config.microbatches,
+        remat=config.remat,
     )
 
 

@@ -147,6 +147,7 @@ def build(config: Config) -> GAN:
         augment=named_augmentation(config.augment),
         ema_decay=config.ema_decay or None,
         microbatches=config.microbatches,
+        remat=config.remat,
     )
 
 

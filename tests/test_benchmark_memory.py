@@ -14,9 +14,15 @@ def test_the_smallest_card():
 @pytest.mark.slow
 def test_parts_need_less(capsys):
     memory.main(["gan", "--width", "8", "--batch-size", "64", "--parts", "1", "8"])
-    one, eight = (line.split("|") for line in capsys.readouterr().out.splitlines()[2:])
-    assert (one[1].strip(), eight[1].strip()) == ("1", "8")
+    one, remat, eight = (line.split("|") for line in capsys.readouterr().out.splitlines()[2:])
+    assert [row[1].strip() for row in (one, remat, eight)] == ["`--microbatches 1`", "`--remat`", "`--microbatches 8`"]
     assert float(eight[2].replace(",", "")) < 0.6 * float(one[2].replace(",", ""))
     assert one[3].strip() == "8 GB"
     with pytest.raises(SystemExit):
         memory.main(["gan", "--batch-size", "0"])
+
+
+def test_a_topology_that_is_not_there(capsys):
+    with pytest.raises(SystemExit):
+        memory.main(["gan", "--topology", "v0:9x9"])
+    assert "v0:9x9" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Training steps in parts of a batch against those on the whole batch."""
+"""Training steps in parts of a batch, or with activations computed again, against those on the whole batch."""
 
 import jax
 import jax.numpy as jnp
@@ -130,6 +130,45 @@ def test_a_step_needs_less_memory():
         return gan.train_step.lower(state, (batch,)).compile().memory_analysis().temp_size_in_bytes
 
     assert temporary(8) < 0.5 * temporary(1)
+
+
+def test_remat_keeps_no_activations_between_the_passes():
+    """What a backward pass is given: weights, inputs and the power vectors, and no activations."""
+    network = dcgan_discriminator(32, width=8, norm="batch")
+    images = jnp.zeros((64, 32, 32, 1))
+    params, state = network.init(jax.random.key(0), images)
+
+    def kept(network):
+        apply = lambda params: network.apply(params, state, images, train=True, key=jax.random.key(1))[0]
+        return sum(array.nbytes for array in jax.tree.leaves(jax.vjp(apply, params)[1]))
+
+    given = sum(array.nbytes for array in jax.tree.leaves((params, state, images)))
+    assert kept(in_microbatches(network, 1, remat=True)) <= given + 64 < 0.5 * kept(network)
+
+
+def test_a_step_with_remat():
+    """Dropout, power vectors and batch statistics are those of the first pass, under a penalty, too."""
+
+    class Generator(nn.Module):
+        @nn.compact
+        def __call__(self, latents, *, train):
+            return nn.Dense(2)(nn.BatchNorm(use_running_average=not train)(nn.Dense(8)(latents)))
+
+    class Critic(nn.Module):
+        @nn.compact
+        def __call__(self, inputs, *, train):
+            hidden = nn.Dropout(0.5, deterministic=not train)(nn.relu(SpectralDense(8)(inputs)))
+            return SpectralDense(1)(hidden)[:, 0]
+
+    make = lambda parts: small.small_gan(
+        "hinge",
+        from_linen(Generator()),
+        from_linen(Critic()),
+        penalty=r1_penalty,
+        remat=parts > 1,
+        **OPTIMIZERS,
+    )
+    assert_equal_steps(make, small.POINTS)
 
 
 def test_what_cannot_be_split_is_refused(tmp_path):

@@ -277,7 +277,7 @@ def test_every_flag_of_image_config_reaches_the_batches(monkeypatch):
     expected["num_workers"] = 8
     expected["num_classes"] = None
     assert given == {name: value for name, value in expected.items() if name != "split"}
-    assert flags <= {"dataset", "augment", "microbatches", "freeze_d", *expected}  # three of the training step
+    assert flags <= {"dataset", "augment", "microbatches", "remat", "freeze_d", *expected}  # four of the training step
 
 
 @pytest.mark.parametrize("known", [True, False])

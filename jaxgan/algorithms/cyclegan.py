@@ -52,6 +52,7 @@ def make_cyclegan(
     pool_size: int = 50,
     ema_decay: float | optax.Schedule | None = None,
     microbatches: int = 1,
+    remat: bool = False,
 ) -> GAN:
     """A CycleGAN as pure, jitted functions over one immutable `CycleGANState`.
 
@@ -86,6 +87,7 @@ def make_cyclegan(
         schedule counts generator updates.
       microbatches: number of parts of a batch in which the networks are computed, to save memory for activations: see
         `jaxgan.algorithms.microbatches`.
+      remat: whether to compute activations again in the backward pass, to save memory for them: see there.
 
     Returns:
       The `GAN`; a batch has the fields `a` and `b`. Metrics: `g_loss`, the sum of `adversarial_a_to_b`,
@@ -113,7 +115,7 @@ def make_cyclegan(
     check_decay(ema_decay)
     penalty = check_penalty(penalty, penalty_weight, *discriminators.values())
     generators, discriminators = (
-        {name: in_microbatches(network, microbatches) for name, network in networks.items()}
+        {name: in_microbatches(network, microbatches, remat=remat) for name, network in networks.items()}
         for networks in (generators, discriminators)
     )
     identity_weights = {domain: identity_weight * weight for domain, weight in weights.items()}

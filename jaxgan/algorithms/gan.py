@@ -58,6 +58,7 @@ def make_gan(
     g_batch_multiple: int = 1,
     ema_decay: float | optax.Schedule | None = None,
     microbatches: int = 1,
+    remat: bool = False,
 ) -> GAN:
     """A GAN as pure, jitted functions over one immutable `GANState`.
 
@@ -88,6 +89,7 @@ def make_gan(
         schedule counts generator updates.
       microbatches: number of parts of a batch in which the networks are computed, to save memory for activations: see
         `jaxgan.algorithms.microbatches`.
+      remat: whether to compute activations again in the backward pass, to save memory for them: see there.
 
     Returns:
       The `GAN`. Metrics: `d_loss`, `g_loss`, `real_score`, `fake_score` (means of the raw scores), `d_grad_norm`,
@@ -103,7 +105,7 @@ def make_gan(
         raise ValueError(f"d_steps={d_steps}, g_batch_multiple={g_batch_multiple}: at least 1 expected")
     check_decay(ema_decay)
     augment = as_augment(augment)
-    generator, discriminator = (in_microbatches(one, microbatches) for one in (generator, discriminator))
+    generator, discriminator = (in_microbatches(one, microbatches, remat=remat) for one in (generator, discriminator))
 
     def init(key: Array, batch: Batch) -> GANState:
         g_key, d_key, state_key = jax.random.split(key, 3)

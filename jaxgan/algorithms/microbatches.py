@@ -1,4 +1,4 @@
-"""Networks that are computed in parts of a batch, to need less memory for activations."""
+"""Networks that need less memory for activations: computed in parts of a batch, or again in the backward pass."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxgan.types import Network
 
 
-def in_microbatches(network: Network, count: int) -> Network:
+def in_microbatches(network: Network, count: int, *, remat: bool = False) -> Network:
     """The same network, computed for `count` parts of a batch one after the other under `train=True`.
 
     Outputs and gradients are those of the whole batch to rounding, with any loss and penalty, because losses and
@@ -20,10 +20,13 @@ def in_microbatches(network: Network, count: int) -> Network:
 
     Args:
       network: a network that does not mix its batch.
-      count: number of parts, a divisor of the rows of a batch. 1 returns the network as it is.
+      count: number of parts, a divisor of the rows of a batch.
+      remat: whether to compute the activations again for one part, too (`jax.checkpoint`): of all the networks that a
+        step computes, the activations of one are in memory at a time. This is exact, for any network; compilers for
+        CPUs undo it.
 
     Returns:
-      The `Network`.
+      The `Network`, the same object for one part without `remat`.
 
     Raises:
       ValueError: a count below 1, or above 1 of a network that mixes its batch; from `init` and `apply`, rows that
@@ -32,7 +35,7 @@ def in_microbatches(network: Network, count: int) -> Network:
     if count < 1:
         raise ValueError(f"microbatches={count}: at least 1 expected")
     if count == 1:
-        return network
+        return _rematerialized(network) if remat else network
     if network.mixes_batch:
         raise ValueError(f"microbatches={count}: batch norm mixes its batch, parts of it would give other outputs")
 
@@ -59,6 +62,16 @@ def in_microbatches(network: Network, count: int) -> Network:
         return whole, jax.tree.map(lambda array: array[-1], states)
 
     return network._replace(init=init, apply=apply)
+
+
+def _rematerialized(network: Network) -> Network:
+    def apply(params: Any, model_state: Any, *inputs: Any, train: bool, key: jax.Array | None = None) -> Any:
+        def again(params: Any, model_state: Any, key: jax.Array | None, *inputs: Any) -> Any:
+            return network.apply(params, model_state, *inputs, train=train, key=key)
+
+        return jax.checkpoint(again)(params, model_state, key, *inputs)  # pyright: ignore[reportPrivateImportUsage]
+
+    return network._replace(apply=apply)
 
 
 def _rows(inputs: Any, count: int) -> int:

@@ -69,6 +69,7 @@ def make_text_gan(
     d_steps: int = 1,
     ema_decay: float | optax.Schedule | None = None,
     microbatches: int = 1,
+    remat: bool = False,
 ) -> GAN:
     """A text GAN as pure, jitted functions over one immutable `GANState`.
 
@@ -112,6 +113,7 @@ def make_text_gan(
         for no EMA. A schedule counts generator updates.
       microbatches: number of parts of a batch in which generator and discriminator are computed, to save memory for
         activations: see `jaxgan.algorithms.microbatches`.
+      remat: whether to compute activations again in the backward pass, to save memory for them: see there.
 
     Returns:
       The `GAN`. Metrics: those of `make_gan`, `mismatched_score` and `mismatched_share` (the share of rows with a
@@ -135,8 +137,8 @@ def make_text_gan(
     check_decay(ema_decay)
     penalty = check_penalty(penalty, penalty_weight, *discriminator)
     augment = as_augment(augment)
-    generator = in_microbatches(generator, microbatches)
-    discriminator = TextDiscriminator(*(in_microbatches(part, microbatches) for part in discriminator))
+    generator = in_microbatches(generator, microbatches, remat=remat)
+    discriminator = TextDiscriminator(*(in_microbatches(part, microbatches, remat=remat) for part in discriminator))
     networks = {"encoder": _NO_ENCODER if encoder is None else encoder, **discriminator._asdict()}
 
     def init(key: Array, batch: Batch) -> GANState:

@@ -20,7 +20,7 @@ GROUPS = {
     "gradient_penalty r1 r2 gamma last_gamma mismatch_weight swap interpolation_weight mode_seeking_weight "
     "cycle_weight identity_weight pool_size freeze_d learning_rate last_learning_rate g_learning_rate d_learning_rate "
     "decay constant halvings anneal b1 b2 last_b2 ema_decay average",
-    "device": "dtype num_devices microbatches resident_mib num_workers keep_memory steps_per_call coordinator "
+    "device": "dtype num_devices microbatches remat resident_mib num_workers keep_memory steps_per_call coordinator "
     "num_processes process_id",
     "debugging": "check on_alarm on_nonfinite debug_nans",
 }

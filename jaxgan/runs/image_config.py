@@ -38,6 +38,9 @@ class ImageConfig(RunConfig):
     # parts of a batch in which the networks are computed one after the other, to save memory on a GPU (on a CPU steps
     # are ten times slower); must divide the batch
     microbatches: Few = runtime(1)
+    # compute the activations of each network again in the backward pass instead of keeping them, to save memory on a
+    # GPU or TPU, for about a third more computation (no effect on a CPU)
+    remat: bool = runtime(False)
 
     def __post_init__(self):
         super().__post_init__()
@@ -68,3 +71,6 @@ class DomainsConfig(RunConfig):
     # parts of a batch in which the networks are computed one after the other, to save memory on a GPU (on a CPU steps
     # are ten times slower); must divide the batch
     microbatches: Few = runtime(1)
+    # compute the activations of each network again in the backward pass instead of keeping them, to save memory on a
+    # GPU or TPU, for about a third more computation (no effect on a CPU)
+    remat: bool = runtime(False)
