@@ -44,7 +44,7 @@ def batch_of(config: Any) -> dict[str, jax.ShapeDtypeStruct]:
     return fields
 
 
-def tpu(topology: str) -> jax.Device:
+def tpu(topology: str) -> Any:
     """A TPU to compile for, which need not be there."""
     # What libtpu otherwise asks the machine's cloud for.
     os.environ |= {
@@ -59,7 +59,7 @@ def tpu(topology: str) -> jax.Device:
         raise ValueError(f"--topology {topology}: {reason}; expected a name such as v5e:2x2, and libtpu") from None
 
 
-def step_bytes(module: Any, config: Any, device: jax.Device | None = None) -> int:
+def step_bytes(module: Any, config: Any, device: Any = None) -> int:
     """Bytes of arguments, results and temporaries of one training step on `device`; the state is donated."""
     gan, batch = module.build(config), batch_of(config)
     state = jax.eval_shape(gan.init, jax.random.key(0), batch)
