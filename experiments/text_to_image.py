@@ -15,6 +15,11 @@ that code in five things: a trained encoder reads one caption, where the authors
 there are no norms, and no residual blocks at 4x4 and 8x8; images are neither cropped nor flipped, since captions may
 then be wrong; the loss on interpolated texts has weight 1, as in the paper's equation 5, and half of that in the code;
 and the learning rate is halved 5 times, after each sixth of the run.
+
+The preset df_gan is DF-GAN (Tao et al. 2022, arXiv:2008.05865; tobran/DF-GAN with cfg/bird.yml) on these birds at 256
+pixels. It differs from that code in three things: a text encoder is trained with the discriminator, where the authors
+take a fixed one that was trained on pairs; images are neither cropped nor flipped; and the generator is updated on
+latents of its own.
 """
 
 from dataclasses import dataclass
@@ -33,9 +38,10 @@ from jaxgan.evaluation.caption_scores import caption_evaluation
 from jaxgan.evaluation.evaluation import while_training
 from jaxgan.losses import LOSSES, LossName
 from jaxgan.networks.conditional import Conditioning, conditional_dcgan_generator
+from jaxgan.networks.df_gan import df_gan_discriminator, df_gan_generator
 from jaxgan.networks.freezing import freeze_stages
 from jaxgan.networks.text_to_image import attentive_encoder, recurrent_encoder, slot_encoder, text_discriminator
-from jaxgan.penalties import r1_penalty
+from jaxgan.penalties import matching_aware_gradient_penalty, r1_penalty
 from jaxgan.runs import cli
 from jaxgan.runs.config import run_folder, runtime
 from jaxgan.runs.flags import BatchSize, Channels, Decay, LatentDim, LearningRate, Range, Share, Steps, Weight
@@ -43,7 +49,7 @@ from jaxgan.runs.image_config import ImageConfig
 from jaxgan.runs.images import labelled_rows
 from jaxgan.runs.open_run import VOCABULARY
 from jaxgan.training.loop import fit
-from jaxgan.types import GAN, Batches
+from jaxgan.types import GAN, Batches, Network, TextDiscriminator
 
 ENCODERS = {"attentive": attentive_encoder, "recurrent": recurrent_encoder, "slots": slot_encoder}
 PROMPTS = 8  # number of rows of a sample image
@@ -73,14 +79,34 @@ class Config(ImageConfig):
             "batch_size": 64,
             "num_steps": 83_400,  # 600 epochs of 8,855 birds
         },
+        "df_gan": {
+            "dataset": "caltech_birds2011",
+            "image_size": 256,
+            "networks": "df_gan",
+            "loss": "hinge",
+            "mode_seeking_weight": 0.0,
+            "r1": 0.0,
+            "matching_aware": 2.0,
+            "learning_rate": 1e-4,
+            "d_learning_rate": 4e-4,
+            "decay": False,
+            "b1": 0.0,
+            "b2": 0.9,
+            "width": 32,
+            "latent_dim": 100,
+            "ema_decay": 0.0,
+            "batch_size": 24,
+            "num_steps": 220_800,  # 600 epochs of 8,855 birds
+        },
     }
 
-    preset: Literal["default", "paper"] = runtime("default")  # named settings; other flags override them
+    preset: Literal["default", "paper", "df_gan"] = runtime("default")  # named settings; other flags override them
     # rows of the word embedding table, two of them for padding and unknown words; an error says if it is too small
     vocabulary_size: Annotated[int, Range(3, 10**6)] = 64
     max_words: Annotated[int, Range(1, 1024)] = 16  # words read of a caption; longer captions are cut
     encoder: Literal["attentive", "recurrent", "slots"] = "attentive"  # text encoder
-    conditioning: Conditioning = "projection"  # how the discriminator is told the text
+    networks: Literal["dcgan", "df_gan"] = "dcgan"  # df_gan: the text scales and shifts the feature maps of each block
+    conditioning: Conditioning = "projection"  # how the discriminator of dcgan is told the text
     loss: LossName = "non_saturating"  # adversarial loss of both networks
     mismatch_weight: Share = 0.5  # weight of mismatched pairs against generated images, 0 for none
     # image: a mismatched pair has the image of another example; text: it has the text of another example
@@ -88,7 +114,10 @@ class Config(ImageConfig):
     interpolation_weight: Weight = 0.0  # weight of the generator's loss on embeddings between two texts
     mode_seeking_weight: Weight = 0.01  # weight of the loss that keeps the generator from ignoring its latents
     r1: Weight = 0.5  # weight of the R1 gradient penalty (gamma), 0 for none
-    learning_rate: LearningRate = 1e-3  # Adam's learning rate for both networks
+    # weight of the matching-aware gradient penalty, of images and texts together, in place of R1; 0 for none
+    matching_aware: Weight = 0.0
+    learning_rate: LearningRate = 1e-3  # Adam's learning rate
+    d_learning_rate: LearningRate | None = None  # that of the discriminator, by default --learning-rate
     decay: bool = True  # lower the learning rate linearly to zero in the second half of the run
     halvings: Annotated[int, Range(0, 20)] = 0  # how often the learning rate is halved, evenly over the run
     b1: Decay = 0.5  # Adam's beta1 (decay of the first moment) for both networks
@@ -108,42 +137,46 @@ class Config(ImageConfig):
         super().__post_init__()
         if self.flip or self.load_size:
             raise ValueError("flip and load_size would make captions wrong that say where things are")
+        if self.r1 and self.matching_aware:
+            raise ValueError(f"r1={self.r1} and matching_aware={self.matching_aware}: one of them must be 0")
 
 
-def rate(config: Config) -> optax.Schedule:
+def rate(config: Config, start: float | None = None) -> optax.Schedule:
     constant = config.num_steps // 2 if config.decay else config.num_steps
-    falling = optim.linear_decay(config.learning_rate, config.num_steps, constant_steps=constant)
+    falling = optim.linear_decay(start or config.learning_rate, config.num_steps, constant_steps=constant)
     return lambda step: falling(step) * 0.5 ** ((config.halvings + 1) * jnp.asarray(step) // config.num_steps)
 
 
-def build(config: Config) -> GAN:
-    def adam():
-        return optim.adam(rate(config), b1=config.b1, b2=config.b2)
-
-    discriminator = text_discriminator(
-        config.image_size, conditioning=config.conditioning, width=config.width, dtype=config.dtype
+def networks(config: Config) -> tuple[Network, TextDiscriminator]:
+    size, g_width = config.image_size, config.g_width or config.width
+    options = {"channels": config.channels, "width": g_width, "dtype": config.dtype}
+    if config.networks == "df_gan":
+        return df_gan_generator(size, **options), df_gan_discriminator(size, width=config.width, dtype=config.dtype)
+    return (
+        conditional_dcgan_generator(size, num_classes=None, norm="none", **options),
+        text_discriminator(size, conditioning=config.conditioning, width=config.width, dtype=config.dtype),
     )
+
+
+def build(config: Config) -> GAN:
+    def adam(start: float | None = None):
+        return optim.adam(rate(config, start), b1=config.b1, b2=config.b2)
+
+    generator, discriminator = networks(config)
     return make_text_gan(
-        conditional_dcgan_generator(
-            config.image_size,
-            channels=config.channels,
-            num_classes=None,
-            norm="none",
-            width=config.g_width or config.width,
-            dtype=config.dtype,
-        ),
+        generator,
         discriminator._replace(features=freeze_stages(discriminator.features, config.freeze_d)),
         encoder=ENCODERS[config.encoder](config.vocabulary_size, dtype=config.dtype),
         loss=LOSSES[config.loss],
         g_tx=adam(),
-        d_tx=adam(),
+        d_tx=adam(config.d_learning_rate),
         latent_dim=config.latent_dim,
         mismatch_weight=config.mismatch_weight,
         swap=config.swap,
         interpolation_weight=config.interpolation_weight,
         mode_seeking_weight=config.mode_seeking_weight,
-        penalty=r1_penalty,
-        penalty_weight=config.r1,
+        penalty=matching_aware_gradient_penalty if config.matching_aware else r1_penalty,
+        penalty_weight=config.matching_aware or config.r1,
         augment=named_augmentation(config.augment),
         ema_decay=config.ema_decay or None,
         microbatches=config.microbatches,

@@ -18,6 +18,7 @@ Gradients are squared and averaged in at least float32, whatever dtype the criti
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import chex
@@ -33,18 +34,20 @@ def _wide(array: Array) -> Array:
     return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
 
-def _squared_norms(critic: CriticFn, inputs: Array) -> Array:
-    """|d score / d input|^2 over all but the batch axis: `[B]`, in at least float32."""
-    chex.assert_type(inputs, float)
+def _squared_norms(critic: Callable[[Any], Array], inputs: Any) -> Array:
+    """|d score / d inputs|^2 over all arrays and all but the batch axis: `[B]`, in at least float32."""
+    chex.assert_type(jax.tree.leaves(inputs), float)
 
     def total_score(x):
         scores = critic(x)
-        chex.assert_equal_shape_prefix([x, scores], 1)  # a mean over the batch would make gradients B times too small
+        # A mean over the batch would make gradients B times too small.
+        chex.assert_equal_shape_prefix([*jax.tree.leaves(x), scores], 1)
         return jnp.sum(scores)
 
     # Scores do not depend on other samples, so the gradient of the sum holds the gradient of each sample's score.
-    gradients = _wide(jax.grad(total_score)(inputs))
-    return jnp.sum(jnp.square(gradients), axis=tuple(range(1, gradients.ndim)))
+    gradients = [_wide(gradient) for gradient in jax.tree.leaves(jax.grad(total_score)(inputs))]
+    norms = [jnp.sum(jnp.square(one), axis=tuple(range(1, one.ndim))) for one in gradients]
+    return sum(norms[1:], norms[0])
 
 
 def weighted_sum(*terms: tuple[float, PenaltyFn]) -> PenaltyFn | None:
@@ -179,6 +182,47 @@ def r2_penalty(critic: CriticFn, real: Array, fake: Array | None = None, key: Ar
     if fake is None:
         raise ValueError("r2_penalty needs generated samples: (critic, real, fake)")
     return r1_penalty(critic.of_fake if isinstance(critic, AugmentedCritic) else critic, fake)
+
+
+def matching_aware_gradient_penalty(
+    critic: Callable[[Any], Array], real: Any, fake: Any = None, key: Any = None, *, power: float = 6.0
+) -> Array:
+    """Penalizes the critic's gradient at real images with their texts (MA-GP of DF-GAN).
+
+    `E[|grad critic(x, t)|^power]` with the Euclidean norm over image x and text embedding t together, so that the
+    critic is smooth around images that are real and match, where the generator should arrive.
+
+    >>> critic = lambda pair: 3.0 * pair[0][:, 0] + 4.0 * pair[1][:, 1]  # gradient norm 5
+    >>> float(matching_aware_gradient_penalty(critic, (jnp.zeros((8, 2)), jnp.ones((8, 3))), power=2.0))
+    25.0
+
+    Args:
+      critic: pairs `(images [B, ...], embeddings [B, E])` to raw scores `[B]` or `[B, ...]`, or the `AugmentedCritic`
+        that `make_text_gan` passes.
+      real: a pair of real images and the embeddings of their texts, of floating dtypes; with an `AugmentedCritic` the
+        images alone.
+      fake, key: not used.
+      power: p, at least 2.
+
+    Returns:
+      A scalar, at least 0, before its weight (k, 2 in the paper).
+
+    Raises:
+      ValueError: a power below 2; the critic of `make_gan`, which has no text.
+      AssertionError: if the inputs are not floating or the critic returns no score per pair.
+
+    References:
+      Tao et al., 2022, https://arxiv.org/abs/2008.05865
+    """
+    del fake, key
+    if power < 2:
+        raise ValueError(f"power={power}: at least 2 expected")
+    if isinstance(critic, AugmentedCritic):
+        if critic.of_pair is None:
+            raise ValueError("matching_aware_gradient_penalty needs the texts of make_text_gan")
+        score, real = critic.of_pair, (real, critic.text)
+        critic = lambda pair: score(*pair)
+    return jnp.mean(_squared_norms(critic, real) ** (power / 2))
 
 
 def dragan_penalty(

@@ -37,10 +37,14 @@ class AugmentedCritic(NamedTuple):
     Attributes:
       of_real: scores after the augmentation that the loss drew for the real samples.
       of_fake: scores after the augmentation that the loss drew for the generated samples.
+      of_pair: `(real, text)` to scores, as `of_real`, for any text embeddings; None without a text.
+      text: embeddings `[B, E]` of the real samples' texts; None without a text.
     """
 
     of_real: CriticFn
     of_fake: CriticFn
+    of_pair: Callable[[Array, Array], Array] | None = None
+    text: Array | None = None
 
     def __call__(self, samples: Array) -> Array:
         return self.of_real(samples)

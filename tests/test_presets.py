@@ -82,6 +82,20 @@ def test_papers_settings(experiment):
     assert "The preset paper is" in told and "It differs from that code in" in told
 
 
+def test_the_settings_of_df_gan():
+    """tobran/DF-GAN: cfg/bird.yml, src/train.py and, for the weight of the penalty, `MA_GP` of lib/modules.py."""
+    config = text_to_image.Config.from_preset("df_gan")
+    expected = {
+        "networks": "df_gan", "image_size": 256, "batch_size": 24, "width": 32, "latent_dim": 100, "loss": "hinge",
+        "mismatch_weight": 0.5, "swap": "image", "matching_aware": 2.0, "learning_rate": 1e-4, "d_learning_rate": 4e-4,
+        "b1": 0.0, "b2": 0.9, "num_steps": 600 * (8855 // 24), "mode_seeking_weight": 0.0, "ema_decay": 0.0, "r1": 0.0,
+    }  # fmt: skip
+    assert {name: getattr(config, name) for name in expected} == expected
+    assert float(text_to_image.rate(config, config.d_learning_rate)(200_000)) == pytest.approx(4e-4)
+    with pytest.raises(ValueError, match=r"r1=0.5 and matching_aware=2.0: one of them must be 0"):
+        text_to_image.Config.from_preset("df_gan", r1=0.5)
+
+
 def test_the_critic_of_wgan_has_a_hundred_updates_where_the_authors_have_them():
     """martinarjovsky/WassersteinGAN main.py: gen_iterations < 25 or gen_iterations % 500 == 0."""
     config = wgan.Config.from_preset("paper")

@@ -18,7 +18,7 @@ from jaxgan.losses import LOSSES
 from jaxgan.networks.linen import from_linen
 from jaxgan.networks.mlp import MLP
 from jaxgan.networks.text_to_image import slot_encoder
-from jaxgan.penalties import r1_penalty, r2_penalty, weighted_sum
+from jaxgan.penalties import matching_aware_gradient_penalty, r1_penalty, r2_penalty, weighted_sum
 from jaxgan.training.loop import fit
 from jaxgan.types import Augment, Network, TextDiscriminator
 
@@ -246,6 +246,15 @@ def test_the_penalty_sees_image_and_text_and_is_weighted():
         state, metrics = gan.d_step(state, BATCH)
         assert float(metrics["penalty"]) == pytest.approx(0.5 * w**2)
         assert float(metrics["d_loss"]) == pytest.approx(w * (0.5 * 2 - 1) + (3 + n) * 0.5 * w**2)
+
+
+def test_a_penalty_of_image_and_text_together():
+    """The gradient of w x . e is w e in x and w x in e: |.|^2 = w^2 (|e|^2 + |x|^2) = 2 w^2, its sixth power 8 w^6."""
+    gan = by_hand(penalty=matching_aware_gradient_penalty, penalty_weight=2.0)
+    state = start(gan)
+    w = float(state.discriminator.params["head"]["w"])
+    expected = np.mean((w**2 * (np.sum(np.square(BATCH["image"]), axis=1) + 1.0)) ** 3)
+    assert float(gan.d_step(state, BATCH)[1]["penalty"]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_penalty_and_an_adaptive_augmentation_see_what_the_loss_sees():

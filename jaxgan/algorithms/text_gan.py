@@ -223,11 +223,16 @@ def make_text_gan(
                 metrics |= augment.update(augment_state, decided(loss, real_scores, fake_scores))
             if penalty is not None:
 
-                def critic(samples, augment_key):
+                def critic(samples, embedding, augment_key):
                     seen, _ = features(augment.apply(augment_state, samples, augment_key), start, keys[6])
                     return score(seen, embedding, start, keys[9])[0]
 
-                critics = AugmentedCritic(lambda x: critic(x, keys[5]), lambda x: critic(x, keys[7]))
+                critics = AugmentedCritic(
+                    of_real=lambda x: critic(x, embedding, keys[5]),
+                    of_fake=lambda x: critic(x, embedding, keys[7]),
+                    of_pair=lambda x, text: critic(x, text, keys[5]),
+                    text=embedding,
+                )
                 # Computed in every update: inside lax.cond it costs more on a CPU than it saves.
                 metrics["penalty"] = penalty(critics, real, fake, keys[12])
                 value += value_at(penalty_weight, d.step) * metrics["penalty"]

@@ -17,8 +17,9 @@ GROUPS = {
     "network": "networks encoder conditioning upsampling blocks width widths g_width d_width expansion group_size "
     "patch_layers latent_dim g_norm d_norm",
     "optimization": "loss divergence n_critic g_batch_multiple head_start refresh_every clip penalty_weight "
-    "gradient_penalty r1 r2 gamma last_gamma mismatch_weight swap interpolation_weight mode_seeking_weight "
-    "cycle_weight identity_weight pool_size freeze_d learning_rate last_learning_rate g_learning_rate d_learning_rate "
+    "gradient_penalty r1 r2 matching_aware gamma last_gamma mismatch_weight swap interpolation_weight "
+    "mode_seeking_weight cycle_weight identity_weight pool_size freeze_d learning_rate last_learning_rate "
+    "g_learning_rate d_learning_rate "
     "decay constant halvings anneal b1 b2 last_b2 ema_decay average",
     "device": "dtype num_devices microbatches remat resident_mib num_workers keep_memory steps_per_call coordinator "
     "num_processes process_id",
