@@ -26,6 +26,7 @@ def test_the_signals_that_ask_a_run_to_end():
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(tmp_path):
     life = faults.Life(tmp_path / "killed", num_steps=80)
     life.wait_for(lambda: len(faults.steps_in(tmp_path / "killed")) > 1)
