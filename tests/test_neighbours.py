@@ -29,21 +29,40 @@ def test_a_copy_is_found_and_at_distance_0():
 
 def test_distances_of_points_far_from_zero_keep_their_digits():
     a, b = RANDOM.normal(size=(2, 20, 3)) + 1e6
-    squares = np.concatenate([block.squares for block in squared_blocks(a, b)])
+    squares = np.concatenate([block.squares for block in squared_blocks(a, b, np.float64)])
     np.testing.assert_allclose(np.sqrt(squares), cdist(a, b), rtol=1e-6)
 
 
-@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1e-25, 1e-9, 1.0, 1e9, 1e25])
 @pytest.mark.parametrize("features", [1, 50, 2048])
-def test_a_block_is_off_by_no_more_than_it_says(features, scale):
-    a, b = scale * RANDOM.normal(size=(2, 40, features)) + 3.0
+def test_a_block_is_off_by_no_more_than_it_says(features, scale, dtype):
+    a, b = scale * RANDOM.normal(size=(2, 40, features)) + (3.0 if abs(np.log10(scale)) < 10 else 0.0)
     b[7] *= 1e3
-    for block in squared_blocks(a, b):
+    for block in squared_blocks(a, b, dtype):
+        assert block.squares.dtype == (np.float64 if abs(np.log10(scale)) > 10 else dtype)
         exact = block.exact(*np.indices(block.squares.shape).reshape(2, -1)).reshape(block.squares.shape)
         assert np.abs(block.squares - exact).max() <= block.error
         # Limits at a distance, and one digit below it: decided as differences have it.
         np.testing.assert_array_equal(block.within(exact[:, :1]), exact <= exact[:, :1])
         np.testing.assert_array_equal(block.within(np.nextafter(exact[3], 0.0)), exact < exact[3])
+
+
+@pytest.mark.parametrize("spread", [1e-7, 1e-4, 1.0])
+def test_what_float32_cannot_decide_is_decided_in_float64(monkeypatch, spread):
+    """300 points within `spread` of one another, far from some others, as of a generator that collapsed."""
+    monkeypatch.setattr(neighbours, "BLOCK", 2**12)
+    a, b = spread * RANDOM.normal(size=(2, 300, 4)) + 10.0
+    b[::100] = 0.0
+    exact = cdist(a, b, "sqeuclidean")
+    rows, squares = neighbours.nearest_rows(a, b, 5)
+    np.testing.assert_array_equal(rows, exact.argsort(axis=1)[:, :5])
+    np.testing.assert_allclose(squares, np.sort(exact, axis=1)[:, :5], rtol=1e-12)
+    limits = np.median(exact, axis=1, keepdims=True)
+    for block in squared_blocks(a, b):
+        again = len(np.flatnonzero(np.abs(block.squares - limits[block.rows]) <= block.error))
+        assert (again > 16 * len(block.a)) == (spread < 1.0)
+        np.testing.assert_array_equal(block.within(limits[block.rows]), exact[block.rows] <= limits[block.rows])
 
 
 def test_of_equal_distances_the_first_is_nearest():
