@@ -20,8 +20,9 @@ import jax
 import numpy as np
 
 from experiments import class_conditional, gan, gaussians_2d, relativistic, sngan, text_to_image, wgan, wgan_gp
-from jaxgan import files
+from jaxgan import files, records
 from jaxgan.data.classes import find_label, label_names
+from jaxgan.data.text_embeddings import read_text_embeddings
 from jaxgan.data.vocabulary import Vocabulary
 from jaxgan.latents import directions, slerp, truncated_normal, walk
 from jaxgan.networks.conditional import check_labels
@@ -29,7 +30,7 @@ from jaxgan.runs import cli
 from jaxgan.runs.config import class_names, load_config
 from jaxgan.runs.flags import Count, Flags, PathName, Range, Seed
 from jaxgan.runs.images import MAX_ROWS, MAX_TILES, image_grid, labelled_rows
-from jaxgan.runs.open_run import VOCABULARY, Run, open_run
+from jaxgan.runs.open_run import TEXT_ENCODER, VOCABULARY, Run, open_run
 from jaxgan.runs.outputs import check_file, earlier, write_animation, write_image
 
 MODULES = (class_conditional, gan, relativistic, sngan, text_to_image, wgan, wgan_gp)
@@ -61,6 +62,8 @@ class Config(Flags):
     label: tuple[str, ...] = ()
     prompt: tuple[str, ...] = ()  # texts to sample images for, for text-to-image runs
     prompts: PathName | None = None  # file with one prompt per line, in addition to --prompt
+    # .npz file with embeddings of prompts, for runs with --text-embeddings; see docs/data.md
+    prompt_embeddings: PathName | None = None
     same_latents: bool = False  # use the same latents for all labels or prompts, to see the effect of the condition
     # resample latents until no absolute value exceeds this (truncation trick); smaller values such as 0.7 give more
     # typical and less diverse samples; by default no truncation
@@ -83,7 +86,7 @@ def main(config: Config) -> Path:
         raise ValueError(f"{config.run} generates points, not images: see its samples/, or export it")
     run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
     parts, (rows, columns), names = drawn(run, config)
-    if run.experiment in WITH_PROMPTS and (lost := unknown_words(run, names)):
+    if run.experiment in WITH_PROMPTS and not config.prompt_embeddings and (lost := unknown_words(run, names)):
         print(lost)
 
     name = f"{config.kind}-{run.step}{endings[0]}"
@@ -158,7 +161,13 @@ def _drawn(run: Run, inputs: Mapping[str, np.ndarray], *, raw: bool) -> Iterator
 
 
 def vocabulary(run: Run) -> Vocabulary:
-    """The vocabulary of a text-to-image run."""
+    """The vocabulary of a text-to-image run.
+
+    Raises:
+      ValueError: the run was trained on embeddings of texts.
+    """
+    if run.config.text_embeddings:
+        raise ValueError(f"{run.folder} was trained on embeddings of texts and reads none: give --prompt-embeddings")
     return Vocabulary.load(run.folder / VOCABULARY)
 
 
@@ -179,19 +188,39 @@ def _conditions(run: Run, config: Config) -> tuple[list[str], dict[str, Any]]:
         if not told:
             raise ValueError(f"prompts {config.prompts} has no prompts: one per line was expected")
         prompts += told
+    embedded = run.experiment in WITH_PROMPTS and run.config.text_embeddings
     if prompts and run.experiment not in WITH_PROMPTS:
         raise ValueError(f"{run.folder} was not trained on captions: it has no --prompt")
+    if config.prompt_embeddings and not embedded:
+        raise ValueError(f"{run.folder} was not trained on embeddings of texts: it has no --prompt-embeddings")
     if config.label and run.experiment not in WITH_LABELS:
         raise ValueError(f"{run.folder} was not trained on labels: it has no --label")
     if run.experiment in WITH_LABELS:
         classes, number = class_names(load_config(run.folder)), run.config.num_classes
         given = [find_label(str(label), classes, number) for label in config.label] or range(min(10, number))
         return label_names(given, classes), {"condition": check_labels(given, number)}
+    if config.prompt_embeddings and not prompts:
+        return _embedded_prompts(run, config.prompt_embeddings)
     if run.experiment in WITH_PROMPTS:
+        vocabulary(run)
         if not prompts:
             raise ValueError(f"{run.folder} is a text-to-image run: give --prompt, or --prompts with a file")
         return prompts, {"text": vocabulary(run).encode(prompts, max_len=run.config.max_words)}
     return [], {}
+
+
+def _embedded_prompts(run: Run, path: str) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Names and embeddings of the prompts in a file, which has to be of the run's text encoder."""
+    given = read_text_embeddings(path)
+    record = records.parse(files.read_text(run.folder / TEXT_ENCODER, most=2**16))
+    count, texts, size = given.rows.shape
+    if size != record["size"]:
+        raise ValueError(f"{path} holds embeddings of {size} numbers, but {run.folder} was trained on {record['size']}")
+    if given.encoder and record["encoder"] and given.encoder != record["encoder"]:
+        raise ValueError(f"{path} is of {given.encoder!r}, but {run.folder} was trained on {record['encoder']!r}")
+    called = given.names or [f"prompt {row}" for row in range(count)]
+    names = [f"{name} ({text + 1})" if texts > 1 else name for name in called for text in range(texts)]
+    return names, {"text": given.rows.reshape(count * texts, size)}
 
 
 def _latents(config: Config, size: int, conditions: int, count: int) -> np.ndarray:

@@ -22,17 +22,22 @@ take a fixed one that was trained on pairs; images are neither cropped nor flipp
 latents of its own.
 """
 
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from jaxgan import optim
+from jaxgan import files, optim
 from jaxgan.algorithms.text_gan import make_text_gan
 from jaxgan.augment import named_augmentation
 from jaxgan.data.captions import CaptionedBatches, captioned_images
+from jaxgan.data.text_embeddings import embedded_images, read_text_embeddings
 from jaxgan.data.vocabulary import Vocabulary
 from jaxgan.evaluation.caption_scores import caption_evaluation
 from jaxgan.evaluation.evaluation import while_training
@@ -44,10 +49,10 @@ from jaxgan.networks.text_to_image import attentive_encoder, recurrent_encoder, 
 from jaxgan.penalties import matching_aware_gradient_penalty, r1_penalty
 from jaxgan.runs import cli
 from jaxgan.runs.config import run_folder, runtime
-from jaxgan.runs.flags import BatchSize, Channels, Decay, LatentDim, LearningRate, Range, Share, Steps, Weight
+from jaxgan.runs.flags import BatchSize, Channels, Decay, LatentDim, LearningRate, PathName, Range, Share, Steps, Weight
 from jaxgan.runs.image_config import ImageConfig
 from jaxgan.runs.images import labelled_rows
-from jaxgan.runs.open_run import VOCABULARY
+from jaxgan.runs.open_run import TEXT_ENCODER, VOCABULARY
 from jaxgan.training.loop import fit
 from jaxgan.types import GAN, Batches, Network, TextDiscriminator
 
@@ -129,6 +134,9 @@ class Config(ImageConfig):
 
     # data set with captions: shapes, emoji, fashion_mnist, folder:PATH; see docs/data.md
     dataset: str = "shapes"
+    # .npz file with embeddings of texts by another model, such as CLIP, in place of captions and --encoder; see
+    # docs/data.md
+    text_embeddings: PathName | None = None
     channels: Literal[1, 3] = 3  # 1 for grey, 3 for colour; images of the other kind are converted
     num_steps: Steps = runtime(8000)  # generator updates
     batch_size: BatchSize = 32  # images per update, over all devices
@@ -137,6 +145,8 @@ class Config(ImageConfig):
         super().__post_init__()
         if self.flip or self.load_size:
             raise ValueError("flip and load_size would make captions wrong that say where things are")
+        if self.text_embeddings and self.evaluate_every:
+            raise ValueError("evaluate_every needs captions that the run reads: leave it out with text_embeddings")
         if self.r1 and self.matching_aware:
             raise ValueError(f"r1={self.r1} and matching_aware={self.matching_aware}: one of them must be 0")
 
@@ -163,10 +173,11 @@ def build(config: Config) -> GAN:
         return optim.adam(rate(config, start), b1=config.b1, b2=config.b2)
 
     generator, discriminator = networks(config)
+    encoder = ENCODERS[config.encoder](config.vocabulary_size, dtype=config.dtype)
     return make_text_gan(
         generator,
         discriminator._replace(features=freeze_stages(discriminator.features, config.freeze_d)),
-        encoder=ENCODERS[config.encoder](config.vocabulary_size, dtype=config.dtype),
+        encoder=None if config.text_embeddings else encoder,
         loss=LOSSES[config.loss],
         g_tx=adam(),
         d_tx=adam(config.d_learning_rate),
@@ -184,45 +195,63 @@ def build(config: Config) -> GAN:
     )
 
 
-def read(config: Config) -> tuple[dict, Vocabulary]:
-    """The captioned images, and the words of their captions."""
+class Texts(NamedTuple):
+    """Images with captions, captions to inputs of the GAN and back, and the file that a run keeps of that."""
+
+    examples: dict[str, Any]
+    encode: Callable[[Sequence[str]], np.ndarray]
+    decode: Callable[[np.ndarray], list[str]]
+    files: dict[str, Callable[[Path], None]]
+    notice: str | None = None
+
+
+def read(config: Config) -> Texts:
     flags = {name: getattr(config, name) for name in ("data_dir", "image_size", "channels")}
+    if config.text_embeddings:
+        embeddings = read_text_embeddings(config.text_embeddings)
+        record = json.dumps({"encoder": embeddings.encoder, "size": embeddings.rows.shape[2]})
+        examples, encode = embedded_images(config.dataset, config.split, embeddings, **flags)
+        captions = [caption for some in examples["captions"] for caption in some]
+        known = {row.tobytes(): caption for caption, row in zip(captions, encode(captions), strict=True)}
+        decode = lambda rows: [known[row.tobytes()] for row in rows]
+        return Texts(examples, encode, decode, {TEXT_ENCODER: lambda path: files.write(path, record)})
     examples = captioned_images(config.dataset, config.split, **flags)
-    vocabulary = Vocabulary.of(text for captions in examples["captions"] for text in captions)
+    texts = [text for captions in examples["captions"] for text in captions]
+    vocabulary = Vocabulary.of(texts)
     if vocabulary.size > config.vocabulary_size:
         raise ValueError(
             f"vocabulary_size={config.vocabulary_size} is too small for the words of {config.dataset}: "
             f"give {vocabulary.size} or more"
         )
-    return examples, vocabulary
+    if (before := run_folder(config) / VOCABULARY).exists() and Vocabulary.load(before).words != vocabulary.words:
+        raise ValueError(f"the words in {before} differ from those in the captions of {config.dataset}")
+    encode = partial(vocabulary.encode, max_len=config.max_words)
+    notice = vocabulary.read(texts, max_len=config.max_words).notice
+    return Texts(examples, encode, vocabulary.decode, {VOCABULARY: vocabulary.save}, notice)
 
 
 def batches(config: Config) -> Batches:
-    return _batches(config, *read(config))
+    return _batches(config, read(config))
 
 
-def _batches(config: Config, examples: dict, vocabulary: Vocabulary) -> Batches:
-    encode = partial(vocabulary.encode, max_len=config.max_words)
-    return CaptionedBatches(examples, encode, batch_size=config.batch_size, seed=config.seed)
+def _batches(config: Config, texts: Texts) -> Batches:
+    return CaptionedBatches(texts.examples, texts.encode, batch_size=config.batch_size, seed=config.seed)
 
 
 def main(config: Config) -> dict[str, float]:
-    examples, vocabulary = read(config)
-    texts = [text for captions in examples["captions"] for text in captions]
-    if lost := vocabulary.read(texts, max_len=config.max_words).notice:
-        print(f"captions    {lost}")
-    if (before := run_folder(config) / VOCABULARY).exists() and Vocabulary.load(before).words != vocabulary.words:
-        raise ValueError(f"the words in {before} differ from those in the captions of {config.dataset}")
-    data = _batches(config, examples, vocabulary)
-    prompts = vocabulary.decode(data(0)[0]["text"][:PROMPTS])
-    gan, encode = build(config), partial(vocabulary.encode, max_len=config.max_words)
+    texts = read(config)
+    if texts.notice:
+        print(f"captions    {texts.notice}")
+    data = _batches(config, texts)
+    prompts = texts.decode(np.asarray(data(0)[0]["text"][:PROMPTS]))
+    gan = build(config)
     return fit(
         gan,
         data,
         config,
-        evaluate=while_training(lambda config: caption_evaluation(config, encode), gan, config),
+        evaluate=while_training(lambda config: caption_evaluation(config, texts.encode), gan, config),
         draw=lambda outputs: labelled_rows(outputs["samples"], prompts),
-        files={VOCABULARY: vocabulary.save},
+        files=texts.files,
     )[1]
 
 

@@ -22,8 +22,9 @@ from experiments import gan
 from jaxgan.runs import cli
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-# Those of export.md run in test_export.py, in a process without jaxgan; those of loggers.md in test_writers.py.
-ELSEWHERE = ("docs/export.md", "docs/loggers.md")
+# Those of export.md run in test_export.py, in a process without jaxgan; those of loggers.md in test_writers.py, that of
+# text_embeddings.md in test_text_embeddings.py.
+ELSEWHERE = ("docs/export.md", "docs/loggers.md", "docs/text_embeddings.md")
 PROGRAMS = [name for name in NAMES if "```python\n" in (ROOT / name).read_text() and name not in ELSEWHERE]
 # Benchmarks that pass flags on to an experiment.
 FORWARDING = ("input_pipeline", "memory", "scaling", "seeds", "step_throughput")

@@ -52,8 +52,8 @@ def read_arrays(path: Path) -> Arrays:
         says what to do.
     """
     with contextlib.ExitStack() as stack:
-        with _readable(path):
-            known = _open(path, stack)
+        with readable(path):
+            known = open_arrays(path, stack, ("image", "label", "names"))
         image, label, names = (known.get(name) for name in ("image", "label", "names"))
         assert image is not None
         # All headers are checked before anything is unpacked.
@@ -70,13 +70,13 @@ def read_arrays(path: Path) -> Arrays:
                 f"{path} holds names of type {names.dtype} and shape {list(names.shape)}, but strings of at most "
                 f"{MOST_NAMES:,} classes were expected, {MOST_TEXT:,} bytes in total"
             )
-        with _readable(path):
+        with readable(path):
             found = [None if one is None else one.load() for one in (image, label, names)]
     pixels, labels, texts = found
     assert pixels is not None
     if labels is not None:
         labels = as_labels(labels, str(path))
-    return Arrays(pixels, labels, None if texts is None else _names(texts, path))
+    return Arrays(pixels, labels, None if texts is None else as_texts(texts, f"{path} has a name of class"))
 
 
 def as_labels(labels: np.ndarray, where: str, *, least: int = 0) -> np.ndarray:
@@ -86,13 +86,13 @@ def as_labels(labels: np.ndarray, where: str, *, least: int = 0) -> np.ndarray:
     return labels.astype(np.int32)
 
 
-def _check_images(image: _Header, path: Path) -> None:
+def _check_images(image: Header, path: Path) -> None:
     shape, dtype = image.shape, image.dtype
     held = f"{path} holds {dtype} of shape {list(shape)}"
     if reason := misread(shape):
         raise ValueError(f"{held}: {reason}")
     if dtype != np.uint8 or len(shape) not in (3, 4) or (len(shape) == 4 and not 1 <= shape[3] <= 4):
-        with _readable(path):
+        with readable(path):
             advice = _conversion_advice(image.load()) if np.issubdtype(dtype, np.floating) else ""
         raise ValueError(
             f"{held}, but images were expected: uint8 [N, H, W] or [N, H, W, C] with 1 to 4 channels{advice}"
@@ -136,8 +136,8 @@ def _conversion_advice(pixels: np.ndarray) -> str:
     return f"; its values range from {low:g} to {high:g}: save {convert}"
 
 
-class _Header(NamedTuple):
-    """Shape and type of an array, and a function that reads it."""
+class Header(NamedTuple):
+    """Shape and type of an array in a file, and a function that reads it."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -149,28 +149,32 @@ class _Header(NamedTuple):
 
 
 @contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
+    """Turns every error of reading a file into a ValueError that names it."""
     try:
         yield
     except Exception as error:  # damaged headers raise many types of errors
         raise ValueError(f"{path} cannot be read: {str(error) or type(error).__name__}") from None
 
 
-def _open(path: Path, stack: contextlib.ExitStack) -> dict[str, _Header]:
-    """The headers of a file's arrays by name; the file stays open until the stack is closed."""
+def open_arrays(path: Path, stack: contextlib.ExitStack, names: Sequence[str]) -> dict[str, Header]:
+    """The headers of the arrays of these names, the first of which must be there; an `.npy` file is the first.
+
+    The file stays open until the stack is closed. Damaged files raise many types of errors: see `readable`.
+    """
     if not path.is_file():
         raise ValueError("it is a folder or not a regular file" if path.exists() else f"no such file: {path}")
     file = stack.enter_context(path.open("rb"))
     if path.suffix == ".npy":
-        return {"image": _Header(*_read_header(file)[:2], lambda: np.lib.format.open_memmap(path, mode="r"))}
+        return {names[0]: Header(*_read_header(file)[:2], lambda: np.lib.format.open_memmap(path, mode="r"))}
     members = stack.enter_context(zipfile.ZipFile(file))
     known = [name.removesuffix(".npy") for name in members.namelist()]
-    if "image" not in known:
-        raise ValueError(f"it has no array 'image', only {', '.join(known[:10])}" if known else "it has no arrays")
-    return {name: _member(members, name) for name in ("image", "label", "names") if name in known}
+    if names[0] not in known:
+        raise ValueError(f"it has no array '{names[0]}', only {', '.join(known[:10])}" if known else "it has no arrays")
+    return {name: _member(members, name) for name in names if name in known}
 
 
-def _member(members: zipfile.ZipFile, name: str) -> _Header:
+def _member(members: zipfile.ZipFile, name: str) -> Header:
     """The header of an array of an npz file, checked against the size of the array."""
     info = members.getinfo(f"{name}.npy")
     with members.open(info) as file:
@@ -180,7 +184,7 @@ def _member(members: zipfile.ZipFile, name: str) -> _Header:
         with members.open(info) as file:
             return np.lib.format.read_array(file, allow_pickle=False)
 
-    found = _Header(shape, dtype, load)
+    found = Header(shape, dtype, load)
     if dtype.hasobject:
         raise ValueError(f"object arrays such as '{name}' may run code and are not loaded")
     if found.size > MOST_NPZ:
@@ -208,11 +212,12 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
     return shape, dtype, len(magic) + width + length
 
 
-def _names(names: np.ndarray, path: Path) -> tuple[str, ...]:
-    if names.size and names.itemsize:
-        codes = np.ascontiguousarray(names.astype(names.dtype.newbyteorder("="))).view(np.uint32)
+def as_texts(texts: np.ndarray, what: str) -> tuple[str, ...]:
+    """Strings `[N]` of a file; one that is not valid Unicode is refused, with `what` and its number."""
+    if texts.size and texts.itemsize:
+        codes = np.ascontiguousarray(texts.astype(texts.dtype.newbyteorder("="))).view(np.uint32)
         strange = (codes > sys.maxunicode) | ((codes >= 0xD800) & (codes < 0xE000))
         if strange.any():
-            row = np.flatnonzero(strange.reshape(len(names), -1).any(axis=1))[0]
-            raise ValueError(f"{path} has a name of class {row} that is not valid Unicode: rename the class")
-    return tuple(map(str, names))
+            row = np.flatnonzero(strange.reshape(len(texts), -1).any(axis=1))[0]
+            raise ValueError(f"{what} {row} that is not valid Unicode: rename it")
+    return tuple(map(str, texts))

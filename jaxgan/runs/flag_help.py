@@ -13,7 +13,7 @@ GROUPS = {
     "run": "preset num_steps seed num_seeds workdir resume init_from log_every sample_every checkpoint_every "
     "evaluate_every keep best",
     "data": "data dataset dataset_b split split_a split_b paired data_dir batch_size image_size load_size flip augment "
-    "channels channels_a channels_b num_classes vocabulary_size max_words",
+    "channels channels_a channels_b num_classes text_embeddings vocabulary_size max_words",
     "network": "networks encoder conditioning upsampling blocks width widths g_width d_width expansion group_size "
     "patch_layers latent_dim g_norm d_norm",
     "optimization": "loss divergence n_critic g_batch_multiple head_start refresh_every clip penalty_weight "

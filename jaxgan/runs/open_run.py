@@ -29,6 +29,7 @@ from jaxgan.runs.flags import Count, Seed, check
 from jaxgan.types import GAN
 
 VOCABULARY = "vocabulary.json"
+TEXT_ENCODER = "text_encoder.json"
 """File in the folder of a run with texts: the words that have token ids."""
 
 
@@ -62,7 +63,7 @@ class Run(NamedTuple):
         *,
         count: int | None = None,
         label: int | str | Sequence[int | str] | None = None,
-        prompt: str | Sequence[str] | None = None,
+        prompt: str | Sequence[str] | ArrayLike | None = None,
         raw: bool = False,
     ) -> np.ndarray:
         """Samples of the generator.
@@ -71,7 +72,8 @@ class Run(NamedTuple):
           seed: a random seed, or latents `[N, latent_dim]`, which are standard normal in training.
           count: number of samples N from a seed; by default one for each label or prompt if several are given, else 16.
           label: for runs with classes: a name or number for all samples, or one for each; by default 0, 1, 2, ...
-          prompt: for runs with texts: a text for all samples, or one for each. Unknown words are warned of.
+          prompt: for runs with texts: a text for all samples, or one for each. Unknown words are warned of. For runs on
+            embeddings of texts: one for all samples, `[E]`, or one for each, `[N, E]`.
           raw: whether to use the raw weights instead of the EMA weights.
 
         Returns:
@@ -87,8 +89,12 @@ class Run(NamedTuple):
         for name, given, of in (("label", label, "condition"), ("prompt", prompt, "text")):
             if given is not None and of not in expected:
                 raise ValueError(f"{self.folder} was not trained on {name}s")
+        embedded = "text" in expected and jnp.issubdtype(expected["text"].dtype, jnp.floating)
         given = label if prompt is None else prompt
-        conditions: list[Any] = [] if given is None else list(np.atleast_1d(np.array(given, object)))
+        if embedded:
+            conditions = list(self._embeddings(given, expected["text"].shape[1]))
+        else:
+            conditions: list[Any] = [] if given is None else list(np.atleast_1d(np.array(given, object)))
         if given is not None and not conditions:
             raise ValueError(f"{'label' if prompt is None else 'prompt'}={given!r} is empty: give one, or leave it out")
         if isinstance(seed, jax.Array) and jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
@@ -118,7 +124,9 @@ class Run(NamedTuple):
             if not jnp.issubdtype(expected["condition"].dtype, jnp.integer):
                 raise ValueError(f"the condition of {self.folder} is no label: give `outputs` both inputs")
             inputs["condition"] = np.resize(self._labels(conditions, len(latents)), len(latents))
-        if "text" in expected:
+        if embedded:
+            inputs["text"] = np.broadcast_to(np.stack(conditions), (len(latents), len(conditions[0])))
+        elif "text" in expected:
             tokens = self._token_ids(conditions, self.batch["text"].shape[1])
             inputs["text"] = np.broadcast_to(tokens, (len(latents), tokens.shape[1]))
         samples = self.outputs(inputs, raw=raw)["samples"]
@@ -140,6 +148,17 @@ class Run(NamedTuple):
                 raise ValueError(f"label {one!r} is neither the name nor the number of a class")
         find = lambda one: find_label(str(one), classes if isinstance(one, str) else None, number)
         return np.array([find(one) for one in labels], np.int32)
+
+    def _embeddings(self, given: Any, size: int) -> np.ndarray:
+        try:
+            found = np.atleast_2d(np.asarray(given, np.float32))
+        except (TypeError, ValueError):
+            found = np.zeros((0, 0))
+        if found.ndim != 2 or found.shape[1] != size or not len(found) or not np.isfinite(found).all():
+            raise ValueError(
+                f"{self.folder} was trained on embeddings of texts: give prompt finite numbers, [{size}] or [N, {size}]"
+            )
+        return found
 
     def _token_ids(self, given: Sequence[int | str], max_len: int) -> np.ndarray:
         if not given or not all(isinstance(one, str) for one in given):
