@@ -42,7 +42,8 @@ _CSS = """
 .picture { flex: 1 1 150px; min-width: 0; }
 .picture pre { white-space: pre-wrap; overflow-wrap: anywhere; user-select: all; font-size: 0.8rem; }
 .picture p, .facts { overflow-wrap: anywhere; }
-.picture.both { max-width: 420px; }
+.picture.both { max-width: 300px; }
+.both img { outline: 1px solid #ccc; }
 .picture button { all: unset; cursor: pointer; text-decoration: underline; }
 .picture button:focus-visible { outline: 2px solid; }
 .picture a { padding: 0; margin: 0; }
