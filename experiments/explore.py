@@ -50,16 +50,20 @@ def _page(config: Config) -> Any:
         return programs.page(config.program)
     known = sample.EXPERIMENTS | translate.EXPERIMENTS | {gaussians_2d.Config.experiment: gaussians_2d}
     runs = [Explored(folder, known) for folder in (config.run, config.compare) if folder is not None]
-    modules = [_module_of(run.experiment) for run in runs]
-    if len(set(modules)) > 1:
+    kinds = [_kind_of(run.experiment) for run in runs]
+    if len(set(kinds)) > 1:
         raise ValueError(f"{runs[0].folder} and {runs[1].folder} are runs of different kinds")
-    return {"images": images, "translation": translation, "points": points}[modules[0]].page(runs)
+    return {"images": images, "translation": translation, "points": points}[kinds[0][0]].page(runs)
 
 
-def _module_of(experiment: str) -> str:
+def _kind_of(experiment: str) -> tuple[str, ...]:
+    """The module of its page, and for images what they are drawn from."""
     if experiment in translate.EXPERIMENTS:
-        return "translation"
-    return "points" if experiment == gaussians_2d.Config.experiment else "images"
+        return ("translation",)
+    if experiment == gaussians_2d.Config.experiment:
+        return ("points",)
+    module = sample.EXPERIMENTS[experiment]
+    return "images", "labels" * (module in sample.WITH_LABELS) + "prompts" * (module in sample.WITH_PROMPTS)
 
 
 if __name__ == "__main__":

@@ -73,11 +73,12 @@ def blocks(title: str) -> Iterator[Any]:
         """Refuses in a sentence what the page never sends, but anybody may send to its interface."""
         try:
             return await process(*args, **options)
-        except (gr.Error, ValueError, TypeError, ArithmeticError) as error:
-            own = str(error) if type(error) is ValueError else "a control was sent a value of another type than its own"
-            told = error.message if isinstance(error, gr.Error) else own
-            sentence = re.split(r"\.\s", told, maxsplit=1)[0]
-            raise gr.Error(escape(displayed(sentence, most=200)), print_exception=False) from None
+        except gr.Error as error:
+            told = error.message
+        except (ValueError, TypeError, ArithmeticError) as error:
+            told = str(error) if type(error) is ValueError else "a control was sent a value of another type"
+        sentence = re.split(r"\.\s", told, maxsplit=1)[0]
+        raise gr.Error(escape(displayed(sentence, most=200)), print_exception=False)
 
     page.process_api = answered
 
@@ -97,6 +98,7 @@ def connect(page: Any, controls: Mapping[str, Any], output: Any, show: Callable[
 
     shown.__name__ = name
     parts = list(controls.values())
+    page.first = lambda: shown(*(part.value for part in parts))
     options = {"inputs": parts, "outputs": output, "show_progress": "hidden", "queue": False}
     gradio().on([part.change for part in parts], shown, trigger_mode="always_last", api_name=name, **options)
     page.load(shown, api_visibility="private", **options)
@@ -125,6 +127,7 @@ def serve(page: Any, host: str, port: int | None) -> None:
       ValueError: the address is in use by now.
     """
     gr = gradio()
+    threading.Thread(target=page.first, daemon=True).start()  # compiles while the browser starts
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     try:
         page.launch(
