@@ -10,7 +10,7 @@ leaves the machine. The picture of an image run is the one that the shown `exper
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from experiments import gaussians_2d, sample, translate
 from jaxgan.runs import cli
@@ -33,28 +33,37 @@ def main(config: Config) -> None:
         raise ValueError("give one of --run FOLDER, --program FILE.stablehlo and --theory")
     if config.compare is not None and config.run is None:
         raise ValueError("--compare needs a --run to compare with")
-    from experiments.explorer import images, points, programs, serving, theory, translation
-    from experiments.explorer.runs import Explored
+    from experiments.explorer import serving
 
     serving.check_address(config.host, config.port)
+    with serving.stoppable():
+        serving.serve(_page(config), config.host, config.port)
+
+
+def _page(config: Config) -> Any:
+    from experiments.explorer import images, points, programs, theory, translation
+    from experiments.explorer.runs import Explored
+
     if config.theory:
-        page = theory.page()
-    elif config.program is not None:
-        page = programs.page(config.program)
-    else:
-        known = sample.EXPERIMENTS | translate.EXPERIMENTS | {gaussians_2d.Config.experiment: gaussians_2d}
-        runs = [Explored(folder, known) for folder in (config.run, config.compare) if folder is not None]
-        modules = [_module_of(run.experiment) for run in runs]
-        if len(set(modules)) > 1:
-            raise ValueError(f"{runs[0].folder} and {runs[1].folder} are runs of different kinds")
-        page = {"images": images, "translation": translation, "points": points}[modules[0]].page(runs)
-    serving.serve(page, config.host, config.port)
+        return theory.page()
+    if config.program is not None:
+        return programs.page(config.program)
+    known = sample.EXPERIMENTS | translate.EXPERIMENTS | {gaussians_2d.Config.experiment: gaussians_2d}
+    runs = [Explored(folder, known) for folder in (config.run, config.compare) if folder is not None]
+    kinds = [_kind_of(run.experiment) for run in runs]
+    if len(set(kinds)) > 1:
+        raise ValueError(f"{runs[0].folder} and {runs[1].folder} are runs of different kinds")
+    return {"images": images, "translation": translation, "points": points}[kinds[0][0]].page(runs)
 
 
-def _module_of(experiment: str) -> str:
+def _kind_of(experiment: str) -> tuple[str, ...]:
+    """The module of its page, and for images what they are drawn from."""
     if experiment in translate.EXPERIMENTS:
-        return "translation"
-    return "points" if experiment == gaussians_2d.Config.experiment else "images"
+        return ("translation",)
+    if experiment == gaussians_2d.Config.experiment:
+        return ("points",)
+    module = sample.EXPERIMENTS[experiment]
+    return "images", "labels" * (module in sample.WITH_LABELS) + "prompts" * (module in sample.WITH_PROMPTS)
 
 
 if __name__ == "__main__":

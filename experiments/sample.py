@@ -4,12 +4,14 @@
     python -m experiments.sample --run runs/gan --kind walk --count 8
     python -m experiments.sample --run runs/class_conditional --label 3 7
     python -m experiments.sample --run runs/class_conditional-dataset=fashion_mnist --label Sneaker 9
+    python -m experiments.sample --run runs/class_conditional --label 3 8 --kind interpolation --between labels
     python -m experiments.sample --run runs/text_to_image --prompt "a small red circle above a large blue square"
 
 Earlier output of `sample` is replaced, for a folder all of its images. An existing --output with any other content is
 refused.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +48,7 @@ MOST_IMAGES = 10**6
 MOST_AXES = 16  # that --shift moves along
 AT_ONCE = 1000  # images in memory, if each is written to its own file
 COMMAND = "sample"
+MIXED = {"labels": "condition", "prompts": "text"}  # the input that --between mixes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +58,12 @@ class Config(Flags):
     # what to write: one image with a grid of samples, a folder of single images, one image with interpolations in rows
     # of ten, or an animated walk through the latents
     kind: Literal["grid", "images", "interpolation", "walk"] = "grid"
+    # what an interpolation or a walk moves through: latents, or, with fixed latents, from each --label or --prompt to
+    # the next, by mixing the one-hot vectors of labels or the embeddings of prompts linearly
+    between: Literal["latents", "labels", "prompts"] = "latents"
     # number of images (by default 64, or 8 per label or prompt), of interpolation rows (by default 10, or 1 per label
-    # or prompt; at most 10 in total), or of corners of a walk (by default 8)
+    # or prompt or two of them that are mixed; at most 10 in total), of corners of a walk through latents, or of images
+    # in a frame of a walk through labels or prompts (by default 8)
     count: Count | None = None
     # class names or label numbers to sample, for class-conditional runs; by default the first ten classes
     label: tuple[str, ...] = ()
@@ -113,11 +120,22 @@ def drawn(run: Run, config: Config) -> tuple[Iterator[np.ndarray], tuple[int, in
     Everything is checked before the first part is drawn. Without conditions there are no names.
     """
     names, conditions = _conditions(run, config)
+    if mixed := config.between != "latents":
+        field = MIXED[config.between]
+        if config.kind not in ("interpolation", "walk") or field not in conditions:
+            of = f"a run with {config.between}"
+            raise ValueError(f"--between {config.between} is for --kind interpolation and walk of {of}")
+        ends = np.eye(run.config.num_classes)[conditions[field]] if field == "condition" else conditions[field]
+        names, conditions = _mixtures(config, names, ends)
+    else:
+        conditions = {name: values[:, None] for name, values in conditions.items()}
     count = _count(config, len(names))
-    if names and config.kind == "interpolation":  # one name per row
+    if names and (mixed or config.kind == "interpolation"):  # one name per row
         names = [name for name in names for _ in range(count)]
         conditions = {name: np.repeat(values, count, axis=0) for name, values in conditions.items()}
     latents = _latents(config, run.config.latent_dim, len(names), count)
+    if mixed:
+        latents = np.repeat(latents, conditions[field].shape[1], axis=1)
     if config.shift:
         axes = shift_axes(run)
         if len(config.shift) > len(axes):
@@ -125,7 +143,10 @@ def drawn(run: Run, config: Config) -> tuple[Iterator[np.ndarray], tuple[int, in
         latents = latents + np.asarray(config.shift, np.float32) @ axes[: len(config.shift)]
     rows, columns, size = latents.shape
     inputs = {"latents": latents.reshape(rows * columns, size)}
-    inputs |= {name: np.repeat(values, columns, axis=0) for name, values in conditions.items()}
+    inputs |= {
+        name: np.broadcast_to(values, (rows, columns, *values.shape[2:])).reshape(rows * columns, *values.shape[2:])
+        for name, values in conditions.items()
+    }
     return _drawn(run, inputs, raw=config.weights == "raw"), (rows, columns), names
 
 
@@ -147,11 +168,15 @@ def _count(config: Config, conditions: int) -> int:
         raise ValueError(f"{conditions} prompts or labels do not fit into one image: at most {MAX_ROWS}")
     of_each = {"interpolation": 1, "walk": COUNTS["walk"]}.get(config.kind, 8)
     count = config.count or (of_each if conditions else COUNTS[config.kind])
-    most = MOST.get(config.kind, MOST_IMAGES) // (conditions if conditions and config.kind != "walk" else 1)
-    if count > most:
+    if count > (most := most_of_each(config.kind, conditions)):
         each = " per label or prompt" if conditions else ""
         raise ValueError(f"count={count}: at most {most:,}{each} with --kind {config.kind}")
     return count
+
+
+def most_of_each(kind: str, conditions: int) -> int:
+    """The largest count, per condition or in total without conditions."""
+    return MOST.get(kind, MOST_IMAGES) // (conditions if conditions and kind != "walk" else 1)
 
 
 def _drawn(run: Run, inputs: Mapping[str, np.ndarray], *, raw: bool) -> Iterator[np.ndarray]:
@@ -223,17 +248,51 @@ def _embedded_prompts(run: Run, path: str) -> tuple[list[str], dict[str, np.ndar
     return names, {"text": given.rows.reshape(count * texts, size)}
 
 
+def _mixtures(config: Config, names: list[str], ends: np.ndarray) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Inputs `[rows, columns, ...]` that go from each of some conditions to the next, with the names of the rows.
+
+    A row for each two of them; for a walk one row that goes through all and back to the first. Vectors are mixed here;
+    token ids by the text GAN's `sample`, which mixes their embeddings.
+    """
+    if not 2 <= len(ends) <= MOST[config.kind]:
+        flag = config.between.removesuffix("s")
+        raise ValueError(
+            f"--between {config.between} with --kind {config.kind}: give 2 to {MOST[config.kind]} with --{flag}"
+        )
+    walking = config.kind == "walk"
+    fractions = np.arange(FRAMES) / FRAMES if walking else np.linspace(0.0, 1.0, STEPS)
+    shape = len(ends), len(fractions), ends.shape[1]
+    start, end = (np.broadcast_to(one[:, None], shape) for one in (ends, np.roll(ends, -1, axis=0)))
+    fraction = np.broadcast_to(fractions.astype(np.float32), shape[:2])
+    if np.issubdtype(ends.dtype, np.floating):
+        t = fraction[..., None]
+        found = {MIXED[config.between]: ((1 - t) * start + t * end).astype(np.float32)}
+    else:
+        found = {"text": start, "to_text": end, "fraction": fraction}
+    if walking:
+        joined = {name: values.reshape(1, -1, *values.shape[2:]) for name, values in found.items()}
+        return [" to ".join([*names, names[0]])], joined
+    return [f"{one} to {other}" for one, other in itertools.pairwise(names)], {
+        name: values[:-1] for name, values in found.items()
+    }
+
+
 def _latents(config: Config, size: int, conditions: int, count: int) -> np.ndarray:
-    """Latents for a table of images, `[rows, columns, size]`, with one row per condition."""
+    """Latents for a table of images, `[rows, columns, size]`, with one row per condition.
+
+    Between labels or prompts there is one column, and with `conditions` rows `count` rows of each two of them.
+    """
 
     def draw(number: int, seed: int) -> np.ndarray:
         return np.asarray(truncated_normal(jax.random.key(seed), number, size, truncation=config.truncation))
 
     rows = conditions or 1
+    same = config.same_latents or not conditions
+    if config.between != "latents":
+        return np.tile(draw(count if same else rows, config.seed), (rows // count if same else 1, 1))[:, None]
     if config.kind == "walk":
         one = np.asarray(walk(draw(count, config.seed), FRAMES))
         return np.broadcast_to(one, (rows, *one.shape))
-    same = config.same_latents or not conditions
     if config.kind == "interpolation":
         own = count if same else rows  # with conditions, `count` rows of each
         fractions = np.linspace(0.0, 1.0, STEPS)[None].repeat(own, axis=0)

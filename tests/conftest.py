@@ -45,8 +45,8 @@ def _pages_without_curves(request, monkeypatch):
         monkeypatch.setattr(report, "_charts", lambda entries: ("", ""))
 
 
-@pytest.fixture
-def browser(tmp_path):
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
     """Chromium without a window, that sees nothing but the page."""
     webdriver = pytest.importorskip("selenium.webdriver")
     programs = shutil.which("chromium"), shutil.which("chromedriver")
@@ -56,7 +56,7 @@ def browser(tmp_path):
     options.binary_location = programs[0]
     for flag in (
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-        f"--disable-component-update --disable-sync --user-data-dir={tmp_path / 'browser'}"
+        f"--disable-component-update --disable-sync --user-data-dir={tmp_path_factory.mktemp('browser')}"
     ).split():
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

@@ -1,72 +1,39 @@
 """The pages of experiments.explore: the same picture as by the command, bounded input, and text that stays text."""
 
 import base64
-import contextlib
+import dataclasses
 import io
-import itertools
 import json
-import os
 import re
-import shlex
 import signal
 import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
-from pathlib import Path
 from urllib.parse import quote
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from explored import NASTY, class_run, image_run, pictures_of, points_run, served, translation_run, written_by
 from PIL import Image
 
-from experiments import class_conditional, cyclegan, explore, export, gan, gaussians_2d, sample
+from experiments import cyclegan, explore, export, gaussians_2d, sample
 from experiments.explorer import images, points, programs, serving, theory, translation
 from experiments.explorer.runs import Explored
-from jaxgan.checkpoints.checkpoint import Checkpoints
 from jaxgan.evaluation.panels import beside_nearest
-from jaxgan.runs import cli
-from jaxgan.runs.config import save_config
 from jaxgan.runs.open_run import restore
 
-NASTY = "<img src=x onerror=alert(1)>"
 VALUES = {"kind": "grid", "seed": 3, "count": 4, "truncation": 3.0, "weights": "ema"}
-
-
-def saved(folder, module, config, batch, steps=(2, 5), **known):
-    """A run that was never trained: its checkpoints have the weights of different seeds."""
-    with Checkpoints(folder / "checkpoints") as checkpoints:
-        for step in steps:
-            checkpoints.save(step, module.build(config).init(jax.random.key(step), batch))
-    save_config(config, folder, batch, size=9, **known)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("a [run] with blanks")
-    config = gan.Config(workdir=str(folder), dataset="noise", width=4, batch_size=2)
-    return Explored(str(saved(folder, gan, config, {"image": jnp.zeros((2, 32, 32, 1))})), sample.EXPERIMENTS)
+    return Explored(str(image_run(tmp_path_factory.mktemp("a [run] with blanks"))), sample.EXPERIMENTS)
 
 
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("classes")
-    config = class_conditional.Config(workdir=str(folder), num_classes=3, width=4, latent_dim=20, batch_size=2)
-    batch = {"image": jnp.zeros((2, 32, 32, 1)), "condition": jnp.zeros(2, jnp.int32)}
-    saved(folder, class_conditional, config, batch, classes=("ant", NASTY, "--cow"))
-    return Explored(str(folder), sample.EXPERIMENTS)
-
-
-def written_by(command, monkeypatch, tmp_path):
-    """What the printed command writes."""
-    words = shlex.split(command)
-    assert words[:3] == ["python", "-m", "experiments.sample"]
-    config = cli.parse(sample.Config, [*words[3:], "--output", str(tmp_path / "out.png")])
-    return config, sample.main(config).read_bytes()
+    return Explored(str(class_run(tmp_path_factory.mktemp("classes"))), sample.EXPERIMENTS)
 
 
 @pytest.mark.parametrize(
@@ -74,32 +41,78 @@ def written_by(command, monkeypatch, tmp_path):
     [
         {},
         {"shift_0": 0.5, "shift_4": -1.5, "truncation": 0.7, "weights": "raw", "step": "2"},
-        {"kind": "interpolation", "count": 2, "seed": 0},
+        {"kind": "interpolation", "count": 36, "seed": 0},  # of which ten fit
     ],
 )
-def test_the_command_of_the_page_writes_the_picture_of_the_page(run, changed, monkeypatch, tmp_path):
+def test_the_command_of_the_page_writes_the_picture_of_the_page(run, changed, tmp_path):
     html = images.show([run], VALUES | changed)
-    command = re.search("<pre>(.*)</pre>", html, re.DOTALL)[1].replace("&#x27;", "'")
-    config, content = written_by(command, monkeypatch, tmp_path)
-    assert config == sample.Config(
-        **{**vars(images.configuration(run, VALUES | changed)), "output": str(tmp_path / "out.png")}
-    )
-    assert images.drawn(run, images.configuration(run, VALUES | changed))[:2] == (content, "png")
+    (shown,), (command,) = pictures_of(html)
+    config, content = written_by(command, tmp_path)
+    expected = images.configuration(run, VALUES | changed)
+    assert config == dataclasses.replace(expected, output=str(tmp_path / "out.png"))
+    assert shown == content
+    told = base64.b64decode(re.search('download="settings.txt" href="data:.*?base64,(.*?)"', html)[1]).decode()
+    assert told.splitlines()[:3] == [command, "", f"kind: {expected.kind}"]
 
 
-def test_classes_by_name_along_principal_directions(classes, monkeypatch, tmp_path):
+def test_classes_by_name_along_principal_directions(classes, tmp_path):
     values = VALUES | {"label": [NASTY, "ant"], "same_latents": True, "shift_1": 2.0}
     html = images.show([classes], values)
     assert NASTY not in html and "&lt;img src=x onerror" in html
     config = images.configuration(classes, values)
     assert (config.label, config.shift) == ((NASTY, "ant"), (0.0, 2.0))
-    _, content = written_by(images.command(config), monkeypatch, tmp_path)
+    _, content = written_by(images.command(config), tmp_path)
     assert images.drawn(classes, config)[0] == content
     # Along the second left singular vector of the first layer, whose sign is a convention.
     kernel = np.asarray(classes.newest.state.generator.params["layer_0"]["kernel"]).reshape(20, -1)
     vector = np.linalg.svd(kernel)[0][:, 1]
     axis = sample.shift_axes(classes.newest)[1]
     np.testing.assert_allclose(axis, vector * np.sign(vector @ axis), atol=1e-4)
+
+
+def test_between_classes_the_latents_stay_and_the_weights_of_labels_are_mixed(classes, tmp_path):
+    values = VALUES | {"kind": "interpolation", "between": "labels", "label": ["ant", NASTY, "--cow"], "count": 4}
+    (shown,), (command,) = pictures_of(images.show([classes], values))
+    config, content = written_by(command, tmp_path)
+    assert (config.between, config.count, shown) == ("labels", 4, content)
+    run, drawn = classes.newest, lambda config: sample.drawn(classes.newest, config)
+    parts, size, names = drawn(config)
+    assert size == (8, 10) and names[::4] == [f"ant to {NASTY}", f"{NASTY} to --cow"]
+    strips = np.concatenate(list(parts)).reshape(8, 10, 32, 32, 1).astype(int)
+    latents = np.asarray(jax.random.normal(jax.random.key(3), (8, 20)))
+    first, second = np.repeat([[0, 1], [1, 2]], 4, axis=1)  # the labels at both ends of each row
+    expected = run.sample(np.tile(latents, (2, 1)), label=[*first, *second]).reshape(2, 8, 32, 32, 1).astype(int)
+    assert abs(strips[:, [0, 9]].swapaxes(0, 1) - expected).max() <= 1
+    assert abs(strips[:, 0] - strips[:, 9]).max() > 5
+
+    def mixed(path, leaf):
+        """Row 0 of a label's table as the mixture of rows 0 and 1, a third of the way."""
+        ours = "affine" in jax.tree_util.keystr(path)
+        return leaf.at[0].set((2 * leaf[0] + leaf[1]) / 3) if ours else leaf
+
+    params = jax.tree_util.tree_map_with_path(mixed, run.state.ema_params)
+    third = run._replace(state=run.state.replace(ema_params=params)).sample(np.tile(latents, (2, 1)), label=[0] * 16)
+    assert abs(strips[:4, 3] - third[:4].astype(int)).max() <= 1
+
+    walk = dataclasses.replace(config, kind="walk", label=("ant", "1"), count=2, output=None)
+    parts, size, _ = drawn(walk)
+    frames = np.concatenate(list(parts)).reshape(2, 40, 32, 32, 1).astype(int)
+    same = np.asarray(jax.random.normal(jax.random.key(3), (2, 20)))
+    expected = run.sample(np.tile(same, (8, 1)), label=[0, 0, 1, 1] * 4)[:4].reshape(2, 2, 32, 32, 1).astype(int)
+    assert size == (2, 40) and abs(frames[:, [0, 20]].swapaxes(0, 1) - expected).max() <= 1
+    np.testing.assert_array_equal(frames[:, 10], frames[:, 30])  # there and back, half and half
+
+
+def test_what_cannot_be_mixed(run, classes):
+    for of, options, message in (
+        (run, {"kind": "walk"}, "for --kind interpolation and walk of a run with labels"),
+        (classes, {}, "for --kind interpolation and walk of a run with labels"),
+        (classes, {"kind": "interpolation", "label": ("1",)}, "give 2 to 10 with --label"),
+        (classes, {"kind": "walk", "label": ("1",)}, "give 2 to 50 with --label"),
+        (classes, {"kind": "interpolation", "count": 6}, "count=6: at most 5 per label or prompt"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sample.drawn(of.newest, sample.Config(run=str(of.folder), between="labels", **options))
 
 
 def test_shifted_latents_are_the_latents_plus_the_shift(run, tmp_path):
@@ -162,8 +175,9 @@ def test_facts_are_text(run, tmp_path):
     assert "&lt;b&gt;</td><td>1.5" in run.facts()
 
 
-def test_what_main_refuses(run, tmp_path):
+def test_what_main_refuses(run, classes, tmp_path):
     for options, message in (
+        ({"run": str(run.folder), "compare": str(classes.folder)}, "are runs of different kinds"),
         ({}, "give one of --run FOLDER, --program FILE.stablehlo and --theory"),
         ({"run": str(run.folder), "theory": True}, "give one of"),
         ({"theory": True, "compare": str(run.folder)}, "--compare needs a --run"),
@@ -176,10 +190,7 @@ def test_what_main_refuses(run, tmp_path):
 
 
 def test_an_image_is_translated_and_back(tmp_path):
-    sizes = {"width": 4, "d_width": 4, "blocks": 1, "image_size": 32, "batch_size": 1}
-    config = cyclegan.Config(workdir=str(tmp_path), dataset="noise", dataset_b="noise", split_b="test", **sizes)
-    batch = {name: jnp.zeros((1, 32, 32, 3)) for name in "ab"}
-    run = Explored(str(saved(tmp_path, cyclegan, config, batch, steps=(1,))), {"cyclegan": cyclegan})
+    run = Explored(str(translation_run(tmp_path)), {"cyclegan": cyclegan})
     image = np.random.default_rng(0).integers(256, size=(40, 50, 3), dtype=np.uint8)
     found = translation.translated(run, image, "b_to_a", 1)
     assert list(found) == ["b", "b_to_a", "b_to_a_to_b", "difference"]
@@ -203,9 +214,7 @@ def test_an_image_is_translated_and_back(tmp_path):
 
 
 def test_points_over_data_and_scores(tmp_path):
-    config = gaussians_2d.Config(workdir=str(tmp_path), width=8, batch_size=8)
-    saved(tmp_path, gaussians_2d, config, {"image": jnp.zeros((8, 2))}, steps=(1,))
-    run = Explored(str(tmp_path), {"gaussians_2d": gaussians_2d})
+    run = Explored(str(points_run(tmp_path)), {"gaussians_2d": gaussians_2d})
     values = {"seed": 0, "temperature": 1.0, "weights": "ema", "scores": True}
     shown = [points.show([run], values | changed) for changed in ({}, {"temperature": 0.5}, {"scores": False})]
     assert len(set(shown)) == 3 and all(html.count("<img") == 1 for html in shown)
@@ -258,30 +267,10 @@ def test_the_generator_of_the_lecture_goes_on_and_starts_again():
         theory.restart(NASTY)
 
 
-@contextlib.contextmanager
-def served(*arguments):
-    """The address of the page of a command, in a process of its own, which Ctrl-C ends."""
-    pytest.importorskip("gradio")
-    command = [sys.executable, "-m", "experiments.explore", *arguments]
-    environment = os.environ | {"PYTHONUNBUFFERED": "1", "JAX_NUM_CPU_DEVICES": "1"}
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "env": environment}
-    with subprocess.Popen(command, cwd=Path(__file__).parent.parent, **options) as process:
-        said = iter(process.stdout.readline, "")
-        lines = list(itertools.takewhile(lambda line: "Ctrl-C ends it" not in line, said))
-        (address,) = re.findall(r"page        (http://127\.0\.0\.1:\d+)/", "".join(lines)) or [None]
-        assert address, lines
-        try:
-            yield address
-        finally:
-            process.send_signal(signal.SIGINT)
-            rest, _ = process.communicate(timeout=60)
-    assert process.returncode == 130 and rest.rstrip().endswith("interrupted"), rest
-
-
-def asked(address, values):
+def asked(address, values, name="draw"):
     """The page's own interface, as the browser uses it: the HTML, or the text of an error."""
     body = json.dumps({"data": values}).encode()
-    request = urllib.request.Request(f"{address}/gradio_api/run/draw", body, {"Content-Type": "application/json"})
+    request = urllib.request.Request(f"{address}/gradio_api/run/{name}", body, {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request) as answer:
             return json.load(answer)["data"][0]
@@ -289,46 +278,33 @@ def asked(address, values):
         return error.read().decode()
 
 
-def test_the_interface_of_the_page(run):
-    defaults = ["grid", 3, 4, 3.0, False, "ema", "5", *[0.0] * 6]
-    with served("--run", str(run.folder)) as address:
+def test_the_interface_of_the_page(run, tmp_path):
+    defaults = ["grid", 3, 4, 3.0, False, "ema", 1, *[0.0] * 6]
+    uploads = lambda: list(tmp_path.glob("jaxgan-explore-*"))
+    with served("--run", str(run.folder), ended_by=signal.SIGTERM, TMPDIR=str(tmp_path)) as address:
+        assert len(uploads()) == 1
         html = asked(address, defaults)
         expected, *_ = images.drawn(run, images.configuration(run, VALUES))
         assert base64.b64encode(expected).decode() in html
-        for place, value in ((2, 10**9), (1, -5), (0, NASTY), (6, "../../x"), (7, 1e30), (7, NASTY), (5, None)):
+        for place, value, message in (
+            (2, 10**9, "Value 1000000000 is greater than maximum value 100."),
+            (1, -5, "Value -5 is less than minimum value 0."),
+            (1, NASTY, "a control was sent a value of another type"),
+            (6, None, "a control was sent a value of another type"),
+            (7, {"a": [1]}, "a control was sent a value of another type"),
+            (0, NASTY, "&lt;img src=x onerror=alert(1)&gt;"),
+            (5, None, "weights=None: expected"),
+        ):
             answer = asked(address, [value if index == place else one for index, one in enumerate(defaults)])
-            assert "data:image" not in answer
-        assert asked(address, defaults) == html
+            assert message in answer and NASTY not in answer
+        assert "(needed: 13, got: 12)" in asked(address, defaults[:-1])
+        assert asked(address, defaults, "nothing") == "Internal Server Error"  # and no traceback, see `served`
+        assert asked(address, [*defaults[:6], 0, *defaults[7:]]) != html == asked(address, defaults)
         for path in ("/gradio_api/file=/etc/passwd", f"/gradio_api/file={quote(str(run.folder))}/config.json"):
             with pytest.raises(urllib.error.HTTPError, match=r"403|404"):
                 urllib.request.urlopen(address + path)
+    assert uploads() == []
 
 
 def test_text_of_the_page_is_escaped():
     assert NASTY not in serving.picture(b"", NASTY, command=NASTY, title=NASTY, note=NASTY)
-
-
-@pytest.mark.slow
-def test_in_a_browser(run, classes, browser):
-    """A control gives another image, nothing is loaded from elsewhere, and texts of a run execute nothing."""
-    from selenium.webdriver.common.keys import Keys
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    sources = lambda: [image.get_attribute("src") for image in browser.find_elements("css selector", ".picture img")]
-    wait = lambda found: WebDriverWait(browser, 60).until(lambda _: found())
-    for one, places in ((run, 6), (classes, 16)):
-        with served("--run", str(one.folder)) as address:
-            browser.get(address)
-            wait(sources)
-            before = sources()
-            sliders = browser.find_elements("css selector", "input[type=range]")
-            assert len(sliders) == 2 + places
-            sliders[-1].send_keys(Keys.ARROW_RIGHT * 5)
-            wait(lambda before=before: sources() and sources() != before)
-            shown = browser.find_element("css selector", ".picture pre").text
-            assert shown.endswith(f"--shift {'0.0 ' * (places - 1)}0.5")
-            assert browser.find_elements("css selector", "img[src=x]") == []
-            loaded = browser.execute_script("return performance.getEntriesByType('resource').map(found => found.name)")
-            assert [name for name in loaded if not name.startswith((address, "data:"))] == []
-            browser.set_window_size(400, 800)
-            assert browser.execute_script("return document.documentElement.scrollWidth") <= 400

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from experiments import sample
-from experiments.explorer.runs import Explored, step_control, title_of
-from experiments.explorer.serving import WAITING, blocks, connect, gradio, picture, side_by_side
-from jaxgan import files, records
+from experiments.explorer.runs import Explored, step_control, title_of, with_step
+from experiments.explorer.serving import WAITING, blocks, connect, gradio, picture, settings, side_by_side
 from jaxgan.data.classes import label_names
 from jaxgan.evaluation.panels import beside_nearest, training_images
 from jaxgan.messages import displayed, printable
@@ -22,7 +21,8 @@ from jaxgan.runs.config import class_names
 from jaxgan.runs.images import MAX_ROWS, png_bytes
 from jaxgan.runs.outputs import animation_bytes, image_bytes
 
-MOST_WORDS = 200  # shown beside the prompts
+MOST_WORDS = 500  # offered below the prompts
+WORDS_AT_ONCE = 40
 MOST_LETTERS = 400  # of a prompt
 
 
@@ -39,12 +39,20 @@ def page(runs: Sequence[Explored]) -> Any:
                     chosen = names[: min(4, len(names))]
                     controls["label"] = gr.Dropdown(names, value=chosen, multiselect=True, label="Classes")
                 if prompted:
-                    controls["prompts"] = gr.Textbox(_prompts(runs[0]), lines=4, label="Prompts, one in each line")
-                    gr.HTML(f"<p>Known words: {_words(runs[0])}</p>")
+                    words = sample.vocabulary(first).words[:MOST_WORDS]
+                    prompts = gr.Textbox(" ".join(words[:4]), lines=4, label="Prompts, one in each line")
+                    controls["prompts"] = prompts
+                    _offer_words(gr, prompts, words)
                 controls["kind"] = gr.Radio(["grid", "interpolation", "walk"], value="grid", label="Output")
+                if labelled or prompted:
+                    between, through = (
+                        ["latents", "labels" if labelled else "prompts"],
+                        "Interpolation and walk go through",
+                    )
+                    controls["between"] = gr.Radio(between, value="latents", label=through)
                 controls["seed"] = gr.Number(0, precision=0, minimum=0, maximum=2**32 - 1, label="Seed")
                 most = 10 if labelled or prompted else sample.MAX_TILES
-                label = "Images of each row" if labelled or prompted else "Images"
+                label = "Images of each row, as many as fit" if labelled or prompted else "Images, as many as fit"
                 controls["count"] = gr.Slider(1, most, 8 if labelled or prompted else 36, step=1, label=label)
                 if labelled or prompted:
                     controls["same_latents"] = gr.Checkbox(True, label="The same latents in every row")
@@ -59,13 +67,15 @@ def page(runs: Sequence[Explored]) -> Any:
                 for index in range(len(sample.shift_axes(first))):
                     controls[f"shift_{index}"] = gr.Slider(-3.0, 3.0, 0.0, step=0.1, label=f"{kind} {index}")
         gr.HTML("".join(run.facts() for run in runs))
-        connect(found, controls, output, lambda **values: show(runs, values), "draw")
+        connect(found, controls, output, lambda **values: show(runs, with_step(runs, values)), "draw")
     return found
 
 
 def show(runs: Sequence[Explored], values: dict[str, Any]) -> str:
     """HTML of the pictures of all runs for the values of the controls."""
-    return side_by_side([_shown(run, values, several=len(runs) > 1) for run in runs])
+    configs = [configuration(run, values) for run in runs]
+    shown = [_shown(run, config, values, several=len(runs) > 1) for run, config in zip(runs, configs, strict=True)]
+    return side_by_side(shown) + settings(values, list(map(command, configs)))
 
 
 def configuration(run: Explored, values: dict[str, Any]) -> sample.Config:
@@ -73,13 +83,21 @@ def configuration(run: Explored, values: dict[str, Any]) -> sample.Config:
     shift = tuple(round(float(values.get(f"shift_{index}") or 0.0), 3) for index in range(sample.MOST_AXES))
     last = max((index for index, value in enumerate(shift) if value), default=-1)
     truncation = float(values.get("truncation") or 3.0)
+    labels = tuple(_plain(run, label) for label in values.get("label") or ())
+    prompts = _lines(values["prompts"]) if "prompts" in values else ()
+    between = values.get("between") if values["kind"] != "grid" else None
+    mixed = between not in (None, "latents")
+    most = sample.most_of_each(values["kind"], len(labels or prompts) - (mixed and len(labels or prompts) > 1))
+    if values["kind"] == "walk":
+        most = sample.COUNTS["walk"]
     return sample.Config(
         run=str(run.folder),
         checkpoint=str(run.step(values)),
         kind=values["kind"],
-        count=int(values["count"]),
-        label=tuple(_plain(run, label) for label in values.get("label") or ()),
-        prompt=_lines(values["prompts"]) if "prompts" in values else (),
+        between=between or "latents",
+        count=min(int(values["count"]), max(1, most)),
+        label=labels,
+        prompt=prompts,
         same_latents=bool(values.get("same_latents")),
         truncation=truncation if truncation < 3.0 else None,
         shift=shift[: last + 1],
@@ -134,8 +152,7 @@ def command(config: sample.Config) -> str:
     return shlex.join(words)
 
 
-def _shown(run: Explored, values: dict[str, Any], *, several: bool) -> str:
-    config = configuration(run, values)
+def _shown(run: Explored, config: sample.Config, values: dict[str, Any], *, several: bool) -> str:
     data, form, images = drawn(run, config)
     lost = sample.unknown_words(run.newest, config.prompt) if config.prompt else ""
     title = displayed(run.folder.name, most=80) if several else ""
@@ -163,16 +180,23 @@ def _names(run: Explored) -> list[str]:
     return label_names(range(run.newest.config.num_classes), class_names(run.record))
 
 
-def _prompts(run: Explored) -> str:
-    """The prompts of the run's own sample images, or a word."""
-    try:
-        rows = records.parse(files.read_text(run.folder / "samples/labels.json"))["rows"]
-        found = [displayed(str(row), most=400) for row in rows if row][:2]
-    except (OSError, ValueError, KeyError, TypeError):
-        found = []
-    return "\n".join(found or sample.vocabulary(run.newest).words[:1])
+def _offer_words(gr: Any, prompts: Any, words: Sequence[str]) -> None:
+    """Known words, each of which is added to the last prompt by a click."""
+    offered = gr.Dataset(
+        components=["textbox"],
+        samples=[[word] for word in words],
+        label="Known words: a click adds one",
+        samples_per_page=WORDS_AT_ONCE,
+        elem_classes="words",
+    )
+    options = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    offered.click(with_word, [prompts, offered], prompts, **options)
 
 
-def _words(run: Explored) -> str:
-    words = [displayed(word) for word in sample.vocabulary(run.newest).words]
-    return escape(", ".join(words[:MOST_WORDS]) + (", ..." if len(words) > MOST_WORDS else ""))
+def with_word(prompts: str, chosen: Sequence[str]) -> str:
+    """Prompts with a word added to the last of them.
+
+    >>> with_word("a red circle\\na blue", ["square"])
+    'a red circle\\na blue square'
+    """
+    return prompts + ("" if not prompts or prompts[-1].isspace() else " ") + chosen[0]

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 from experiments import gaussians_2d
-from experiments.explorer.runs import Explored, step_control, title_of
-from experiments.explorer.serving import WAITING, blocks, connect, gradio, picture, side_by_side
+from experiments.explorer.runs import Explored, step_control, title_of, with_step
+from experiments.explorer.serving import WAITING, blocks, connect, gradio, picture, settings, side_by_side
 from jaxgan.files import import_extra
 from jaxgan.messages import displayed
 from jaxgan.runs.images import png_bytes
@@ -23,21 +23,25 @@ def page(runs: Sequence[Explored]) -> Any:
     """A page with the samples of one run, or of several side by side."""
     gr = gradio()
     with blocks(title_of(runs)) as found:
-        controls = {
-            "seed": gr.Number(0, precision=0, minimum=0, maximum=2**32 - 1, label="Seed"),
-            "temperature": gr.Slider(0.0, 3.0, 1.0, step=0.05, label="Temperature: standard deviation of the latents"),
-            "weights": gr.Radio(["ema", "raw"], value="ema", label="Weights"),
-            "scores": gr.Checkbox(True, label="The discriminator's score as colours"),
-        }
-        controls |= step_control(gr, runs)
-        connect(found, controls, gr.HTML(WAITING), lambda **values: show(runs, values), "draw")
+        with gr.Row():
+            with gr.Column(scale=1, min_width=280):
+                controls = {
+                    "seed": gr.Number(0, precision=0, minimum=0, maximum=2**32 - 1, label="Seed"),
+                    "temperature": gr.Slider(0.0, 3.0, 1.0, step=0.05, label="Standard deviation of the latents"),
+                    "weights": gr.Radio(["ema", "raw"], value="ema", label="Weights"),
+                    "scores": gr.Checkbox(True, label="The discriminator's score as colours"),
+                }
+                controls |= step_control(gr, runs)
+            with gr.Column(scale=2, min_width=300):
+                output = gr.HTML(WAITING)
+        connect(found, controls, output, lambda **values: show(runs, with_step(runs, values)), "draw")
         gr.HTML("".join(run.facts() for run in runs))
     return found
 
 
 def show(runs: Sequence[Explored], values: dict[str, Any]) -> str:
     """HTML of the figures of all runs for the values of the controls."""
-    return side_by_side([_shown(run, values, several=len(runs) > 1) for run in runs])
+    return side_by_side([_shown(run, values, several=len(runs) > 1) for run in runs]) + settings(values)
 
 
 def _shown(run: Explored, values: dict[str, Any], *, several: bool) -> str:

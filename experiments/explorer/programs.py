@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax import export
 
-from experiments.explorer.serving import WAITING, blocks, connect, gradio, picture, side_by_side
+from experiments.explorer.serving import WAITING, blocks, connect, gradio, picture, settings, side_by_side
 from jaxgan import files
 from jaxgan.messages import displayed
 from jaxgan.pixels import to_uint8
@@ -29,16 +29,18 @@ def page(path: str) -> Any:
     gr = gradio()
     size = inputs["latents"].shape[1]
     with blocks(displayed(str(path).rpartition("/")[2], most=80)) as found:
-        controls: dict[str, Any] = {
-            "seed": gr.Number(0, precision=0, minimum=0, maximum=2**32 - 1, label="Seed"),
-            "count": gr.Slider(1, MOST_IMAGES, 16, step=1, label="Images"),
-        }
-        if "condition" in inputs:
-            controls["label"] = gr.Number(0, precision=0, minimum=0, label="Label")
-        if size <= MOST_AXES:
-            for index in range(size):
-                controls[f"shift_{index}"] = gr.Slider(-3.0, 3.0, 0.0, step=0.1, label=f"Latent {index}")
-        output = gr.HTML(WAITING)
+        with gr.Row():
+            with gr.Column(scale=1, min_width=280):
+                controls: dict[str, Any] = {
+                    "seed": gr.Number(0, precision=0, minimum=0, maximum=2**32 - 1, label="Seed"),
+                    "count": gr.Slider(1, MOST_IMAGES, 16, step=1, label="Images"),
+                }
+                if "condition" in inputs:
+                    controls["label"] = gr.Number(0, precision=0, minimum=0, label="Label")
+                for index in range(size if size <= MOST_AXES else 0):
+                    controls[f"shift_{index}"] = gr.Slider(-3.0, 3.0, 0.0, step=0.1, label=f"Latent {index}")
+            with gr.Column(scale=2, min_width=300):
+                output = gr.HTML(WAITING)
 
         def show(**values: Any) -> str:
             count = max(1, min(int(values["count"]), MOST_IMAGES))
@@ -48,7 +50,7 @@ def page(path: str) -> Any:
             if "condition" in inputs:
                 given["condition"] = np.full(count, int(values["label"] or 0), np.int32)
             images = to_uint8(np.asarray(call(given)["samples"]))
-            return side_by_side([picture(png_bytes(image_grid({"samples": images})), "grid.png")])
+            return side_by_side([picture(png_bytes(image_grid({"samples": images})), "grid.png")]) + settings(values)
 
         connect(found, controls, output, show, "draw")
     return found

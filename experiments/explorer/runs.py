@@ -22,9 +22,27 @@ _MOST_OPEN = 2  # checkpoints in memory
 
 
 def step_control(gr: Any, runs: Sequence[Explored]) -> dict[str, Any]:
-    """A control for the checkpoint of the first run, if it has several."""
-    steps = [str(step) for step in runs[0].steps]
-    return {"step": gr.Dropdown(steps, value=steps[-1], label="Checkpoint at step")} if steps[1:] else {}
+    """A slider over the checkpoints of the first run, if it has several: its value is an index, its label the step."""
+    steps = runs[0].steps
+    if len(steps) == 1:
+        return {}
+    label = lambda index: f"Checkpoint at step {steps[int(index)]:,}"
+    last = len(steps) - 1
+    slider = gr.Slider(0, last, last, step=1, precision=0, label=label(last), elem_classes="step")
+    slider.change(
+        lambda index: gr.Slider(label=label(index)),
+        slider,
+        slider,
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    return {"step": slider}
+
+
+def with_step(runs: Sequence[Explored], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of controls with the step in place of the index that `step_control` gives."""
+    return {**values, "step": runs[0].steps[int(values.get("step", -1))]}
 
 
 def title_of(runs: Sequence[Explored]) -> str:

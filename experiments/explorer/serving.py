@@ -5,17 +5,20 @@ from __future__ import annotations
 import base64
 import contextlib
 import errno
+import logging
 import os
+import re
+import signal
 import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from jaxgan.files import import_extra
-from jaxgan.messages import printable
+from jaxgan.messages import displayed, printable
 
 COMPUTING = threading.RLock()
 """Held while something is computed, so that two visitors do not compile two programs at once."""
@@ -27,13 +30,25 @@ UPLOADS = tempfile.TemporaryDirectory(prefix="jaxgan-explore-")
 
 WAITING = "<p>The first image takes some seconds.</p>"
 
+# Without a clipboard, as on a page that another machine serves, the text is left selected.
+_COPY = (
+    '<button onclick="getSelection().selectAllChildren(this.parentElement.nextElementSibling);'
+    "this.textContent = document.execCommand('copy') ? 'Copied' : 'Selected'\">Copy</button>"
+)
+
 _CSS = """
-.picture img { max-width: 100%; image-rendering: pixelated; }
+.picture img { min-width: min(100%, 6rem); max-width: 100%; image-rendering: pixelated; }
 .pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
-.picture { flex: 1 1 220px; min-width: 0; }
+.picture { flex: 1 1 150px; min-width: 0; }
 .picture pre { white-space: pre-wrap; overflow-wrap: anywhere; user-select: all; font-size: 0.8rem; }
 .picture p, .facts { overflow-wrap: anywhere; }
+.picture.both { max-width: 300px; }
+.both img { outline: 1px solid #ccc; }
+.picture button { all: unset; cursor: pointer; text-decoration: underline; }
+.picture button:focus-visible { outline: 2px solid; }
+.picture a { padding: 0; margin: 0; }
 .error { color: #b00020; }
+.step input[type=number], .step .min_value, .step .max_value { display: none; }
 .facts td { padding-right: 1rem; }
 """
 
@@ -52,6 +67,20 @@ def blocks(title: str) -> Iterator[Any]:
     with gr.Blocks(analytics_enabled=False, title=title) as page:
         gr.HTML(f"<h1>{escape(title)}</h1>")
         yield page
+    process = page.process_api
+
+    async def answered(*args: Any, **options: Any) -> Any:
+        """Refuses in a sentence what the page never sends, but anybody may send to its interface."""
+        try:
+            return await process(*args, **options)
+        except gr.Error as error:
+            told = error.message
+        except (ValueError, TypeError, ArithmeticError) as error:
+            told = str(error) if type(error) is ValueError else "a control was sent a value of another type"
+        sentence = re.split(r"\.\s", told, maxsplit=1)[0]
+        raise gr.Error(escape(displayed(sentence, most=200)), print_exception=False)
+
+    page.process_api = answered
 
 
 def connect(page: Any, controls: Mapping[str, Any], output: Any, show: Callable[..., str], name: str) -> None:
@@ -64,14 +93,31 @@ def connect(page: Any, controls: Mapping[str, Any], output: Any, show: Callable[
         try:
             with COMPUTING:
                 return show(**dict(zip(controls, values, strict=True)))
-        except (ValueError, TypeError, RuntimeError, OSError) as error:
+        except (ValueError, TypeError, ArithmeticError, RuntimeError, OSError) as error:
             return f'<p class="error">{escape(printable(str(error)))}</p>'
 
     shown.__name__ = name
     parts = list(controls.values())
+    page.first = lambda: shown(*(part.value for part in parts))
     options = {"inputs": parts, "outputs": output, "show_progress": "hidden", "queue": False}
     gradio().on([part.change for part in parts], shown, trigger_mode="always_last", api_name=name, **options)
     page.load(shown, api_visibility="private", **options)
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM and a closed terminal end what is inside as Ctrl-C does; at the end the uploads are removed."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    in_main = threading.current_thread() is threading.main_thread()  # in others Python refuses to set handlers
+    before = {number: signal.getsignal(number) for number in numbers if in_main}
+    for number in [number for number, handler in before.items() if handler != signal.SIG_IGN]:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        UPLOADS.cleanup()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def serve(page: Any, host: str, port: int | None) -> None:
@@ -81,6 +127,7 @@ def serve(page: Any, host: str, port: int | None) -> None:
       ValueError: the address is in use by now.
     """
     gr = gradio()
+    threading.Thread(target=page.first, daemon=True).start()  # compiles while the browser starts
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     try:
         page.launch(
@@ -97,6 +144,8 @@ def serve(page: Any, host: str, port: int | None) -> None:
         )
     except OSError as error:  # taken since the check
         raise ValueError(f"the page cannot be served at {host}: {error}") from None
+    # Else a request for what the page has not, as anybody may send it, prints a traceback.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     print(f"page        {page.local_url}")
     print("            Ctrl-C ends it", flush=True)
     try:
@@ -104,7 +153,6 @@ def serve(page: Any, host: str, port: int | None) -> None:
             time.sleep(3600)
     finally:
         page.close(verbose=False)
-        UPLOADS.cleanup()
 
 
 def check_address(host: str, port: int | None) -> None:
@@ -128,7 +176,7 @@ def picture(data: bytes, name: str, *, form: str = "png", command: str = "", tit
     """HTML of a picture, with a link to download it under a name, a note, and the command that makes it."""
     address = f"data:image/{form};base64,{base64.b64encode(data).decode()}"
     heading = "".join(f"<p>{escape(text)}</p>" for text in (title, note) if text)
-    told = f"<p>The same image by a command:</p><pre>{escape(command)}</pre>" if command else ""
+    told = f"<p>The same image by a command: {_COPY}</p><pre>{escape(command)}</pre>" if command else ""
     return (
         f'<div class="picture">{heading}<img src="{address}" alt="{escape(title or name)}">'
         f'<p><a download="{escape(name)}" href="{address}">Download</a></p>{told}</div>'
@@ -137,3 +185,11 @@ def picture(data: bytes, name: str, *, form: str = "png", command: str = "", tit
 
 def side_by_side(pictures: list[str]) -> str:
     return f'<div class="pictures">{"".join(pictures)}</div>'
+
+
+def settings(values: Mapping[str, Any], commands: Sequence[str] = ()) -> str:
+    """HTML of a link to download the values of the controls, and the commands that make the pictures, as a text."""
+    lines = [f"{name}: {value}" for name, value in values.items() if not isinstance(value, bytes)]
+    text = "\n".join([*commands, *([""] if commands else []), *map(printable, lines)]) + "\n"
+    address = f"data:text/plain;charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"
+    return f'<p class="picture"><a download="settings.txt" href="{address}">Download these settings</a></p>'

@@ -63,6 +63,7 @@ def page() -> Any:
             _on(gr, [one.click, clock.tick], advance, [loss, state], [drawn, state], "step")
             _on(gr, [anew.click, loss.change], restart, [loss], [drawn, state], "reset")
             run.click(toggle, running, [running, run, clock], queue=False, api_visibility="private")
+            found.first = lambda: (compare(shift.value, spread.value, None), restart(loss.value))
             found.load(restart, [loss], [drawn, state], queue=False, show_progress="hidden", api_visibility="private")
     return found
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.explorer.runs import Explored, step_control, title_of
-from experiments.explorer.serving import WAITING, blocks, connect, gradio, picture, side_by_side
+from experiments.explorer.runs import Explored, step_control, title_of, with_step
+from experiments.explorer.serving import WAITING, blocks, connect, gradio, picture, settings, side_by_side
 from experiments.translate import resized, working_size
 from jaxgan.data.folder import read_image
 from jaxgan.data.sources import open_images
@@ -22,7 +22,7 @@ from jaxgan.runs.images import png_bytes
 MOST_SIDE = 1024  # longer sides of an image are reduced to this
 
 _SLIDER = """
-<div class="picture"><p>Before and after</p>
+<div class="picture both"><p>Before and after</p>
 <div style="position: relative"><img src="{before}" alt="before" style="width: 100%; display: block">
 <img src="{after}" alt="after"
  style="width: 100%; position: absolute; left: 0; top: 0; clip-path: inset(0 0 0 50%)"></div>
@@ -35,13 +35,18 @@ def page(runs: Sequence[Explored]) -> Any:
     """A page that translates an image dropped on it, or a test image of the run's data set."""
     gr = gradio()
     with blocks(title_of(runs)) as found:
-        controls = {
-            "direction": gr.Radio(["a_to_b", "b_to_a"], value="a_to_b", label="Direction"),
-            "index": gr.Number(0, precision=0, minimum=0, label="Number of a test image, where the data are there"),
-            "upload": gr.File(label="Or an image of your own", type="binary", file_count="single"),
-        }
-        controls |= step_control(gr, runs)
-        connect(found, controls, gr.HTML(WAITING), lambda **values: show(runs, values), "translate")
+        with gr.Row():
+            with gr.Column(scale=1, min_width=280):
+                test = "Number of a test image, if the data set is there"
+                controls = {
+                    "direction": gr.Radio(["a_to_b", "b_to_a"], value="a_to_b", label="Direction"),
+                    "index": gr.Number(0, precision=0, minimum=0, label=test),
+                    "upload": gr.File(label="Or an image of your own", type="binary", height=140),
+                }
+                controls |= step_control(gr, runs)
+            with gr.Column(scale=3, min_width=300):
+                output = gr.HTML(WAITING)
+        connect(found, controls, output, lambda **values: show(runs, with_step(runs, values)), "translate")
         gr.HTML("".join(run.facts() for run in runs))
     return found
 
@@ -52,7 +57,7 @@ def show(runs: Sequence[Explored], values: dict[str, Any]) -> str:
     for run in runs:
         title = f"<h3>{escape(displayed(run.folder.name, most=80))}</h3>" if len(runs) > 1 else ""
         parts.append(title + _shown(run, values))
-    return "".join(parts)
+    return "".join(parts) + settings(values)
 
 
 def translated(run: Explored, image: np.ndarray, direction: str, step: int) -> dict[str, np.ndarray]:
@@ -91,7 +96,7 @@ def _shown(run: Explored, values: dict[str, Any]) -> str:
     address = lambda name: f"data:image/png;base64,{base64.b64encode(encoded[name]).decode()}"
     slider = _SLIDER.format(before=address(direction[0]), after=address(direction))
     parts = [picture(data, f"{name}.png", title=name.replace("_to_", " to ")) for name, data in encoded.items()]
-    return side_by_side([slider, *parts])
+    return slider + side_by_side(parts)
 
 
 def test_image(run: Explored, domain: str, index: int) -> tuple[np.ndarray, np.ndarray | None]:

@@ -117,7 +117,9 @@ def make_text_gan(
 
     Returns:
       The `GAN`. Metrics: those of `make_gan`, `mismatched_score` and `mismatched_share` (the share of rows with a
-      mismatched partner), and `mode_seeking` (before its weight) if there is one. `sample` takes `latents` and `text`.
+      mismatched partner), and `mode_seeking` (before its weight) if there is one. `sample` takes `latents` and `text`;
+      with a second text `to_text` and `fraction`, `[B]` in [0, 1], it mixes the embeddings e of both:
+      `(1 - fraction) e(text) + fraction e(to_text)`.
 
     Raises:
       ValueError: weights or counts out of range; a penalty on a discriminator that mixes its batch, since a penalty is
@@ -293,7 +295,14 @@ def make_text_gan(
 
     def sample(state: GANState, inputs) -> dict[str, Array]:
         params, model_state = sampling_weights(state, raw_weights(state))
-        embedding, _ = networks["encoder"].apply(params["encoder"], model_state["encoder"], inputs["text"], train=False)
+
+        def embed(text: Array) -> Array:
+            return networks["encoder"].apply(params["encoder"], model_state["encoder"], text, train=False)[0]
+
+        embedding = embed(inputs["text"])
+        if "to_text" in inputs:
+            fraction = inputs["fraction"][:, None]
+            embedding = (1 - fraction) * embedding + fraction * embed(inputs["to_text"])
         samples, _ = generator.apply(
             params["generator"], model_state["generator"], inputs["latents"], embedding, train=False
         )

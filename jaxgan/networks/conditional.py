@@ -2,7 +2,7 @@
 
 A condition is a label, an integer in `0..num_classes-1`, or a vector of floats, such as the embedding of a text. Labels
 are one-hot encoded, so a linear layer of a label is a table with one row per class. A label outside the table gives
-NaN, never the row of another class.
+NaN, never the row of another class. Floats `[B, num_classes]` in place of labels are mixtures of classes.
 """
 
 from __future__ import annotations
@@ -56,10 +56,15 @@ def check_labels(labels: ArrayLike, num_classes: int) -> np.ndarray:
 def as_vectors(condition: Array, num_classes: int | None) -> Array:
     """Conditions as vectors: labels `[B]` to one-hot `[B, num_classes]`, NaN for labels out of range; floats unchanged.
 
+    With labels, floats `[B, num_classes]` are mixtures of classes.
+
     >>> as_vectors(jnp.array([1, 2]), 2).tolist()
     [[0.0, 1.0], [nan, nan]]
+    >>> as_vectors(jnp.array([[0.25, 0.75]]), 2).tolist()
+    [[0.25, 0.75]]
     """
-    if num_classes is None:
+    mixture = jnp.issubdtype(condition.dtype, jnp.floating) and condition.shape[1:] == (num_classes,)
+    if num_classes is None or mixture:
         return condition
     if not jnp.issubdtype(condition.dtype, jnp.integer) or condition.ndim != 1:
         raise ValueError(f"labels are integers [B], not {condition.dtype} {list(condition.shape)}")
