@@ -33,6 +33,7 @@ TINY = {
     "sngan": "--num-steps 4 --batch-size 8 --g-width 4 --d-width 4",
     "relativistic": "--num-steps 4 --batch-size 8 --widths 16 16 16 16",
     "cyclegan": "--num-steps 4 --batch-size 2 --width 4 --d-width 4 --blocks 1",
+    "pix2pix": "--num-steps 4 --batch-size 2 --width 4 --d-width 4",
     **dict.fromkeys(
         ("gan", "wgan", "wgan_gp", "class_conditional", "text_to_image"), "--num-steps 4 --batch-size 8 --width 4"
     ),
