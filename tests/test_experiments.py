@@ -108,22 +108,14 @@ def test_pix2pix_from_files_side_by_side_to_translations(tmp_path, capsys):
     assert {"b_to_a_l1", "b_to_a_psnr", "b_to_a_ssim", "b_to_a_unchanged_l1"} <= scores.keys()
     assert not [name for name in scores if name.startswith("a_to_b") or "cycle" in name]
     outputs = []
-    for noise in (None, 0, 0, 1):
+    for noise in (None, 0, 1):
         config = translate.Config(run=str(folder), input=str(data / "val"), output=str(tmp_path / "out"), noise=noise)
         outputs.append(np.asarray(Image.open(translate.main(config) / "0.png")))
     assert outputs[0].shape == (20, 40, 3)
-    assert [np.array_equal(outputs[i], outputs[i + 1]) for i in range(3)] == [False, True, False]
+    assert len({output.tobytes() for output in outputs}) == 3
     assert "direction   b_to_a" in capsys.readouterr().out
     with pytest.raises(ValueError, match="translates b_to_a alone: leave --direction out"):
         translate.main(dataclasses.replace(config, direction="a_to_b"))
-
-    frozen = {"num_steps": 1, "init_from": str(folder), "freeze_d": 1}
-    pix2pix.main(pix2pix.Config(workdir=str(tmp_path / "tuned"), **options | frozen))
-    kernels = [
-        [run.state.discriminator.params[name]["kernel"] for name in ("layer_0", "layer_1")]
-        for run in map(restore, (folder, tmp_path / "tuned"))
-    ]
-    assert [np.array_equal(*pair) for pair in zip(*kernels, strict=True)] == [True, False]
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import class_conditional, cyclegan, explore, export, gan, gaussians_2d, sample
+from experiments import class_conditional, cyclegan, explore, export, gan, gaussians_2d, pix2pix, sample
 from experiments.explorer import images, points, programs, serving, theory, translation
 from experiments.explorer.runs import Explored
 from jaxgan.checkpoints.checkpoint import Checkpoints
@@ -200,6 +200,19 @@ def test_an_image_is_translated_and_back(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             translation.show([run], {"direction": "a_to_b", "index": 0} | values)
+
+
+def test_a_pix2pix_is_shown_with_the_truth(tmp_path):
+    sizes = {"width": 2, "d_width": 2, "levels": 2, "patch_layers": 1, "image_size": 32, "batch_size": 1}
+    config = pix2pix.Config(workdir=str(tmp_path), dataset="noise", dataset_b="noise", direction="b_to_a", **sizes)
+    batch = {name: jnp.zeros((1, 32, 32, 3)) for name in "ab"}
+    run = Explored(str(saved(tmp_path, pix2pix, config, batch, steps=(1,))), {"pix2pix": pix2pix})
+    assert translation.directions(run) == ["b_to_a"]
+    assert list(translation.translated(run, np.zeros((32, 32, 3), np.uint8), "b_to_a", 1)) == ["b", "b_to_a"]
+    html = translation.show([run], {"direction": "b_to_a", "index": 5})
+    assert html.count("<img") == 6 and "truth.png" in html and "difference.png" in html
+    with pytest.raises(ValueError, match="direction='a_to_b': b_to_a expected"):
+        translation.show([run], {"direction": "a_to_b", "index": 5})
 
 
 def test_points_over_data_and_scores(tmp_path):
