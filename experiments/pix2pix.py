@@ -67,7 +67,9 @@ class Config(TranslationConfig):
 
     preset: Literal["default", "paper"] = runtime("default")  # named settings; other flags override them
     direction: Direction = "a_to_b"  # which domain is translated to the other
-    loss: Literal["minimax", "non_saturating", "least_squares", "hinge", "relativistic"] = "non_saturating"
+    loss: Literal["minimax", "non_saturating", "least_squares", "hinge", "relativistic"] = (
+        "non_saturating"  # adversarial loss
+    )
     l1_weight: Weight = 100.0  # weight of the L1 distance to the true image
     # Adam's learning rate for both networks; falls to zero in the second half of the run
     learning_rate: LearningRate = 4e-4
