@@ -53,7 +53,9 @@ class Config(Flags):
     num_samples: Annotated[int, Range(2, 10**6)] | None = None
     seed: Seed = 0  # random seed of the samples' latents
     train_split: str = "train"  # split of the data set to train the classifier on, independent of the run's split
-    test_split: str = "test"  # split of the data set to compare the samples with
+    # split of the data set to compare the samples with; for translations of one data set without the A and B of its
+    # splits
+    test_split: str = "test"
     # feature extractor: a classifier trained on the data set's labels (the default for runs), the FID Inception network
     # (the default for --pictures), or raw pixels (only for --pictures)
     features: Literal["classifier", "inception", "pixels"] | None = None
@@ -135,7 +137,7 @@ def _evaluation(run: Run, config: Config) -> Evaluation:
         raise ValueError(f"features={features!r} is not available for {run.folder}, a run of {run.config.experiment}")
     number = config.num_samples or NUM_SAMPLES
     if run.experiment in translate.EXPERIMENTS.values():
-        return translation_evaluation(run.config, most=number)
+        return translation_evaluation(run.config, split=config.test_split, most=number)
     options: dict[str, Any] = {"num_samples": number, "seed": config.seed}
     if run.experiment in sample.WITH_PROMPTS:
         words = sample.vocabulary(run)

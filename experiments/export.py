@@ -64,7 +64,8 @@ class Config(Flags):
     run: PathName  # run folder
     checkpoint: str = "last"  # checkpoint to load: best, last or a step
     to: Literal["stablehlo", "safetensors"] = "stablehlo"  # format: a program with its weights, or only the weights
-    # inputs of the exported program, by default all; for a CycleGAN, a or b exports only one of the two translations
+    # inputs of the exported program, by default all, of a pix2pix only the images to translate; for a CycleGAN, a or b
+    # exports only one of the two translations
     inputs: tuple[str, ...] = ()
     output: PathName | None = None  # file to write; by default in the subfolder `exported` of the run folder
 
@@ -74,7 +75,7 @@ def program(run: Run, inputs: tuple[str, ...] = ()) -> export.Exported:
 
     Args:
       run: the run.
-      inputs: names of the inputs; by default all inputs of the run.
+      inputs: names of the inputs; by default all inputs of the run, of a pix2pix only the images to translate.
 
     Returns:
       A function of a dict of inputs to a dict of outputs, all with a leading axis `batch`.
@@ -145,7 +146,8 @@ def _inputs(run: Run, names: tuple[str, ...]) -> dict[str, jax.ShapeDtypeStruct]
     known = jax.eval_shape(run.gan.preview, jax.random.key(0), run.batch)
     if unknown := sorted(set(names) - known.keys()):
         raise ValueError(f"no input {', '.join(unknown)}: {run.folder} has the inputs {', '.join(known)}")
-    return {name: known[name] for name in names or known}
+    direction = getattr(run.config, "direction", None)  # of a pix2pix, which needs no true images to translate
+    return {name: known[name] for name in names or (direction[:1] if direction else known)}
 
 
 def main(config: Config) -> Path:

@@ -1,11 +1,13 @@
-"""Translates a folder of images, of any sizes, with a finished CycleGAN run.
+"""Translates a folder of images, of any sizes, with a finished run of CycleGAN or pix2pix.
 
     python -m experiments.translate --run runs/cyclegan --input photos --output paintings
     python -m experiments.translate --run runs/cyclegan --input paintings --output photos --direction b_to_a
+    python -m experiments.translate --run runs/pix2pix --input labels --output photos --noise 0
 
 Only the run folder is needed, no training data and no images of the other domain. `photos/x/1.jpg` becomes
 `paintings/x/1.png`. If two images would get the same name, such as `1.jpg` and `1.png`, both keep their endings:
-`1.jpg.png` and `1.png.png`. The output is deterministic.
+`1.jpg.png` and `1.png.png`. The output is deterministic. With `--noise` a pix2pix translates as in its paper: with
+dropout, and batch norm with the statistics of the image; another seed gives another translation.
 
 Each image is resized so that its shorter side has the training size (the longer one is rounded to sixteenths of that,
 so that few sizes are compiled), translated as a whole, and resized back to its original size. `--size native`
@@ -29,15 +31,16 @@ import jax
 import numpy as np
 from PIL import Image
 
-from experiments import cyclegan
+from experiments import cyclegan, pix2pix
 from jaxgan.data.folder import SUFFIXES, Content, content, has_frames, read_image
 from jaxgan.pixels import from_uint8, to_uint8
 from jaxgan.runs import cli
-from jaxgan.runs.flags import Flags, PathName, Pixels, Range
-from jaxgan.runs.open_run import open_run
+from jaxgan.runs.flags import Flags, PathName, Pixels, Range, Seed
+from jaxgan.runs.open_run import Run, open_run
 from jaxgan.runs.outputs import earlier, write_image
 
-EXPERIMENTS = {module.Config.experiment: module for module in (cyclegan,)}
+EXPERIMENTS = {module.Config.experiment: module for module in (cyclegan, pix2pix)}
+NOISY = (pix2pix,)  # those that can keep their dropout
 SIXTEENTHS = 16  # the longer side is rounded to sixteenths of the shorter one
 MOST_LONGER = 16  # largest ratio of the sides
 MOST_PIXELS = 2**24  # largest number of pixels in a batch: networks need 200 bytes and more for each
@@ -49,13 +52,15 @@ class Config(Flags):
     run: PathName  # run folder
     input: PathName  # folder of images to translate, including its sub-folders
     output: PathName  # folder to write the translations to, with the same names
-    direction: Literal["a_to_b", "b_to_a"] = "a_to_b"  # direction of translation
+    # direction of translation, by default a_to_b; a pix2pix has only the one it was trained for
+    direction: Literal["a_to_b", "b_to_a"] | None = None
     checkpoint: str = "last"  # checkpoint to load: best, last or a step
     # images of equal size to translate in one batch; larger values are faster and need more memory
     batch_size: Annotated[int, Range(1, 1024)] = 1
     # resize the shorter side to this many pixels for the translation, or native for no resizing; by default the image
     # size in training
     size: Pixels | Literal["native"] | None = None
+    noise: Seed | None = None  # random seed of the dropout of a pix2pix; by default it is switched off
 
 
 def main(config: Config) -> Path:
@@ -69,10 +74,14 @@ def main(config: Config) -> Path:
     old = earlier(target, COMMAND, known=set(names).__contains__)
 
     run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
-    domain = config.direction[0]
+    direction = direction_of(run, config.direction)
+    domain = direction[0]
     side, channels = run.batch[domain].shape[2:]
+    if config.noise is not None and run.experiment not in NOISY:
+        raise ValueError(f"{run.folder} is a run of {run.config.experiment}, which has no dropout: leave --noise out")
+    noise = {} if config.noise is None else {"noise": np.full(config.batch_size, config.noise, np.uint32)}
     # Compiled for this output only, without the other outputs of `sample`, such as the reconstruction.
-    translate = jax.jit(lambda state, images: run.gan.sample(state, {domain: from_uint8(images)})[config.direction])
+    translate = jax.jit(lambda state, images: run.gan.sample(state, {domain: from_uint8(images), **noise})[direction])
 
     def write(batch: list[tuple[str, tuple[int, int], np.ndarray]]) -> None:
         images = np.stack([image for *_, image in batch])
@@ -84,7 +93,7 @@ def main(config: Config) -> Path:
             write_image(target / name, resized(image, *size), COMMAND, inside=target)
 
     print(f"run         {run.folder} at step {run.step}")
-    print(f"direction   {config.direction}", flush=True)
+    print(f"direction   {direction}", flush=True)
     waiting, fitting, animated = defaultdict(list), set(), []
     failed = [f"{path} is {reason}" for path, reason in sorted(found.broken.items())]
     for file, name in zip(files, names, strict=True):
@@ -122,6 +131,18 @@ def main(config: Config) -> Path:
         shown = "".join(f"\n  {line}" for line in failed[:20]) + ("\n  ..." if len(failed) > 20 else "")
         raise ValueError(f"{len(failed)} of {_counted(everything, 'image')} were not translated:{shown}")
     return target
+
+
+def direction_of(run: Run, wanted: str | None) -> str:
+    """The direction in which a run translates.
+
+    Raises:
+      ValueError: the run translates in the other direction alone.
+    """
+    only = getattr(run.config, "direction", None)
+    if only and wanted not in (None, only):
+        raise ValueError(f"{run.folder} translates {only} alone: leave --direction out, or train another run")
+    return wanted or only or "a_to_b"
 
 
 def output_names(names: Iterable[str]) -> list[str]:

@@ -4,7 +4,7 @@ A GAN of your own, from networks to a trained state and back from the run folder
 
   from_linen, from_nnx            a Flax module, in Linen or NNX -> a Network
   AdversarialLoss, LOSSES, f_gan_loss   the two networks' losses, of your own or by name
-  make_gan, make_text_gan, make_cyclegan   networks, a loss, optimizers -> a GAN: init, train_step, sample, ...
+  make_gan, make_text_gan, make_cyclegan, make_pix2pix   networks, a loss, optimizers -> a GAN: init, train_step, ...
   DeviceBatches, StreamedBatches  arrays on the device, or examples read as they are needed -> batches
   fit, RunConfig, Stopped         trains with logs, checkpoints, images; how long and where to; how a stop is said
   Writer                          what fit reports metrics and images to, such as a logger of yours
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from jaxgan import augment, divergences, losses, optim, penalties, types
 from jaxgan.algorithms.cyclegan import make_cyclegan
 from jaxgan.algorithms.gan import make_gan
+from jaxgan.algorithms.pix2pix import make_pix2pix
 from jaxgan.algorithms.state import GANState, TrainState, gradient_step
 from jaxgan.algorithms.text_gan import make_text_gan
 from jaxgan.data.pipeline import DeviceBatches, StreamedBatches
@@ -61,6 +62,7 @@ __all__ = [
     "losses",
     "make_cyclegan",
     "make_gan",
+    "make_pix2pix",
     "make_text_gan",
     "optim",
     "penalties",

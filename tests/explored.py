@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import class_conditional, cyclegan, gan, gaussians_2d, sample, text_to_image
+from experiments import class_conditional, cyclegan, gan, gaussians_2d, pix2pix, sample, text_to_image
 from jaxgan.checkpoints.checkpoint import Checkpoints
 from jaxgan.data.vocabulary import Vocabulary
 from jaxgan.runs import cli
@@ -65,6 +65,12 @@ def translation_run(folder):
     sizes = {"width": 4, "d_width": 4, "blocks": 1, "image_size": 32, "batch_size": 1}
     config = cyclegan.Config(workdir=str(folder), dataset="noise", dataset_b="noise", split_b="test", **sizes)
     return saved(folder, cyclegan, config, {name: jnp.zeros((1, 32, 32, 3)) for name in "ab"}, steps=(1,))
+
+
+def pairs_run(folder):
+    sizes = {"width": 2, "d_width": 2, "levels": 2, "patch_layers": 1, "image_size": 32, "batch_size": 1}
+    config = pix2pix.Config(workdir=str(folder), dataset="noise", dataset_b="noise", direction="b_to_a", **sizes)
+    return saved(folder, pix2pix, config, {name: jnp.zeros((1, 32, 32, 3)) for name in "ab"}, steps=(1,))
 
 
 def points_run(folder):

@@ -1,4 +1,4 @@
-"""Records what test_image_to_image.py compares with: CycleGAN's networks and losses, built in PyTorch.
+"""Records what test_image_to_image.py compares with: networks and losses of CycleGAN and pix2pix, built in PyTorch.
 
     python tests/record_cyclegan_reference.py
 
@@ -49,25 +49,26 @@ def generator(width=8, blocks=9, channels=3):
 
 
 class UNet(nn.Module):
-    def __init__(self, width=4, levels=5, channels=3):
+    def __init__(self, width=4, levels=5, channels=3, norm=norm):
         super().__init__()
         widths = [width * min(2**level, 8) for level in range(levels)]
         self.down = nn.ModuleList(nn.Conv2d(i, o, 4, 2, 1) for i, o in zip([channels, *widths], widths, strict=False))
         ups = [(widths[-1], widths[-2])] + [(2 * widths[i], widths[i - 1]) for i in range(levels - 2, 0, -1)]
         self.up = nn.ModuleList(nn.ConvTranspose2d(i, o, 4, 2, 1) for i, o in [*ups, (2 * width, channels)])
+        self.norms = nn.ModuleList(norm(features) for features in [*widths[1:-1], *widths[-2::-1]])
 
     def forward(self, maps):
-        passed = []
+        passed, norms = [], iter(self.norms)
         for level, layer in enumerate(self.down):
             maps = layer(nn.functional.leaky_relu(maps, 0.2) if level else maps)
-            maps = nn.functional.instance_norm(maps) if 0 < level < len(self.down) - 1 else maps
+            maps = next(norms)(maps) if 0 < level < len(self.down) - 1 else maps
             passed.append(maps)
         for layer, before in zip(self.up[:-1], passed[-2::-1], strict=True):
-            maps = torch.cat([before, nn.functional.instance_norm(layer(maps.relu()))], 1)
+            maps = torch.cat([before, next(norms)(layer(maps.relu()))], 1)
         return self.up[-1](maps.relu()).tanh()
 
 
-def patchgan(width=8, layers=3, channels=3):
+def patchgan(width=8, layers=3, channels=3, norm=norm):
     sequence = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
     inner = width
     for index in range(1, layers + 1):
@@ -95,6 +96,11 @@ def fill(network):
                 torch.from_numpy(weights(2 * index, *kernel.shape[2:], *kernel.shape[1::-1])).permute(3, 2, 0, 1)
             )
             layer.bias.copy_(torch.from_numpy(weights(2 * index + 1, *layer.bias.shape)))
+    norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for index, layer in enumerate(norms):
+        with torch.no_grad():
+            layer.weight.copy_(1 + torch.from_numpy(weights(500 + 2 * index, *layer.weight.shape)))
+            layer.bias.copy_(torch.from_numpy(weights(501 + 2 * index, *layer.bias.shape)))
     return network
 
 
@@ -128,4 +134,10 @@ if __name__ == "__main__":
     networks = {"residual": generator(), "unet": UNet(), "patchgan": patchgan(), "pixel": pixel()}
     for name, network in networks.items():
         print(name, [round(float(number), 6) for number in numbers(run(fill(network), pictures))])
+    # pix2pix: the U-Net for 256 pixels and the discriminator of two images, with batch norm's statistics of the batch.
+    for name, network, large in (
+        ("unet_256", UNet(width=2, levels=8, norm=nn.BatchNorm2d), images(0, 256)),
+        ("patchgan_of_pairs", patchgan(channels=6, norm=nn.BatchNorm2d), images(0, 32, 6)),
+    ):
+        print(name, [round(float(number), 6) for number in numbers(run(fill(network), large))])
     print({name: round(float(value), 6) for name, value in losses().items()})

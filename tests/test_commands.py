@@ -59,7 +59,7 @@ def run(tmp_path_factory):
             ["--num-samples", "1"],
             "error: num_samples=1: expected an integer from 2 to 1e6 or nothing",
         ),
-        ("translate", ["--output", "o"], "is a run of 'gan'; known here: cyclegan"),
+        ("translate", ["--output", "o"], "is a run of 'gan'; known here: cyclegan, pix2pix"),
         ("export", ["--inputs", "a"], "has the inputs latents"),
         ("sample", ["--count", "2", "--output", "file/x.png"], "file: "),
         ("sample", ["--count", "2", "--kind", "images", "--output", "file"], "file: "),

@@ -22,6 +22,7 @@ SMALL = {
     "sngan": {"dataset": "noise", "g_width": 8, "d_width": 8, "n_critic": 1},
     "text_to_image": {"width": 8},
     "cyclegan": {"dataset": "noise", "dataset_b": "noise", "width": 8, "d_width": 8, "blocks": 1},
+    "pix2pix": {"dataset": "noise", "dataset_b": "noise", "width": 8, "d_width": 8, "dropout": 0.5, "g_norm": "batch"},
 }
 
 # Five steps of 1e-3 would make cyclegan's rounding, whose losses begin at 66, 300 times as large.

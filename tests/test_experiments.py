@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import test_pairs
 from PIL import Image
 
 from experiments import (
@@ -18,10 +19,12 @@ from experiments import (
     evaluate,
     gan,
     gaussians_2d,
+    pix2pix,
     relativistic,
     sample,
     sngan,
     text_to_image,
+    translate,
     wgan,
     wgan_gp,
 )
@@ -86,6 +89,34 @@ def test_cyclegan_on_noise(tmp_path):
     with pytest.raises(ValueError, match="loss=wasserstein needs"):
         cyclegan.Config(loss="wasserstein")
     cyclegan.build(cyclegan.Config(loss="wasserstein", gradient_penalty=10.0))
+
+
+def test_pix2pix_from_files_side_by_side_to_translations(tmp_path, capsys):
+    data, folder = tmp_path / "data", tmp_path / "run"
+    for split, count in (("train", 4), ("val", 3)):
+        for number in range(count):
+            test_pairs.numbered(data / split / f"{number}.png", number, size=(20, 40))
+    sizes = {"width": 4, "d_width": 4, "levels": 2, "patch_layers": 1, "image_size": 16, "load_size": 20, "flip": True}
+    options = {"dataset": f"pairs:{data}", "direction": "b_to_a", "dropout": 0.5, **sizes, **TINY}
+    metrics = pix2pix.main(pix2pix.Config(workdir=str(folder), **options))
+    assert metrics["g_loss"] == pytest.approx(metrics["adversarial"] + 100.0 * metrics["l1"], rel=1e-5)
+    assert json.loads((folder / "samples/labels.json").read_text())["columns"] == ["b", "b_to_a", "a", "difference"]
+    assert "difference" in (folder / "report.html").read_text()
+    restored = restore(folder)
+    assert restored.step == 3 and "b" in restored.outputs({"b": np.zeros((1, 16, 16, 3), np.float32)})
+
+    scores = evaluate.main(evaluate.Config(run=str(folder), test_split="val"))
+    assert {"b_to_a_l1", "b_to_a_psnr", "b_to_a_ssim", "b_to_a_unchanged_l1"} <= scores.keys()
+    assert not [name for name in scores if name.startswith("a_to_b") or "cycle" in name]
+    outputs = []
+    for noise in (None, 0, 1):
+        config = translate.Config(run=str(folder), input=str(data / "val"), output=str(tmp_path / "out"), noise=noise)
+        outputs.append(np.asarray(Image.open(translate.main(config) / "0.png")))
+    assert outputs[0].shape == (20, 40, 3)
+    assert len({output.tobytes() for output in outputs}) == 3
+    assert "direction   b_to_a" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="translates b_to_a alone: leave --direction out"):
+        translate.main(dataclasses.replace(config, direction="a_to_b"))
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,20 @@ from urllib.parse import quote
 import jax
 import numpy as np
 import pytest
-from explored import NASTY, class_run, image_run, pictures_of, points_run, served, translation_run, written_by
+from explored import (
+    NASTY,
+    class_run,
+    image_run,
+    pairs_run,
+    pictures_of,
+    points_run,
+    served,
+    translation_run,
+    written_by,
+)
 from PIL import Image
 
-from experiments import cyclegan, explore, export, gaussians_2d, sample
+from experiments import cyclegan, explore, export, gaussians_2d, pix2pix, sample
 from experiments.explorer import images, points, programs, serving, theory, translation
 from experiments.explorer.runs import Explored
 from jaxgan.evaluation.panels import beside_nearest
@@ -211,6 +221,16 @@ def test_an_image_is_translated_and_back(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             translation.show([run], {"direction": "a_to_b", "index": 0} | values)
+
+
+def test_a_pix2pix_is_shown_with_the_truth(tmp_path):
+    run = Explored(str(pairs_run(tmp_path)), {"pix2pix": pix2pix})
+    assert translation.directions(run) == ["b_to_a"]
+    assert list(translation.translated(run, np.zeros((32, 32, 3), np.uint8), "b_to_a", 1)) == ["b", "b_to_a"]
+    html = translation.show([run], {"direction": "b_to_a", "index": 5})
+    assert html.count("<img") == 6 and "truth.png" in html and "difference.png" in html
+    with pytest.raises(ValueError, match="direction='a_to_b': b_to_a expected"):
+        translation.show([run], {"direction": "a_to_b", "index": 5})
 
 
 def test_points_over_data_and_scores(tmp_path):

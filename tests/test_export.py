@@ -147,6 +147,7 @@ SMALL = {
     "class_conditional": {"num_classes": 3},
     "cyclegan": {"width": 4, "d_width": 4, "blocks": 1},
     "gaussians_2d": {"num_seeds": 2},
+    "pix2pix": {"width": 4, "d_width": 4, "levels": 2, "direction": "b_to_a"},
     "relativistic": {"widths": (16, 16, 16, 16)},
     "sngan": {"g_width": 8, "d_width": 8},
     "text_to_image": {"max_words": 6},
@@ -167,7 +168,7 @@ def test_every_experiment_is_exported_for_both_uses(name):
         **{"batch_size": 4, **({"width": 8} if name not in SMALL else {}), **SMALL.get(name, {})}
     )
     image = np.zeros((4, 2) if name == "gaussians_2d" else (4, 32, 32, getattr(config, "channels", 3)), np.float32)
-    batch = {"a": image, "b": image} if name == "cyclegan" else {"image": image}
+    batch = {"a": image, "b": image} if name in ("cyclegan", "pix2pix") else {"image": image}
     batch |= {"condition": np.zeros(4, np.int32)} if name == "class_conditional" else {}
     batch |= {"text": np.ones((4, 6), np.int32)} if name == "text_to_image" else {}
     if name == "gaussians_2d":
@@ -185,8 +186,8 @@ def test_every_experiment_is_exported_for_both_uses(name):
     )
     run = Run(Path("run"), experiment, config, network, shapes, state, 1)
 
-    used = ("a",) if name == "cyclegan" else ()
-    program = jax_export.deserialize(export.program(run, used).serialize())
+    used = {"cyclegan": ("a",), "pix2pix": ("b",)}.get(name, ())  # of a pix2pix the only one by default
+    program = jax_export.deserialize(export.program(run, () if name == "pix2pix" else used).serialize())
     inputs = jax.eval_shape(network.preview, jax.random.key(0), batch)
     drawn = {key: random.normal(size=(6, *inputs[key].shape[1:])).astype(np.float32) for key in used or inputs}
     drawn |= {

@@ -7,7 +7,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from experiments import class_conditional, gan, relativistic, sngan, text_to_image, wgan, wgan_gp
+from experiments import class_conditional, gan, pix2pix, relativistic, sngan, text_to_image, wgan, wgan_gp
 from jaxgan import from_linen, make_gan
 from jaxgan.checkpoints.leaves import leaves
 from jaxgan.losses import LOSSES
@@ -15,6 +15,7 @@ from jaxgan.networks.conditional import conditional_dcgan_discriminator
 from jaxgan.networks.dcgan import dcgan_discriminator
 from jaxgan.networks.freezing import freeze_stages, freeze_updates
 from jaxgan.networks.mlp import mlp_generator
+from jaxgan.networks.patchgan import patch_discriminator
 from jaxgan.networks.r3gan import r3gan_discriminator
 from jaxgan.networks.resnet import resnet_discriminator
 from jaxgan.optim import clip_weights
@@ -28,6 +29,7 @@ DISCRIMINATORS = {
     "conditional": (conditional_dcgan_discriminator(32, width=4, num_classes=3), (LABELS,)),
     "resnet": (resnet_discriminator(32, width=4, spectral_norm=True), ()),
     "resnet of classes": (resnet_discriminator(32, width=4, num_classes=3), (LABELS,)),
+    "patchgan": (patch_discriminator(width=4, layers=2, norm="batch"), ()),
     "r3gan": (r3gan_discriminator(32, width=(8, 16, 16, 8), group_size=8), ()),
 }
 
@@ -136,7 +138,9 @@ def test_a_network_of_ones_own_names_its_stages():
         absent.apply(params, {}, latents, train=True)
 
 
-@pytest.mark.parametrize("experiment", [class_conditional, gan, relativistic, sngan, text_to_image, wgan, wgan_gp])
+@pytest.mark.parametrize(
+    "experiment", [class_conditional, gan, pix2pix, relativistic, sngan, text_to_image, wgan, wgan_gp]
+)
 def test_the_flag_is_heard_by_every_image_experiment(experiment):
     with pytest.raises(ValueError, match=r"freeze_d=1 keeps the weights of another run: give --init-from RUN"):
         experiment.Config(freeze_d=1)

@@ -36,6 +36,15 @@ RECORDED = {
         -0.023574, 0.216477, -0.234215, -0.137531, -0.322527, 0.320282, -0.210797, -0.101808, 0.050529, -0.155853,
         0.108426, -0.280789, 0.210533, 0.15236, 0.391208, -0.050951, -0.312405, -0.135861,
     ],
+    "unet_256": [
+        -0.008926, 0.154711, -0.155732, 0.074063, 0.031705, -0.069841, 0.058174, 0.077473, -0.073446, 0.057799,
+        0.103635, -0.030436, 0.007994, 0.08188, -0.044223, -0.032327, -0.040054, -0.027734, -0.135578,
+        -0.057161, 0.046187, -0.314136,
+    ],
+    "patchgan_of_pairs": [
+        0.286205, 0.724854, -1.532006, 0.34303, 0.294574, 0.988433, 2.392878, 0.025319, -0.13737, -0.085219,
+        -0.13737, -0.085219,
+    ],
 }  # fmt: skip
 RECORDED_LOSSES = {"generator": 1.017385, "discriminator": 1.582726, "cycle": 0.660057}
 
@@ -54,6 +63,21 @@ NETWORKS = {  # each with its layers in the order in which they are applied
         [*((f"layer_{index}",) for index in range(4)), ("score",)],
     ),
     "pixel": (pixel_discriminator(width=8), [("layer_0",), ("layer_1",), ("score",)]),
+}
+# Those of pix2pix, with their batch norms in the order in which they are applied.
+BATCH_NORMED = {
+    "unet_256": (
+        unet_generator(channels=3, width=2, levels=8, norm="batch"),
+        [*(f"down_{level}" for level in range(8)), *(f"up_{level}" for level in range(7, 0, -1)), "image"],
+        [*(f"norm_down_{level}" for level in range(1, 7)), *(f"norm_up_{level}" for level in range(7, 0, -1))],
+        {"size": 256},
+    ),
+    "patchgan_of_pairs": (
+        patch_discriminator(width=8, norm="batch"),
+        [*(f"layer_{index}" for index in range(4)), "score"],
+        [f"norm_{index}" for index in range(1, 4)],
+        {"channels": 6},
+    ),
 }
 
 
@@ -104,6 +128,26 @@ def test_equal_to_the_same_network_in_pytorch(name):
                 count += 1
     assert count == len(jax.tree.leaves(params))
     output, _ = jax.jit(lambda params, images: network.apply(params, {}, images, train=True))(params, images(0))
+    np.testing.assert_allclose(numbers(output), RECORDED[name], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", BATCH_NORMED)
+def test_the_networks_of_pix2pix_equal_those_in_pytorch(name):
+    """In training, where batch norm has the statistics of the batch, as pix2pix has in tests too."""
+    network, layers, norms, kind = BATCH_NORMED[name]
+    inputs = images(0, **kind)
+    params, model_state = jax.eval_shape(network.init, jax.random.key(0), inputs)
+    for index, layer in enumerate(layers):
+        for offset, part in enumerate(("kernel", "bias")):
+            if part in params[layer]:
+                params[layer][part] = weights(2 * index + offset, *params[layer][part].shape)
+    for index, norm in enumerate(norms):
+        (place,) = params[norm].values()
+        place["scale"] = 1 + weights(500 + 2 * index, *place["scale"].shape)
+        place["bias"] = weights(501 + 2 * index, *place["bias"].shape)
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(params))
+    model_state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), model_state)
+    output, _ = jax.jit(lambda params, inputs: network.apply(params, model_state, inputs, train=True))(params, inputs)
     np.testing.assert_allclose(numbers(output), RECORDED[name], atol=1e-4)
 
 

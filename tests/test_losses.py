@@ -246,7 +246,7 @@ def test_the_names_a_flag_accepts_are_those_of_the_table():
     assert get_args(LossName) == tuple(LOSSES)
 
 
-@pytest.mark.parametrize("loss", [losses.cycle_consistency_loss, losses.identity_loss])
+@pytest.mark.parametrize("loss", [losses.cycle_consistency_loss, losses.identity_loss, losses.l1_loss])
 def test_losses_of_images_are_their_mean_distance(loss):
     rng = np.random.default_rng(0)
     images, others = (rng.uniform(-1, 1, (2, 4, 5, 3)).astype(np.float32) for _ in range(2))

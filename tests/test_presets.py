@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from experiments import class_conditional, cyclegan, gan, relativistic, sngan, text_to_image, wgan, wgan_gp
+from experiments import class_conditional, cyclegan, gan, pix2pix, relativistic, sngan, text_to_image, wgan, wgan_gp
 
 # The authors' settings, each with the file of their code that has them.
 PAPERS = {
@@ -62,6 +62,12 @@ PAPERS = {
         "width": 64, "blocks": 9, "upsampling": "transposed", "d_width": 64, "patch_layers": 3, "pool_size": 50,
         "cycle_weight": 10.0, "identity_weight": 0.5, "loss": "least_squares", "gradient_penalty": 0.0,
         "learning_rate": 2e-4, "ema_decay": 0.0, "num_steps": 200 * 1334,
+    },
+    # The same with models/pix2pix_model.py and models/networks.py, on facades from labels to photographs.
+    pix2pix: {
+        "direction": "b_to_a", "image_size": 256, "load_size": 286, "flip": True, "batch_size": 1, "width": 64,
+        "levels": 8, "dropout": 0.5, "g_norm": "batch", "d_norm": "batch", "d_width": 64, "patch_layers": 3,
+        "l1_weight": 100.0, "loss": "non_saturating", "learning_rate": 2e-4, "ema_decay": 0.0, "num_steps": 200 * 400,
     },
 }  # fmt: skip
 

@@ -35,7 +35,7 @@ def data_dir(tmp_path_factory):
     small = {split: (stream, 40, style) for split, (stream, _, style) in shapes_styles._SPLITS.items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shapes_styles, "_SPLITS", small)
-        for config in ("32", "64", "equal_32"):
+        for config in ("32", "64", "equal_32", "paired_32"):
             images(f"shapes_styles/{config}", "trainA", data_dir=path)
     return path
 
@@ -68,6 +68,22 @@ def test_tests_are_paired_and_training_is_not(truth):
     assert len(np.unique(places, axis=0)) == 120  # no scene is in two splits
 
 
+def test_training_in_pairs(data_dir, truth):
+    """The training scenes of a stand in b, too, and the test scenes are those of the other configs."""
+    names = ("attributes", "boxes")
+    for split, other in (("trainA", "trainA"), ("trainB", "trainA"), ("testB", "testB")):
+        found = read_features("shapes_styles/paired_32", split, names=names, data_dir=data_dir)
+        for feature in names:
+            np.testing.assert_array_equal(found[feature], truth[other][feature])
+    a, b, chalk = (
+        images(name, split, data_dir=data_dir)["image"]
+        for name, split in (("shapes_styles/paired_32", "trainA"), ("shapes_styles/paired_32", "trainB"),
+                            ("shapes_styles", "trainB"))
+    )  # fmt: skip
+    np.testing.assert_array_equal(a, images("shapes_styles", "trainA", data_dir=data_dir)["image"])
+    assert abs(b.mean() - chalk.mean()) < 5 < abs(a.mean() - b.mean())
+
+
 def test_pairs_show_the_same_colours_in_two_palettes(data_dir, truth):
     """Where one has red, the other has its lighter red: the channel that is strongest in an object is the same."""
     a, b = (images("shapes_styles", split, data_dir=data_dir)["image"] for split in ("testA", "testB"))
@@ -83,7 +99,7 @@ def test_configs(data_dir):
     assert images("shapes_styles/64", "testB", data_dir=data_dir)["image"].shape == (40, 64, 64, 3)
     equal = read_features("shapes_styles/equal_32", "trainA", names=("attributes",), data_dir=data_dir)["attributes"]
     assert np.bincount(equal[:, 2], minlength=4)[3] > 4  # of 40, where the rarest colour had 8%
-    with pytest.raises(ValueError, match="no config '16': there are 32, 64, equal_32, equal_64"):
+    with pytest.raises(ValueError, match="no config '16': there are 32, 64, paired_32, paired_64, equal_32, equal_64"):
         images("shapes_styles/16", "trainA", data_dir=data_dir)
     with pytest.raises(ValueError, match=r"no split 'train': there are trainA \(40 examples\)"):
         images("shapes_styles", data_dir=data_dir)

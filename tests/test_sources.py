@@ -296,7 +296,7 @@ def test_array_files_that_cannot_be_read(tmp_path, name):
 
 KNOWN = (
     "mnist_5k, noise, fashion_mnist, mnist, cifar10, cifar100, emoji, shapes, shapes_styles, data sets prepared "
-    "by TFDS, stacked:NAME, folder:PATH, PATH.npy and"
+    "by TFDS, stacked:NAME, folder:PATH, pairs:PATH, PATH.npy and"
 )
 
 

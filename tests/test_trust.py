@@ -28,6 +28,7 @@ class Config:
         {"dataset": "folder:{link}/data"},
         {"dataset": "folder:{out}/back"},
         {"dataset": "stacked:folder:{run}/data"},
+        {"dataset": "pairs:{run}/data"},
         {"dataset": "{run}/data/a.npy"},
         {"dataset": "stacked:{run}/a.npz"},
         {"dataset": "folder:{run}/leads out"},

@@ -1,4 +1,4 @@
-"""The page of a CycleGAN run: an image, its translation, and its translation back."""
+"""The page of a run of CycleGAN or pix2pix: an image, its translation, and its translation back or the truth."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from experiments.explorer.serving import WAITING, blocks, connect, gradio, pictu
 from experiments.translate import resized, working_size
 from jaxgan.data.folder import read_image
 from jaxgan.data.sources import open_images
+from jaxgan.evaluation.translation_scores import has_test_pairs
 from jaxgan.messages import displayed
 from jaxgan.pixels import from_uint8, to_uint8
 from jaxgan.runs.images import png_bytes
@@ -39,7 +40,7 @@ def page(runs: Sequence[Explored]) -> Any:
             with gr.Column(scale=1, min_width=280):
                 test = "Number of a test image, if the data set is there"
                 controls = {
-                    "direction": gr.Radio(["a_to_b", "b_to_a"], value="a_to_b", label="Direction"),
+                    "direction": gr.Radio(directions(runs[0]), value=directions(runs[0])[0], label="Direction"),
                     "index": gr.Number(0, precision=0, minimum=0, label=test),
                     "upload": gr.File(label="Or an image of your own", type="binary", height=140),
                 }
@@ -49,6 +50,12 @@ def page(runs: Sequence[Explored]) -> Any:
         connect(found, controls, output, lambda **values: show(runs, with_step(runs, values)), "translate")
         gr.HTML("".join(run.facts() for run in runs))
     return found
+
+
+def directions(run: Explored) -> list[str]:
+    """The directions in which a run translates."""
+    only = getattr(run.newest.config, "direction", None)
+    return [only] if only else ["a_to_b", "b_to_a"]
 
 
 def show(runs: Sequence[Explored], values: dict[str, Any]) -> str:
@@ -61,23 +68,28 @@ def show(runs: Sequence[Explored], values: dict[str, Any]) -> str:
 
 
 def translated(run: Explored, image: np.ndarray, direction: str, step: int) -> dict[str, np.ndarray]:
-    """An image `[H, W, C]`, its translation, its translation back, and the difference to that, by name, all uint8."""
+    """An image `[H, W, C]` and its translation by name, and of a CycleGAN its translation back and the difference to
+    that, all uint8.
+    """
     opened, domain = run.at(step), direction[0]
     channels = opened.batch[domain].shape[3]
     image = image if image.shape[2] == channels else read_image(image, channels=channels)
     size = image.shape[:2]
     shown = resized(image, *working_size(*size, shorter=opened.batch[domain].shape[1]))
     outputs = opened.gan.sample(opened.state, {domain: from_uint8(shown[None])})
-    there, back = (opened.to_uint8(outputs[name])[0] for name in (direction, f"{direction}_to_{domain}"))
-    there, back = resized(there, *size), resized(back, *size)
-    difference = np.abs(back.astype(np.int16) - image.astype(np.int16)).astype(np.uint8)
-    return {domain: image, direction: there, f"{direction}_to_{domain}": back, "difference": difference}
+    names = [name for name in (direction, f"{direction}_to_{domain}") if name in outputs]
+    found = {domain: image} | {name: resized(opened.to_uint8(outputs[name])[0], *size) for name in names}
+    return found if len(names) == 1 else found | {"difference": difference(found[names[1]], image)}
+
+
+def difference(image: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.abs(image.astype(np.int16) - other.astype(np.int16)).astype(np.uint8)
 
 
 def _shown(run: Explored, values: dict[str, Any]) -> str:
     direction = values["direction"]
-    if direction not in ("a_to_b", "b_to_a"):
-        raise ValueError(f"direction={direction!r}: a_to_b or b_to_a expected")
+    if direction not in directions(run):
+        raise ValueError(f"direction={direction!r}: {' or '.join(directions(run))} expected")
     truth = None
     if (upload := values.get("upload")) is not None:
         if not upload:
@@ -92,6 +104,8 @@ def _shown(run: Explored, values: dict[str, Any]) -> str:
     pictures = translated(run, image, direction, run.step(values))
     if truth is not None:
         pictures["truth"] = truth
+        if "difference" not in pictures:
+            pictures["difference"] = difference(pictures[direction], truth)
     encoded = {name: png_bytes(pixels) for name, pixels in pictures.items()}
     address = lambda name: f"data:image/png;base64,{base64.b64encode(encoded[name]).decode()}"
     slider = _SLIDER.format(before=address(direction[0]), after=address(direction))
@@ -114,8 +128,7 @@ def test_image(run: Explored, domain: str, index: int) -> tuple[np.ndarray, np.n
         source = read(domain)
         if not 0 <= index < source.size:
             raise ValueError(f"there is no test image {index}: there are {source.size}, from 0")
-        paired = config.dataset in ("shapes_styles", "emoji") and config.dataset_b is None
-        truth = read(other).read([index])["image"][0] if paired else None
+        truth = read(other).read([index])["image"][0] if has_test_pairs(config) else None
         return source.read([index])["image"][0], truth
     except (ValueError, OSError, ImportError) as error:
         raise ValueError(f"give an image of your own: {error}") from None

@@ -16,7 +16,7 @@ from jaxgan.algorithms.state import CycleGANState, TrainState, gradient_step
 from jaxgan.algorithms.steps import (
     check_penalty,
     check_unmixed,
-    mean_score,
+    halved_discriminator_loss,
     named_metrics,
     sampling_weights,
     start_ema,
@@ -197,20 +197,18 @@ def make_cyclegan(
             def score(images: Array, model_state: ModelState, key: Array) -> tuple[Array, ModelState]:
                 return discriminators[domain].apply(params, model_state, images, train=True, key=key)
 
-            real, fake = batch[domain], shown[domain][0]
-            _, real_key, fake_key, penalty_key, _ = keys[domain]
-            real_scores, model_state = score(real, start[domain], real_key)
-            fake_scores, model_state = score(fake, model_state, fake_key)
-            value = loss.discriminator(real_scores, fake_scores)
-            metrics = {"real_score": mean_score(real_scores), "fake_score": mean_score(fake_scores)}
-            metrics |= loss.estimate(real_scores, fake_scores)
-            if penalty is not None:
-                critic = lambda images: score(images, start[domain], real_key)[0]
-                metrics["penalty"] = penalty(critic, real, fake, penalty_key)
-                value += value_at(penalty_weight, state.discriminator.step) * metrics["penalty"]
-            # Halved, as in the authors' code: the discriminators learn more slowly than the generators.
-            metrics["d_loss"] = value / 2
-            return value / 2, model_state, {f"{name}_{domain}": metric for name, metric in metrics.items()}
+            value, (model_state, metrics) = halved_discriminator_loss(
+                score,
+                batch[domain],
+                shown[domain][0],
+                start[domain],
+                keys[domain][1:4],
+                loss=loss,
+                penalty=penalty,
+                penalty_weight=value_at(penalty_weight, state.discriminator.step),
+            )
+            metrics["d_loss"] = value
+            return value, model_state, {f"{name}_{domain}": metric for name, metric in metrics.items()}
 
         def loss_fn(params: Params) -> tuple[Array, tuple[ModelState, Metrics]]:
             a, b = (domain_loss(domain, params[domain]) for domain in DOMAINS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +12,14 @@ from jax import Array
 from jaxgan.algorithms.microbatches import in_microbatches
 from jaxgan.algorithms.state import GANState, create_player, gradient_step, gradient_update
 from jaxgan.algorithms.steps import (
+    Drawn,
     alternating,
     as_augment,
     check_penalty,
     check_samples,
     check_unmixed,
     decided,
+    draw_with,
     latents_of,
     mean_score,
     named_metrics,
@@ -36,9 +37,7 @@ from jaxgan.types import (
     AugmentedCritic,
     Batch,
     Metrics,
-    ModelState,
     Network,
-    Params,
     PenaltyFn,
 )
 
@@ -118,20 +117,15 @@ def make_gan(
         state = GANState(state_key, g, d, augment_state=jax.tree.map(jnp.asarray, augment.init))
         return start_ema(state, (g.params, g.model_state), ema_decay)
 
-    def draw(state: GANState, batch: Batch, d_update: Array | None = None) -> _Drawn:
+    def draw(state: GANState, batch: Batch, d_update: Array | None = None) -> Drawn:
         """Training samples for one update of the discriminator, by default its next one."""
         g = state.generator
         d_update = state.discriminator.step if d_update is None else d_update
         keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(state.key, 2), d_update))
-        start = generator.refresh(g.params, g.model_state)
         latents = latents_of(keys[0], batch, latent_dim)
+        return draw_with(generator, g, keys[1], latents, *_condition(batch))
 
-        def generate(params: Params) -> tuple[Array, ModelState]:
-            return generator.apply(params, start, latents, *_condition(batch), train=True, key=keys[1])
-
-        return _Drawn(*jax.vjp(generate, g.params, has_aux=True))
-
-    def d_step(state: GANState, batch: Batch, drawn: _Drawn | None = None) -> tuple[GANState, Metrics]:
+    def d_step(state: GANState, batch: Batch, drawn: Drawn | None = None) -> tuple[GANState, Metrics]:
         keys = step_keys(state.key, 0, state.discriminator, 5)
         condition = _condition(batch)
         real = batch["image"]
@@ -163,7 +157,7 @@ def make_gan(
         adapted = {name: metrics[name] for name in augment_state}
         return state.replace(discriminator=d, augment_state=adapted), named_metrics("d", d, metrics)
 
-    def g_step(state: GANState, batch: Batch, drawn: _Drawn | None = None) -> tuple[GANState, Metrics]:
+    def g_step(state: GANState, batch: Batch, drawn: Drawn | None = None) -> tuple[GANState, Metrics]:
         keys = step_keys(state.key, 1, state.generator, 4)
         d = state.discriminator
         augment_state = state.augment_state
@@ -208,12 +202,6 @@ def make_gan(
         sample=jax.jit(sample),
         d_steps=d_steps,
     )
-
-
-class _Drawn(NamedTuple):
-    fake: Array
-    vjp: Callable[[Array], tuple[Params]]  # the gradient with respect to `fake` to that of the generator's parameters
-    model_state: ModelState  # the generator's, after this pass
 
 
 def _condition(batch) -> tuple[Array, ...]:

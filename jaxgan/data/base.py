@@ -47,6 +47,7 @@ class Stored(NamedTuple):
       size: number of images.
       fetch: rows `[n]` to n images (anything `read_image` accepts), and labels `[n]` int32 or None.
       classes, labels, unlabelled, identity: as in `Source`.
+      names: for image files, returns their paths inside the folder of the split.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Stored(NamedTuple):
     labels: np.ndarray | None = None
     unlabelled: str = ""
     identity: Callable[[], Identity] | None = None
+    names: Callable[[], list[str]] | None = None
 
 
 def read_all(source: Source) -> dict[str, np.ndarray]:
@@ -110,5 +112,5 @@ def unknown_name(name: str) -> ValueError:
         meant = f"; did you mean {near[0]}?" if near else ""
     return ValueError(
         f"unknown data set {name!r}: there are {', '.join(NAMES)}, data sets prepared by TFDS, stacked:NAME, "
-        f"folder:PATH, PATH.npy and PATH.npz{meant}"
+        f"folder:PATH, pairs:PATH, PATH.npy and PATH.npz{meant}"
     )

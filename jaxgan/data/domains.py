@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from jaxgan.data.pairs import check_has_pairs, check_pairs
 from jaxgan.data.pipeline import DeviceBatches, StreamedBatches, image_batches
+from jaxgan.data.sources import stored_folder
 from jaxgan.types import Batch
 
 ImageBatches = DeviceBatches | StreamedBatches
@@ -85,7 +87,7 @@ def configured_domains(config: Any) -> TwoDomains:
       config: a `DomainsConfig`, or an object with its fields.
 
     Raises:
-      ValueError: as `image_batches` and `TwoDomains`.
+      ValueError: as `image_batches`, `TwoDomains` and, if the domains are paired, `check_paired`.
     """
     fields = ("batch_size", "data_dir", "image_size", "load_size", "flip", "resident_mib", "num_workers")
     flags = {name: getattr(config, name) for name in fields}
@@ -95,7 +97,25 @@ def configured_domains(config: Any) -> TwoDomains:
         (config.dataset, config.split_a or usual[0], config.channels_a, config.seed),
         (config.dataset_b or config.dataset, config.split_b or usual[1], config.channels_b, other),
     )
+    if config.paired:
+        check_paired(*((name, split) for name, split, *_ in domains))
     a, b = (
         image_batches(name, split, channels=channels, seed=seed, **flags) for name, split, channels, seed in domains
     )
     return TwoDomains(a, b, paired=config.paired)
+
+
+def check_paired(a: tuple[str, str], b: tuple[str, str]) -> None:
+    """Checks that the rows of two domains are pairs, as far as file names and known data sets tell.
+
+    Args:
+      a: data set and split of domain a.
+      b: those of domain b.
+
+    Raises:
+      ValueError: a known data set without pairs; files without a partner of the same name and size.
+    """
+    for name, split in (a, b):
+        check_has_pairs(name, split)
+    if all(name.startswith("folder:") for name, _ in (a, b)):
+        check_pairs(stored_folder(*a), stored_folder(*b))

@@ -24,7 +24,7 @@ from jaxgan.data.identity import composed
 from jaxgan.files import expanded
 
 try:
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 except ModuleNotFoundError:
     raise ModuleNotFoundError("reading images needs Pillow: pip install -e '.[experiments]'") from None
 
@@ -192,6 +192,16 @@ def has_frames(file: str | os.PathLike[str]) -> bool:
             return getattr(image, "is_animated", False)
     except Exception:  # decoders raise many types of errors for damaged files
         return False
+
+
+def size_of(file: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Width and height of an EXIF-rotated image, without decoding it; None for a damaged image."""
+    try:
+        with _open(file) as image:
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+            return (image.height, image.width) if turned else image.size
+    except Exception:  # decoders raise many types of errors for damaged files
+        return None
 
 
 def _open(file) -> Image.Image:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxgan.data.base import Rows, Source, Stored, folder_of, read_all, split_rows, unknown_split
 from jaxgan.data.classes import why_unlabelled
 from jaxgan.data.identity import Identity, composed, digest, of_arrays, of_files
+from jaxgan.data.pairs import PREFIX, halves, side_of
 from jaxgan.data.stacked import open_stacked
 from jaxgan.files import expanded, import_extra
 from jaxgan.messages import is_text
@@ -43,7 +44,8 @@ def images(
         pack` downloads.
       - `shapes`: 30,000 rendered scenes of two objects, with captions (`jaxgan.data.captions`); splits train, test,
         heldout. `shapes_styles`: such scenes in two styles; splits trainA and trainB (4,000 each, unpaired), testA and
-        testB (500, paired). 32x32 RGB, or 64x64 as `shapes/64` and `shapes_styles/64`. Rendered on first use.
+        testB (500, paired). 32x32 RGB, or 64x64 as `shapes/64` and `shapes_styles/64`. `shapes_styles/paired_32` and
+        `paired_64`: training scenes in pairs, too. Rendered on first use.
       - `stacked:NAME`: three grey images of a data set with ten classes as the RGB channels of one, 1,000 modes, see
         `jaxgan.data.stacked`; splits train (50,000) and test (25,600).
       - any other data set of TFDS, `name/config:version`, prepared as array_record or parquet: its feature `image`, and
@@ -51,6 +53,8 @@ def images(
       - `folder:PATH`: the image files in a folder and its sub-folders, see `jaxgan.data.folder`. If every file is in
         one of two or more sub-folders, these are the classes, in alphabetical order, including empty ones. If there is
         a sub-folder `train`, `trainA` or `trainB`, the sub-folders are splits; otherwise all images are `train`.
+      - `pairs:PATH`: image files of two images of equal size side by side. The split trainA is the left images of the
+        folder `train`, trainB the right ones, and so on.
       - `PATH.npy`, `PATH.npz`: uint8 `[N, H, W]` or `[N, H, W, C]`, where the last of 2 or 4 channels is alpha. An npz
         has images under `image`, optionally labels from 0, integers `[N]`, under `label`, and class names under
         `names`. An array that may be a single image, `[H, W, 3]`, is refused. All images are `train`.
@@ -112,6 +116,9 @@ def open_images(
         stored = _noise(split, image_size or 32, channels or 3)
     elif name.startswith("folder:"):
         stored = stored_folder(name, split)
+    elif name.startswith(PREFIX):
+        part, side = side_of(name, split)
+        stored = halves(stored_folder(f"folder:{name.removeprefix(PREFIX)}", part), f"{name} {split}", side)
     elif name.endswith((".npy", ".npz")):
         stored = _file(name, split)
     else:
@@ -228,12 +235,14 @@ def stored_folder(name: str, split: str) -> Stored:
         wanted = np.asarray(wanted)
         return [files[row] for row in rows[wanted]], None if labels is None else labels[wanted]
 
+    def names() -> list[str]:
+        return ["/".join(inside[row]) for row in rows]
+
     def identity() -> Identity:
         taken = [files[row] for row in rows]
-        names = ["/".join(inside[row]) for row in rows]
-        return of_files(names, taken) | ({} if labels is None else {"labels": digest([labels])})
+        return of_files(names(), taken) | ({} if labels is None else {"labels": digest([labels])})
 
-    return Stored(name, len(rows), fetch, None if unlabelled else tuple(classes), labels, unlabelled, identity)
+    return Stored(name, len(rows), fetch, None if unlabelled else tuple(classes), labels, unlabelled, identity, names)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -64,7 +64,8 @@ def _places(field: str, value: str, data_dir: str | None) -> Iterator[tuple[Path
         yield expanded(value), False
     elif _is_path(value):
         name = _unstacked(value)
-        yield expanded(name.removeprefix("folder:")), name.startswith("folder:")
+        path = name.removeprefix("folder:").removeprefix("pairs:")
+        yield expanded(path), path != name
     elif PREPARED.fullmatch(_unstacked(value)):
         place = expanded(data_dir or os.environ.get("TFDS_DATA_DIR") or _DATA_DIR)
         base = _unstacked(value).partition(":")[0]
@@ -81,7 +82,7 @@ def _places(field: str, value: str, data_dir: str | None) -> Iterator[tuple[Path
 def _is_path(value: str) -> bool:
     """Whether the name of a data set contains a path."""
     name = _unstacked(value)
-    return name.startswith("folder:") or name.endswith((".npy", ".npz"))
+    return name.startswith(("folder:", "pairs:")) or name.endswith((".npy", ".npz"))
 
 
 def _unstacked(name: str) -> str:

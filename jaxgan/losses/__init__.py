@@ -1,4 +1,4 @@
-"""Losses: pure functions of the discriminator's scores, and two of images, for translation without pairs.
+"""Losses: pure functions of the discriminator's scores, and three of images, for translation.
 
 Scores are raw outputs of the discriminator, before any sigmoid. They may have any shape (`[B]`, `[B, 1]`, PatchGAN
 scores `[B, H, W, 1]`). Real and fake scores are averaged separately, so their counts may differ. Every loss is
@@ -34,6 +34,7 @@ from jaxgan.losses.adversarial import (
 from jaxgan.losses.auxiliary import (
     cycle_consistency_loss,
     identity_loss,
+    l1_loss,
     matching_aware_discriminator_loss,
     mode_seeking_loss,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "hinge_discriminator_loss",
     "hinge_generator_loss",
     "identity_loss",
+    "l1_loss",
     "least_squares_discriminator_loss",
     "least_squares_generator_loss",
     "matching_aware_discriminator_loss",

@@ -62,6 +62,10 @@ class PatchGAN(nn.Module):
     def mixes_batch(self) -> bool:
         return self.norm == "batch"
 
+    @property
+    def stages(self) -> tuple[tuple[str, ...], ...]:
+        return (("layer_0",), *((f"layer_{index}", f"norm_{index}") for index in range(1, self.layers + 1)))
+
     @nn.compact
     def __call__(self, images: Array, *, train: bool) -> Array:
         height, width = images.shape[1:3]
@@ -116,7 +120,7 @@ class PixelDiscriminator(nn.Module):
 def patch_discriminator(
     *, width: int = 64, layers: int = 3, norm: str = "instance", dtype: DTypeLike = jnp.float32
 ) -> Network:
-    """A `PatchGAN` as a `Network`; with three layers its patches have 70x70 pixels, as in CycleGAN.
+    """A `PatchGAN` as a `Network`; with three layers its patches have 70x70 pixels, as in pix2pix and CycleGAN.
 
     Raises:
       ValueError: a number of layers outside 1 to 5, or an unknown norm; at `init`, images that are too small.

@@ -12,15 +12,14 @@ from jaxgan.runs.flags import Flags, ranges
 GROUPS = {
     "run": "preset num_steps seed num_seeds workdir resume init_from log_every sample_every checkpoint_every "
     "evaluate_every keep best",
-    "data": "data dataset dataset_b split split_a split_b paired data_dir batch_size image_size load_size flip augment "
-    "channels channels_a channels_b num_classes text_embeddings vocabulary_size max_words",
-    "network": "networks encoder conditioning upsampling blocks width widths g_width d_width expansion group_size "
-    "patch_layers latent_dim g_norm d_norm",
+    "data": "data dataset dataset_b split split_a split_b paired direction data_dir batch_size image_size load_size "
+    "flip augment channels channels_a channels_b num_classes text_embeddings vocabulary_size max_words",
+    "network": "networks encoder conditioning upsampling blocks levels width widths g_width d_width expansion "
+    "group_size patch_layers latent_dim g_norm d_norm dropout",
     "optimization": "loss divergence n_critic g_batch_multiple head_start refresh_every clip penalty_weight "
     "gradient_penalty r1 r2 matching_aware gamma last_gamma mismatch_weight swap interpolation_weight "
-    "mode_seeking_weight cycle_weight identity_weight pool_size freeze_d learning_rate last_learning_rate "
-    "g_learning_rate d_learning_rate "
-    "decay constant halvings anneal b1 b2 last_b2 ema_decay average",
+    "mode_seeking_weight cycle_weight identity_weight l1_weight pool_size freeze_d learning_rate last_learning_rate "
+    "g_learning_rate d_learning_rate decay constant halvings anneal b1 b2 last_b2 ema_decay average",
     "device": "dtype num_devices microbatches remat resident_mib num_workers keep_memory steps_per_call coordinator "
     "num_processes process_id",
     "debugging": "check on_alarm on_nonfinite debug_nans",

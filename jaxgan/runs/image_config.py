@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from jaxgan.runs.config import RunConfig, runtime
 from jaxgan.runs.flags import Few, PathName, Pixels, Range
@@ -44,21 +44,26 @@ class ImageConfig(RunConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.freeze_d and self.init_from is None:
-            raise ValueError(f"freeze_d={self.freeze_d} keeps the weights of another run: give --init-from RUN")
+        check_freezing(self)
+
+
+def check_freezing(config: Any) -> None:
+    """Refuses frozen stages of weights that no other run has trained."""
+    if config.freeze_d and config.init_from is None:
+        raise ValueError(f"freeze_d={config.freeze_d} keeps the weights of another run: give --init-from RUN")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DomainsConfig(RunConfig):
+class TranslationConfig(RunConfig):
     """Further flags of experiments that translate between two domains; the sizes are those of CycleGAN's authors."""
 
-    # data set with the splits trainA and trainB: shapes_styles, emoji, cycle_gan/horse2zebra once it is prepared, or
-    # folder:PATH with folders of these names; with --dataset-b any data set, as domain a
+    # data set with the splits trainA and trainB: shapes_styles, emoji, cycle_gan/horse2zebra once it is prepared,
+    # folder:PATH with folders of these names, or pairs:PATH with a folder train of images side by side; with
+    # --dataset-b any data set, as domain a
     dataset: str = "shapes_styles"
     dataset_b: str | None = None  # data set of domain b, by default the same as domain a
     split_a: str | None = None  # split of domain a to train on, by default trainA, or train with --dataset-b
     split_b: str | None = None  # split of domain b to train on, by default trainB, or train with --dataset-b
-    paired: bool = False  # show image i of a together with image i of b; for data sets of pairs
     data_dir: PathName | None = runtime(None)  # folder of prepared data sets, by default that of tensorflow-datasets
     image_size: Pixels = 256  # side of the images in pixels; images are center-cropped to a square and resized
     channels_a: Literal[1, 3] = 3  # of domain a, 1: grey, 3: RGB; other images are converted
@@ -74,3 +79,10 @@ class DomainsConfig(RunConfig):
     # compute the activations of each network again in the backward pass instead of keeping them, to save memory on a
     # GPU or TPU, for about a third more computation (no effect on a CPU)
     remat: bool = runtime(False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DomainsConfig(TranslationConfig):
+    """Further flags of experiments on two domains, which need no pairs."""
+
+    paired: bool = False  # show image i of a together with image i of b; for data sets of pairs

@@ -22,7 +22,7 @@ from jaxgan.runs.config import class_names, load_config, other_classes
 SHAPING = (
     *("width", "widths", "g_width", "d_width", "latent_dim", "image_size", "channels", "channels_a", "channels_b"),
     *("networks", "encoder", "conditioning", "blocks", "group_size", "expansion", "patch_layers", "vocabulary_size"),
-    *("g_norm", "d_norm", "upsampling"),
+    *("g_norm", "d_norm", "upsampling", "levels", "direction"),
 )
 """Fields of a configuration that shape the arrays."""
 

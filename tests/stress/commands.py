@@ -33,6 +33,7 @@ TINY = {
     "sngan": "--num-steps 4 --batch-size 8 --g-width 4 --d-width 4",
     "relativistic": "--num-steps 4 --batch-size 8 --widths 16 16 16 16",
     "cyclegan": "--num-steps 4 --batch-size 2 --width 4 --d-width 4 --blocks 1",
+    "pix2pix": "--num-steps 4 --batch-size 2 --width 4 --d-width 4",
     **dict.fromkeys(
         ("gan", "wgan", "wgan_gp", "class_conditional", "text_to_image"), "--num-steps 4 --batch-size 8 --width 4"
     ),
@@ -41,7 +42,7 @@ TINY = {
 
 ELSEWHERE = re.compile(
     r"--preset (paper|long)|--coordinator|JAX_PLATFORMS=cuda|--features inception|--compare torch|fashion_mnist|emoji"
-    r"|PHOTOS|OTHERS|divergence|benchmarks|stress|srun|--debug-nans|--checkpoint (3000|best)|--against|25600"
+    r"|PHOTOS|OTHERS|FACADES|divergence|benchmarks|stress|srun|--debug-nans|--checkpoint (3000|best)|--against|25600"
 )
 """What a command needs that is not here, or that takes minutes at any size."""
 
@@ -83,7 +84,7 @@ def tiny(command: str) -> str:
     if flags is None:
         return command
     flags += f" --workdir '{run_folder(parsed(command))}'"
-    return f"{command} {flags}".replace("PATH", "DOMAINS" if experiment(command) == "cyclegan" else "PATH")
+    return f"{command} {flags}".replace("PATH", "DOMAINS" if experiment(command) in ("cyclegan", "pix2pix") else "PATH")
 
 
 def main() -> int:

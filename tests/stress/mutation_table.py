@@ -216,8 +216,21 @@ MUTATIONS = (
         "cyclegan",
     ),
     Mutation(
-        "cyclegan_critics_are_not_halved", "algorithms/cyclegan.py", "return value / 2,", "return value,", "cyclegan"
+        "translation_critics_are_not_halved",
+        "algorithms/steps.py",
+        "return value / 2,",
+        "return value,",
+        "cyclegan pix2pix",
     ),
+    Mutation(
+        "pair_exchanged",
+        "algorithms/pix2pix.py",
+        "concatenate([batch[source], images]",
+        "concatenate([images, batch[source]]",
+        "pix2pix",
+    ),
+    Mutation("pix2pix_draws_dropout_twice", "algorithms/pix2pix.py", "d.step - 1)", "d.step)", "pix2pix"),
+    Mutation("halves_exchanged", "data/pairs.py", '"AB".index(side)', '"BA".index(side)', "pairs"),
     Mutation(
         "cycle_of_the_wrong_image",
         "algorithms/cyclegan.py",

@@ -1,4 +1,4 @@
-"""Scenes in two styles as a rendered TFDS data set: unpaired for training, paired for tests."""
+"""Scenes in two styles as a rendered TFDS data set: paired for tests, for training paired or not."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ _DESCRIPTION = """\
 Procedural scenes of two objects, each a circle, square or triangle of one of four colours and two sizes. Domain A has
 flat colours on white, domain B outlines and hatching in lighter colours on a dark woven board. The training scenes of A
 and B are different (unpaired); in the test splits row i of both is the same scene (paired).
+
+In the configs `paired_*` the training scenes are paired, too: trainB shows those of trainA.
 
 Shapes and colours have different frequencies, the same in both domains, because unpaired data cannot distinguish
 equally frequent values. In the configs `equal_*` all values are equally frequent, to demonstrate this.
@@ -64,6 +66,8 @@ class ShapesStyles(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     BUILDER_CONFIGS = [  # noqa: RUF012 (as TFDS declares it)
         tfds.core.BuilderConfig(name="32", description="32x32 pixels"),
         tfds.core.BuilderConfig(name="64", description="64x64 pixels"),
+        tfds.core.BuilderConfig(name="paired_32", description="32x32 pixels, training scenes in pairs, too"),
+        tfds.core.BuilderConfig(name="paired_64", description="64x64 pixels, training scenes in pairs, too"),
         tfds.core.BuilderConfig(name="equal_32", description="32x32 pixels, all values equally frequent"),
         tfds.core.BuilderConfig(name="equal_64", description="64x64 pixels, all values equally frequent"),
     ]
@@ -89,7 +93,7 @@ class ShapesStyles(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @property
     def _image_size(self) -> int:
-        return int(self._config_name.removeprefix("equal_"))
+        return int(self._config_name.rpartition("_")[2])
 
     @property
     def _config_name(self) -> str:
@@ -101,6 +105,8 @@ class ShapesStyles(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
         stream, count, style = _SPLITS[split]
+        if self._config_name.startswith("paired_"):
+            stream, *_ = _SPLITS[f"{split[:-1]}A"]
         random = np.random.RandomState([2, stream])
         equal = self._config_name.startswith("equal_")
         scenes = place(draw_attributes(count, random, equal=equal), random)
