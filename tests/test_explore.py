@@ -22,12 +22,13 @@ from explored import (
     pictures_of,
     points_run,
     served,
+    text_run,
     translation_run,
     written_by,
 )
 from PIL import Image
 
-from experiments import cyclegan, explore, export, gaussians_2d, pix2pix, sample
+from experiments import cyclegan, explore, export, gaussians_2d, pix2pix, sample, text_to_image
 from experiments.explorer import images, points, programs, serving, theory, translation
 from experiments.explorer.runs import Explored
 from jaxgan.evaluation.panels import beside_nearest
@@ -111,6 +112,21 @@ def test_between_classes_the_latents_stay_and_the_weights_of_labels_are_mixed(cl
     expected = run.sample(np.tile(same, (8, 1)), label=[0, 0, 1, 1] * 4)[:4].reshape(2, 2, 32, 32, 1).astype(int)
     assert size == (2, 40) and abs(frames[:, [0, 20]].swapaxes(0, 1) - expected).max() <= 1
     np.testing.assert_array_equal(frames[:, 10], frames[:, 30])  # there and back, half and half
+
+
+def test_between_prompts_their_embeddings_are_mixed(tmp_path):
+    run = Explored(str(text_run(tmp_path / "run")), {"text_to_image": text_to_image})
+    values = VALUES | {"kind": "interpolation", "between": "prompts", "prompts": "a red\na circle", "count": 2}
+    (shown,), (command,) = pictures_of(images.show([run], values))
+    config, content = written_by(command, tmp_path)
+    assert (config.between, config.prompt, shown) == ("prompts", ("a red", "a circle"), content)
+    parts, size, names = sample.drawn(run.newest, config)
+    assert size == (2, 10) and names == ["a red to a circle"] * 2
+    strips = np.concatenate(list(parts)).reshape(2, 10, 32, 32, 3).astype(int)
+    latents = np.asarray(jax.random.normal(jax.random.key(3), (2, 32)))
+    for column, prompt in ((0, "a red"), (9, "a circle")):
+        np.testing.assert_allclose(strips[:, column], run.newest.sample(latents, prompt=prompt), atol=1)
+    assert not np.array_equal(strips[:, 4], strips[:, 0])
 
 
 def test_what_cannot_be_mixed(run, classes):

@@ -248,6 +248,14 @@ def test_the_penalty_sees_image_and_text_and_is_weighted():
         assert float(metrics["d_loss"]) == pytest.approx(w * (0.5 * 2 - 1) + (3 + n) * 0.5 * w**2)
 
 
+def test_a_sample_between_two_texts():
+    gan = by_hand(generator=COPYING)
+    fraction = jnp.array([0.0, 0.25, 1.0, 0.5])
+    inputs = {"latents": jnp.zeros((4, 2)), "text": EYE, "to_text": 4.0 * EYE[::-1], "fraction": fraction}
+    expected = (1 - fraction[:, None]) * EYE + fraction[:, None] * 4.0 * EYE[::-1]
+    np.testing.assert_allclose(gan.sample(start(gan), inputs)["samples"], expected, rtol=1e-6)
+
+
 def test_a_penalty_of_image_and_text_together():
     """The gradient of w x . e is w e in x and w x in e: |.|^2 = w^2 (|e|^2 + |x|^2) = 2 w^2, its sixth power 8 w^6."""
     gan = by_hand(penalty=matching_aware_gradient_penalty, penalty_weight=2.0)

@@ -7,10 +7,8 @@ class Mutation(NamedTuple):
     """A mistake in one place.
 
     Attributes:
-      name: what is wrong.
-      file: where, below `jaxgan/`.
-      old: the text without the mistake, found there once.
-      new: the text with it.
+      name, file: what is wrong, and where, below `jaxgan/`.
+      old, new: the text without the mistake, found there once, and with it.
       tests: which test files ought to notice: `gan` is `tests/test_gan.py`.
     """
 
