@@ -90,7 +90,8 @@ def program(run: Run, inputs: tuple[str, ...] = ()) -> export.Exported:
     arrays = [array if index in used else jnp.zeros_like(array) for index, array in enumerate(arrays)]
     state = jax.tree.unflatten(structure, arrays)
     inputs_of_run = _inputs(run, inputs)
-    texts = {name: field.shape[1] for name, field in inputs_of_run.items() if name == "text" and field.ndim == 2}
+    ids = lambda field: jnp.issubdtype(field.dtype, jnp.integer)  # not embeddings, which have one length
+    texts = {name: field.shape[1] for name, field in inputs_of_run.items() if name == "text" and ids(field)}
     limits = [f"tokens <= {length}" for length in texts.values()]
     runs = getattr(run.config, "num_seeds", 1)  # the batch is split among them
     batch, tokens = export.symbolic_shape(f"{runs}*batch, tokens", constraints=limits)

@@ -1,7 +1,7 @@
 """pix2pix: translation between two domains, learned from pairs of images.
 
 Isola et al. 2017 (arXiv:1611.07004): the discriminator sees an image together with its translation or with the true
-other image of the pair, and the generator also minimises the L1 distance to that image. A U-Net with dropout, a
+other image of the pair, and the generator also minimises the L1 distance to that image. A U-Net, a
 PatchGAN discriminator of both images, the non-saturating loss, Adam with a learning rate that falls to zero in the
 second half of the run.
 

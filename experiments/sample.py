@@ -39,6 +39,7 @@ MODULES = (class_conditional, gan, relativistic, sngan, text_to_image, wgan, wga
 EXPERIMENTS = {module.Config.experiment: module for module in MODULES}
 WITH_LABELS = (class_conditional,)
 WITH_PROMPTS = (text_to_image,)
+TRANSLATING = ("cyclegan", "pix2pix")
 ENDINGS = {"grid": (".png",), "images": ("",), "interpolation": (".png",), "walk": (".gif", ".webp")}
 STEPS = 10  # images in a row of an interpolation
 FRAMES = 20  # frames of a walk from one corner to the next
@@ -69,7 +70,7 @@ class Config(Flags):
     label: tuple[str, ...] = ()
     prompt: tuple[str, ...] = ()  # texts to sample images for, for text-to-image runs
     prompts: PathName | None = None  # file with one prompt per line, in addition to --prompt
-    # .npz file with embeddings of prompts, for runs with --text-embeddings; see docs/data.md
+    # .npz file with embeddings of prompts, for runs with --text-embeddings; see docs/text_embeddings.md
     prompt_embeddings: PathName | None = None
     same_latents: bool = False  # use the same latents for all labels or prompts, to see the effect of the condition
     # resample latents until no absolute value exceeds this (truncation trick); smaller values such as 0.7 give more
@@ -89,6 +90,8 @@ def main(config: Config) -> Path:
     endings, named = ENDINGS[config.kind], Path(config.output or "")
     if config.output and endings != ("",) and not named.is_dir() and named.suffix.lower() not in endings:
         raise ValueError(f"output={config.output!r}: with --kind {config.kind} it must end in {' or '.join(endings)}")
+    if load_config(Path(config.run))["experiment"] in TRANSLATING:
+        raise ValueError(f"{config.run} translates images: use experiments.translate")
     if load_config(Path(config.run))["experiment"] == gaussians_2d.Config.experiment:
         raise ValueError(f"{config.run} generates points, not images: see its samples/, or export it")
     run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
@@ -192,7 +195,10 @@ def vocabulary(run: Run) -> Vocabulary:
       ValueError: the run was trained on embeddings of texts.
     """
     if run.config.text_embeddings:
-        raise ValueError(f"{run.folder} was trained on embeddings of texts and reads none: give --prompt-embeddings")
+        raise ValueError(
+            f"{run.folder} was trained on embeddings of texts and reads no texts: its prompts are given by "
+            "`experiments.sample --prompt-embeddings` alone, and nothing else needs prompts of it"
+        )
     return Vocabulary.load(run.folder / VOCABULARY)
 
 
@@ -254,11 +260,10 @@ def _mixtures(config: Config, names: list[str], ends: np.ndarray) -> tuple[list[
     A row for each two of them; for a walk one row that goes through all and back to the first. Vectors are mixed here;
     token ids by the text GAN's `sample`, which mixes their embeddings.
     """
-    if not 2 <= len(ends) <= MOST[config.kind]:
-        flag = config.between.removesuffix("s")
-        raise ValueError(
-            f"--between {config.between} with --kind {config.kind}: give 2 to {MOST[config.kind]} with --{flag}"
-        )
+    most = MOST[config.kind]
+    if not 2 <= len(ends) <= most:
+        flag = "prompt-embeddings" if config.prompt_embeddings else config.between.removesuffix("s")
+        raise ValueError(f"--between {config.between} with --kind {config.kind}: give 2 to {most} with --{flag}")
     walking = config.kind == "walk"
     fractions = np.arange(FRAMES) / FRAMES if walking else np.linspace(0.0, 1.0, STEPS)
     shape = len(ends), len(fractions), ends.shape[1]

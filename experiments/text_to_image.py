@@ -134,9 +134,9 @@ class Config(ImageConfig):
 
     # data set with captions: shapes, emoji, fashion_mnist, folder:PATH; see docs/data.md
     dataset: str = "shapes"
-    # .npz file with embeddings of texts by another model, such as CLIP, in place of captions and --encoder; see
-    # docs/data.md
-    text_embeddings: PathName | None = None
+    # .npz file with embeddings of texts by another model, such as CLIP, in place of captions, --encoder and its words;
+    # see docs/text_embeddings.md
+    text_embeddings: PathName | None = runtime(None)
     channels: Literal[1, 3] = 3  # 1 for grey, 3 for colour; images of the other kind are converted
     num_steps: Steps = runtime(8000)  # generator updates
     batch_size: BatchSize = 32  # images per update, over all devices

@@ -79,6 +79,8 @@ def main(config: Config) -> Path:
     side, channels = run.batch[domain].shape[2:]
     if config.noise is not None and run.experiment not in NOISY:
         raise ValueError(f"{run.folder} is a run of {run.config.experiment}, which has no dropout: leave --noise out")
+    if config.noise is not None and not run.config.dropout and run.config.g_norm != "batch":
+        raise ValueError(f"{run.folder} was trained without dropout, so noise changes nothing: leave --noise out")
     noise = {} if config.noise is None else {"noise": np.full(config.batch_size, config.noise, np.uint32)}
     # Compiled for this output only, without the other outputs of `sample`, such as the reconstruction.
     translate = jax.jit(lambda state, images: run.gan.sample(state, {domain: from_uint8(images), **noise})[direction])

@@ -208,20 +208,22 @@ def matching_aware_gradient_penalty(
       A scalar, at least 0, before its weight (k, 2 in the paper).
 
     Raises:
-      ValueError: a power below 2; the critic of `make_gan`, which has no text.
+      ValueError: a power below 2; the critic of `make_gan`, which has no text; real samples that are no pair.
       AssertionError: if the inputs are not floating or the critic returns no score per pair.
 
     References:
       Tao et al., 2022, https://arxiv.org/abs/2008.05865
     """
     del fake, key
-    if power < 2:
+    if not power >= 2:
         raise ValueError(f"power={power}: at least 2 expected")
     if isinstance(critic, AugmentedCritic):
         if critic.of_pair is None:
             raise ValueError("matching_aware_gradient_penalty needs the texts of make_text_gan")
         score, real = critic.of_pair, (real, critic.text)
         critic = lambda pair: score(*pair)
+    elif not isinstance(real, tuple | list) or len(real) != 2:
+        raise ValueError("real must be a pair: images and the embeddings of their texts")
     return jnp.mean(_squared_norms(critic, real) ** (power / 2))
 
 

@@ -13,6 +13,7 @@ from jaxgan.losses import LOSSES
 from jaxgan.networks.df_gan import FusionBlock, df_gan_discriminator, df_gan_generator
 from jaxgan.networks.freezing import freeze_stages
 from jaxgan.penalties import matching_aware_gradient_penalty
+from jaxgan.types import AugmentedCritic
 
 # Recorded with torch 2.13.0 (CPU) on 2026-11-30 by record_df_gan_reference.py.
 RECORDED = {
@@ -115,6 +116,20 @@ def test_a_new_block_ignores_its_text():
     np.testing.assert_allclose(block.apply(params, maps, TEXTS), np.where(maps > 0, maps, 0.04 * maps), rtol=1e-6)
     kernel = params["params"]["affine_0"]["scale_0"]["kernel"]
     assert 0.8 / np.sqrt(TEXT) < np.abs(kernel).max() <= 1 / np.sqrt(TEXT)
+
+
+def test_what_the_penalty_refuses():
+    critic = lambda pair: pair[0][:, 0] + pair[1][:, 0]
+    for real, power, message in (
+        (TEXTS, 6.0, "must be a pair"),
+        ((TEXTS, TEXTS, TEXTS), 6.0, "must be a pair"),
+        ((TEXTS, TEXTS), 1.0, "power=1.0"),
+        ((TEXTS, TEXTS), np.nan, "power=nan"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            matching_aware_gradient_penalty(critic, real, power=power)
+    with pytest.raises(ValueError, match="needs the texts of make_text_gan"):
+        matching_aware_gradient_penalty(AugmentedCritic(critic, critic), TEXTS)
 
 
 @pytest.mark.slow

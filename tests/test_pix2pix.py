@@ -162,7 +162,7 @@ def test_sample_returns_the_truth_and_the_difference_if_it_is_given():
     close(outputs, {"a": a, "a_to_b": translated, "b": b, "difference": abs(b - translated) - 1})
     assert list(gan.sample(state, {"a": a[:1]})) == ["a", "a_to_b"]
     for inputs, given in (({}, "nothing"), ({"b": b}, "b"), ({"a": a, "latents": a}, "a, latents")):
-        with pytest.raises(ValueError, match=f"images under 'a', optionally 'b' and noise, not {given}"):
+        with pytest.raises(ValueError, match=f"given {given}, but it takes the images to translate under 'a'"):
             gan.sample(state, inputs)
 
 

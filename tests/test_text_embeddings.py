@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from stress.commands import ROOT, blocks
 
-from experiments import sample, text_to_image
+from experiments import export, sample, text_to_image
 from jaxgan import restore
 from jaxgan.data.text_embeddings import embedded_images, read_text_embeddings
 
@@ -107,9 +107,11 @@ def test_a_run_and_its_prompts(tmp_path, folder, capsys):
         np.testing.assert_array_equal(np.asarray(second), drawn[1])
     np.testing.assert_array_equal(run.sample(latents[:1], prompt=rows[2]), drawn[:1])
 
+    one = written(tmp_path / "one.npz", embeddings=rows[:1])
     for changes, message in (
-        ({"prompt": ("a bird",), "prompt_embeddings": None}, "reads none: give --prompt-embeddings"),
-        ({"prompt_embeddings": None}, "reads none: give --prompt-embeddings"),
+        ({"prompt": ("a bird",), "prompt_embeddings": None}, "reads no texts: its prompts are given by"),
+        ({"prompt_embeddings": None}, "reads no texts: its prompts are given by"),
+        ({"kind": "walk", "between": "prompts", "prompt_embeddings": one}, "give 2 to 50 with --prompt-embeddings"),
         (
             {"prompt_embeddings": written(tmp_path / "p4.npz", embeddings=rows[:, :4])},
             "of 4 numbers, but .* was trained on 5",
@@ -126,6 +128,12 @@ def test_a_run_and_its_prompts(tmp_path, folder, capsys):
             run.sample(0, prompt=prompt)
     with pytest.raises(ValueError, match="evaluate_every needs captions"):
         text_to_image.Config(text_embeddings=path, evaluate_every=5)
+    program = export.program(run)
+    assert program.in_avals[1].shape[1] == 5  # not the number of tokens
+    moved = written(tmp_path / "moved.npz", embeddings=rows, encoder="clip")
+    again = {**options, "num_steps": 3, "text_embeddings": moved}
+    text_to_image.main(text_to_image.Config(workdir=str(tmp_path / "run"), **again))
+    assert restore(tmp_path / "run").step == 3
     other = written(tmp_path / "other.npz", embeddings=-rows, encoder="clip")
     with pytest.raises(ValueError, match="embeddings"):
         text_to_image.main(text_to_image.Config(workdir=str(tmp_path / "run"), text_embeddings=other, **options))

@@ -194,7 +194,10 @@ def make_pix2pix(
     def sample(state: GANState, inputs: Mapping[str, Array]) -> dict[str, Array]:
         if source not in inputs or not inputs.keys() <= {*DOMAINS, "noise"}:
             given = ", ".join(inputs) or "nothing"
-            raise ValueError(f"sample takes images under {source!r}, optionally {target!r} and noise, not {given}")
+            raise ValueError(
+                f"sample was given {given}, but it takes the images to translate under {source!r}, and optionally "
+                f"{target!r} and noise with them"
+            )
         outputs = outputs_of(state, dict(inputs))
         # jit returns them sorted by name
         return {name: outputs[name] for name in (source, direction, target, "difference") if name in outputs}

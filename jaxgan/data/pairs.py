@@ -77,8 +77,8 @@ def check_pairs(a: Stored, b: Stored) -> None:
         for stem, path in zip(ours, paths, strict=True):
             if stem not in theirs:
                 raise ValueError(
-                    f"{path} has no partner: the images of a pair have the same name in both folders, so rename it, "
-                    "or remove it"
+                    f"{path} has no partner in the other split: the images of a pair have the same name in both, so "
+                    "rename it, remove it, or take equal parts of both splits"
                 )
     for name, other_name, one, other in zip(names, other_names, files, other_files, strict=False):
         if name != other_name:

@@ -118,7 +118,11 @@ def open_images(
         stored = stored_folder(name, split)
     elif name.startswith(PREFIX):
         part, side = side_of(name, split)
-        stored = halves(stored_folder(f"folder:{name.removeprefix(PREFIX)}", part), f"{name} {split}", side)
+        try:
+            files = stored_folder(f"folder:{name.removeprefix(PREFIX)}", part)
+        except ValueError as error:
+            raise ValueError(str(error).replace("folder:", PREFIX)) from None
+        stored = halves(files, f"{name} {split}", side)
     elif name.endswith((".npy", ".npz")):
         stored = _file(name, split)
     else:
