@@ -22,7 +22,7 @@ gan: $(VENV)/ready
 	$(BIN)/python -m experiments.gan $(FLAGS)
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(FLAGS)
+	$(BIN)/python -m pytest -n 2 $(FLAGS)
 
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow $(FLAGS)

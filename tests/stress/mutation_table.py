@@ -81,7 +81,7 @@ MUTATIONS = (
         "divergences",
     ),
     Mutation("penalty_without_its_half", "penalties.py", "(critic, real)) / 2", "(critic, real))", "penalties"),
-    Mutation("penalty_over_one_axis", "penalties.py", "tuple(range(1, gradients.ndim))", "(1,)", "penalties"),
+    Mutation("penalty_over_one_axis", "penalties.py", "tuple(range(1, one.ndim))", "(1,)", "penalties"),
     Mutation("root_without_its_constant", "penalties.py", " + 1e-12)", ")", "penalties"),
     Mutation("one_point_for_a_whole_batch", "penalties.py", "(key, (real.shape[0],)", "(key, (1,)", "penalties"),
     # Optimizers and averages.
