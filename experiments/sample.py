@@ -244,11 +244,13 @@ def _embedded_prompts(run: Run, path: str) -> tuple[list[str], dict[str, np.ndar
     """Names and embeddings of the prompts in a file, which has to be of the run's text encoder."""
     given = read_text_embeddings(path)
     record = records.parse(files.read_text(run.folder / TEXT_ENCODER, most=2**16))
+    if not isinstance(record, dict) or not isinstance(encoder := record.get("encoder"), str):
+        raise ValueError(f"{run.folder / TEXT_ENCODER} is damaged: the name of the text encoder was expected")
     count, texts, size = given.rows.shape
-    if size != record["size"]:
-        raise ValueError(f"{path} holds embeddings of {size} numbers, but {run.folder} was trained on {record['size']}")
-    if given.encoder and record["encoder"] and given.encoder != record["encoder"]:
-        raise ValueError(f"{path} is of {given.encoder!r}, but {run.folder} was trained on {record['encoder']!r}")
+    if size != (expected := run.batch["text"].shape[1]):
+        raise ValueError(f"{path} holds embeddings of {size} numbers, but {run.folder} was trained on {expected}")
+    if given.encoder and encoder and given.encoder != encoder:
+        raise ValueError(f"{path} is of {given.encoder!r}, but {run.folder} was trained on {encoder!r}")
     called = given.names or [f"prompt {row}" for row in range(count)]
     names = [f"{name} ({text + 1})" if texts > 1 else name for name in called for text in range(texts)]
     return names, {"text": given.rows.reshape(count * texts, size)}

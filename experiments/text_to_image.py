@@ -209,7 +209,7 @@ def read(config: Config) -> Texts:
     flags = {name: getattr(config, name) for name in ("data_dir", "image_size", "channels")}
     if config.text_embeddings:
         embeddings = read_text_embeddings(config.text_embeddings)
-        record = json.dumps({"encoder": embeddings.encoder, "size": embeddings.rows.shape[2]})
+        record = json.dumps({"encoder": embeddings.encoder})
         examples, encode = embedded_images(config.dataset, config.split, embeddings, **flags)
         captions = [caption for some in examples["captions"] for caption in some]
         known = {row.tobytes(): caption for caption, row in zip(captions, encode(captions), strict=True)}

@@ -143,7 +143,8 @@ def test_remat_keeps_no_activations_between_the_passes():
         return sum(array.nbytes for array in jax.tree.leaves(jax.vjp(apply, params)[1]))
 
     given = sum(array.nbytes for array in jax.tree.leaves((params, state, images)))
-    assert kept(in_microbatches(network, 1, remat=True)) <= given + 64 < 0.5 * kept(network)
+    key = 64  # bytes, more than a random key takes
+    assert kept(in_microbatches(network, 1, remat=True)) <= given + key < 0.5 * kept(network)
 
 
 def test_a_step_with_remat():

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from test_pipeline import counted_compilations
+from test_pipeline import assert_same_bits, counted_compilations, reading
 
 from jaxgan.data.base import Source
 from jaxgan.data.order import batch_indices
@@ -15,26 +15,6 @@ from jaxgan.data.pipeline import DeviceBatches, StreamedBatches
 
 IMAGES = np.random.default_rng(0).integers(256, size=(50, 8, 6, 3), dtype=np.uint8)
 LABELS = np.arange(50)
-
-
-def reading(arrays, seen=None):
-    """Arrays as a source, which notes what is asked of it."""
-
-    def read(rows):
-        if seen is not None:
-            seen.append(rows.tolist())
-        return {name: field[rows] for name, field in arrays.items()}
-
-    return Source(len(next(iter(arrays.values()))), read)
-
-
-def assert_same_bits(one, other):
-    assert len(one) == len(other)
-    for a, b in zip(one, other, strict=True):
-        assert a.keys() == b.keys()
-        for name in a:
-            assert a[name].dtype == b[name].dtype
-            np.testing.assert_array_equal(a[name], b[name])
 
 
 @pytest.mark.parametrize("options", [{}, {"d_steps": 3, "seed": 5}, {"crop_size": 5, "flip": True}, {"flip": True}])

@@ -128,6 +128,10 @@ def test_a_run_and_its_prompts(tmp_path, folder, capsys):
             run.sample(0, prompt=prompt)
     with pytest.raises(ValueError, match="evaluate_every needs captions"):
         text_to_image.Config(text_embeddings=path, evaluate_every=5)
+    (tmp_path / "run/text_encoder.json").write_text("[1]")
+    with pytest.raises(ValueError, match=r"text_encoder\.json is damaged"):
+        sample.main(asked)
+    (tmp_path / "run/text_encoder.json").write_text('{"encoder": "clip"}')
     program = export.program(run)
     assert program.in_avals[1].shape[1] == 5  # not the number of tokens
     moved = written(tmp_path / "moved.npz", embeddings=rows, encoder="clip")

@@ -45,10 +45,8 @@ def page(runs: Sequence[Explored]) -> Any:
                     _offer_words(gr, prompts, words)
                 controls["kind"] = gr.Radio(["grid", "interpolation", "walk"], value="grid", label="Output")
                 if labelled or prompted:
-                    between, through = (
-                        ["latents", "labels" if labelled else "prompts"],
-                        "Interpolation and walk go through",
-                    )
+                    between = ["latents", "labels" if labelled else "prompts"]
+                    through = "Interpolation and walk go through"
                     controls["between"] = gr.Radio(between, value="latents", label=through)
                 controls["seed"] = gr.Number(0, precision=0, minimum=0, maximum=2**32 - 1, label="Seed")
                 most = 10 if labelled or prompted else sample.MAX_TILES
