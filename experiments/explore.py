@@ -9,7 +9,9 @@ The page is served from this machine, by default to this machine only, until Ctr
 leaves the machine. The picture of an image run is the one that the shown `experiments.sample` command writes.
 """
 
+import importlib
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Annotated, Any
 
 from experiments import gaussians_2d, sample, translate
@@ -41,23 +43,25 @@ def main(config: Config) -> None:
 
 
 def _page(config: Config) -> Any:
-    from experiments.explorer import images, points, programs, theory, translation
-    from experiments.explorer.runs import Explored
+    def module(name: str) -> ModuleType:
+        return importlib.import_module(f"experiments.explorer.{name}")
 
     if config.theory:
-        return theory.page()
+        return module("theory").page()
     if config.program is not None:
-        return programs.page(config.program)
+        return module("programs").page(config.program)
+    from experiments.explorer.runs import Explored
+
     known = sample.EXPERIMENTS | translate.EXPERIMENTS | {gaussians_2d.Config.experiment: gaussians_2d}
     runs = [Explored(folder, known) for folder in (config.run, config.compare) if folder is not None]
     kinds = [_kind_of(run.experiment) for run in runs]
     if len(set(kinds)) > 1:
         raise ValueError(f"{runs[0].folder} and {runs[1].folder} are runs of different kinds")
-    return {"images": images, "translation": translation, "points": points}[kinds[0][0]].page(runs)
+    return module(kinds[0][0]).page(runs)
 
 
 def _kind_of(experiment: str) -> tuple[str, ...]:
-    """The module of its page, and for images what they are drawn from."""
+    """The module of its page in `experiments.explorer`, and for images what they are drawn from."""
     if experiment in translate.EXPERIMENTS:
         return ("translation",)
     if experiment == gaussians_2d.Config.experiment:

@@ -28,6 +28,7 @@ from explored import (
 )
 from PIL import Image
 
+from benchmarks.explore import seconds_of
 from experiments import cyclegan, explore, export, gaussians_2d, pix2pix, sample, text_to_image
 from experiments.explorer import images, points, programs, serving, theory, translation
 from experiments.explorer.runs import Explored
@@ -340,6 +341,15 @@ def test_the_interface_of_the_page(run, tmp_path):
             with pytest.raises(urllib.error.HTTPError, match=r"403|404"):
                 urllib.request.urlopen(address + path)
     assert uploads() == []
+
+
+@pytest.mark.slow  # starts the page in a process of its own
+def test_the_benchmark_of_the_page(run, tmp_path):
+    pytest.importorskip("gradio")
+    first, moved = seconds_of(str(run.folder), 2)
+    assert 0 < max(moved) < first and len(moved) == 2
+    with pytest.raises(ValueError, match="the page did not open"):
+        seconds_of(str(tmp_path / "no such"), 2)
 
 
 def test_text_of_the_page_is_escaped():

@@ -10,12 +10,14 @@ import os
 import re
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
+from unittest import mock
 
 from jaxgan.files import import_extra
 from jaxgan.messages import displayed, printable
@@ -57,7 +59,14 @@ def gradio() -> Any:
     """The package gradio, without analytics, and with a folder of its own for uploads."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = UPLOADS.name
-    return import_extra("gradio", "explore")
+    # Half of its import would go into writing .pyi files for editors, which it leaves out for classes without a file.
+    without_stubs = contextlib.nullcontext() if "gradio" in sys.modules else mock.patch("inspect.getfile", _no_file)
+    with without_stubs:
+        return import_extra("gradio", "explore")
+
+
+def _no_file(_: Any) -> str:
+    raise OSError
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from statistics import NormalDist
 from typing import Any
 
 import jax
@@ -11,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
-from jax.scipy.special import ndtri
 from jax.scipy.stats import norm
 
 from experiments.explorer.serving import COMPUTING, WAITING, blocks, gradio, picture, side_by_side
@@ -27,6 +27,7 @@ from jaxgan.transport import wasserstein_1d
 from jaxgan.types import GAN
 
 RANKS = (np.arange(500) + 0.5) / 500  # of the quantiles that stand for a distribution
+RANKS_OF_P = np.array([NormalDist().inv_cdf(rank) for rank in RANKS])
 MOVED = 25  # lines of the transport plan that are drawn
 CRITIC_STEPS = 20  # of the critic in one tick
 GENERATOR_STEPS = 10  # of the generator in one tick
@@ -101,9 +102,6 @@ def exact(shift: float, spread: float) -> dict[str, float]:
         "jensen_shannon": twice_js / 2,
         "wasserstein": wasserstein_1d(p, q),
     }
-
-
-RANKS_OF_P = np.asarray(ndtri(jnp.asarray(RANKS)), np.float64)
 
 
 def compare(shift: float, spread: float, critic: Any) -> tuple[str, Any]:
