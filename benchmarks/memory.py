@@ -15,6 +15,7 @@ import argparse
 import dataclasses
 import importlib
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,14 +61,23 @@ def tpu(topology: str) -> Any:
 
 
 def step_bytes(module: Any, config: Any, device: Any = None) -> int:
-    """Bytes of arguments, results and temporaries of one training step on `device`; the state is donated."""
+    """Bytes of arguments, results and temporaries of one training step on `device`; the state is donated.
+
+    Of temporaries alone, where these do not fit the device."""
     gan, batch = module.build(config), batch_of(config)
     state = jax.eval_shape(gan.init, jax.random.key(0), batch)
     arguments = state, (batch,) * gan.d_steps
     if device is not None:
         there = NamedSharding(Mesh(np.array([device]), "data"), PartitionSpec())
         arguments = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=there), arguments)
-    step = jax.jit(gan.train_step, donate_argnums=0).lower(*arguments).compile()
+    lowered = jax.jit(gan.train_step, donate_argnums=0).lower(*arguments)
+    try:
+        step = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:  # a TPU's compiler gives up where the step does not fit
+        needed = re.search(r"RESOURCE_EXHAUSTED.*temporaries \(([\d.]+)G\)", str(error))
+        if not needed:
+            raise
+        return int(float(needed[1]) * 2**30)
     found: Any = step.memory_analysis()
     kept = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
     return kept + found.temp_size_in_bytes

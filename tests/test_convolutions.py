@@ -12,6 +12,7 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxgan.devices.sharding import data_mesh
+from jaxgan.networks import contractions
 from jaxgan.networks.contractions import Geometry
 from jaxgan.networks.convolutions import Conv, ConvTranspose, conv, conv_transpose
 
@@ -103,6 +104,52 @@ def test_vmap_over_images_kernels_or_both(axes):
         return jax.jit(lambda x, w: (value(x, w), jax.grad(loss, argnums=(0, 1))(x, w)))
 
     close(mapped(ours)(*operands), mapped(theirs)(*operands))
+
+
+def grouped(groups, features, strides=1):
+    x = jax.random.normal(jax.random.key(1), (2, 5, 6, 6))
+    w = jax.random.normal(jax.random.key(2), (3, 3, 6 // groups, features))
+    numbers = ("NHWC", "HWIO", "NHWC")
+    theirs = partial(lax.conv_general_dilated, window_strides=(strides, strides), padding="SAME")
+    theirs = partial(theirs, dimension_numbers=numbers, feature_group_count=groups)
+    return x, w, partial(conv, groups=groups, strides=strides), theirs
+
+
+@pytest.mark.parametrize("unrolled", [32, 1])
+@pytest.mark.parametrize(("groups", "features", "strides"), [(2, 8, 1), (3, 6, 2), (6, 6, 1)])
+def test_groups(groups, features, strides, unrolled, monkeypatch):
+    monkeypatch.setattr(contractions, "MOST_UNROLLED", unrolled)
+    x, w, ours, theirs = grouped(groups, features, strides)
+    close(derivatives(ours)(x, w), derivatives(theirs)(x, w), 5e-4)
+
+
+@pytest.mark.parametrize("axes", [(1, None), (None, 2), (0, 3)])
+def test_vmap_of_groups(axes):
+    x, w, ours, theirs = grouped(2, 8)
+    stack = lambda array, axis: array if axis is None else jnp.stack([array, 2 * array, -array], axis=axis)
+    operands = stack(x, axes[0]), stack(w, axes[1])
+    close(*(derivatives(jax.vmap(function, in_axes=axes))(*operands) for function in (ours, theirs)), 5e-4)
+
+
+def test_an_accelerator_convolves_all_groups_at_once(monkeypatch):
+    """Of the native kernels, which accelerators use: their values, here on the CPU, and how many there are."""
+    x, w, ours, _ = grouped(3, 6)
+    gradient = jax.jit(jax.grad(lambda x, w: jnp.sum(jnp.tanh(ours(x, w))), argnums=(0, 1)))
+    exported = jax.export.export(gradient, platforms=["cuda"])(x, w)
+    assert exported.mlir_module().count("stablehlo.convolution") == 3
+    geometry = Geometry((5, 6), (3, 3), (1, 1), ((1, 1), (1, 1)), 3)
+    for name, operands in {"conv": (x, w), "conv_transpose": (x, w), "kernel_correlation": (x, x)}.items():
+        found, native = (
+            getattr(contractions, f"_{kind}_{name}")(*operands, geometry=geometry) for kind in ("cpu", "native")
+        )
+        close(found, native)
+
+
+def test_channels_that_do_not_match_the_groups():
+    with pytest.raises(
+        ValueError, match=r"\[B, H, W, 3 I\] and kernel \[kh, kw, I, 3 O\] expected, not \(1, 4, 4, 6\)"
+    ):
+        conv(jnp.zeros((1, 4, 4, 6)), jnp.zeros((3, 3, 2, 4)), groups=3)
 
 
 def test_bfloat16():

@@ -7,14 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from jax import lax
 
 from jaxgan.networks.r3gan import (
     Block,
     GroupedConv,
     bilinear_downsample,
     bilinear_upsample,
-    grouped_conv,
     r3gan_discriminator,
     r3gan_generator,
 )
@@ -25,27 +23,6 @@ LATENTS = jax.random.normal(jax.random.key(0), (4, 6))
 
 def close(ours, theirs, tolerance=1e-4):
     jax.tree.map(partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance), ours, theirs)
-
-
-@pytest.mark.parametrize(("groups", "features", "strides"), [(2, 8, 1), (3, 6, 2), (1, 5, 1)])
-def test_grouped_convolution_and_its_derivatives(groups, features, strides):
-    x = jax.random.normal(jax.random.key(1), (2, 5, 6, 6))
-    w = jax.random.normal(jax.random.key(2), (3, 3, 6 // groups, features))
-    ours = partial(grouped_conv, groups=groups, strides=strides)
-
-    def theirs(x, w):
-        numbers = ("NHWC", "HWIO", "NHWC")
-        return lax.conv_general_dilated(
-            x, w, (strides, strides), "SAME", dimension_numbers=numbers, feature_group_count=groups
-        )
-
-    def derivatives(function):
-        critic = lambda w, x: jnp.sum(jnp.tanh(function(x, w)), axis=(1, 2, 3))
-        penalty = lambda w, x: r1_penalty(partial(critic, w), x)
-        every = lambda x, w: (function(x, w), jax.grad(lambda w: critic(w, x).sum())(w), jax.grad(penalty)(w, x))
-        return jax.jit(every)
-
-    close(derivatives(ours)(x, w), derivatives(theirs)(x, w), 5e-4)
 
 
 def test_the_grouped_layer_is_drop_in_for_flax():

@@ -16,6 +16,8 @@ and the three contractions that leave one argument open are its partial derivati
     conv_transpose(y, w)      dt/dx    [B, H, W, I]      maps and kernel to images
     kernel_correlation(x, y)  dt/dw    [kh, kw, I, O]    images and maps to kernels
 
+With groups, the last axis of each argument holds all groups, one after the other, and t is the sum over the groups.
+
 Each is bilinear, and the transpose of each in either argument is one of the other two. As three primitives the set is
 therefore closed under differentiation of any order, forward or reverse: no derivative ever leaves it, so none ever
 meets the slow path. How each is computed can then be chosen by shape without touching a derivative. On GPU and TPU all
@@ -25,7 +27,7 @@ three are always the native kernels.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from typing import NamedTuple
 
 import jax
@@ -37,19 +39,21 @@ from jax.interpreters import ad, batching, mlir
 
 
 class Geometry(NamedTuple):
-    """The static parameters of the trilinear form; all four fields are pairs over height and width.
+    """The static parameters of the trilinear form; the first four are pairs over height and width.
 
     Attributes:
       image: size of the images x.
       kernel: size of the kernel w.
       strides: strides of the windows.
       padding: `(low, high)` zeros around the images.
+      groups: number of groups of channels, each convolved by itself.
     """
 
     image: tuple[int, ...]
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
     padding: tuple[tuple[int, int], ...]
+    groups: int = 1
 
     @property
     def maps(self) -> tuple[int, ...]:
@@ -63,7 +67,8 @@ class Geometry(NamedTuple):
 
 def _native_conv(x: Array, w: Array, *, geometry: Geometry) -> Array:
     x, padding = _fitted(x, geometry)
-    return lax.conv_general_dilated(x, w, geometry.strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    options = {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "feature_group_count": geometry.groups}
+    return lax.conv_general_dilated(x, w, geometry.strides, padding, **options)
 
 
 def _fitted(x: Array, geometry: Geometry) -> tuple[Array, list[tuple[int, int]]]:
@@ -85,12 +90,12 @@ def _fitted(x: Array, geometry: Geometry) -> tuple[Array, list[tuple[int, int]]]
 
 
 def _native_conv_transpose(y: Array, w: Array, *, geometry: Geometry) -> Array:
-    x = jax.ShapeDtypeStruct((y.shape[0], *geometry.image, w.shape[2]), y.dtype)
+    x = jax.ShapeDtypeStruct((y.shape[0], *geometry.image, geometry.groups * w.shape[2]), y.dtype)
     return jax.linear_transpose(lambda x: _native_conv(x, w, geometry=geometry), x)(y)[0]
 
 
 def _native_kernel_correlation(x: Array, y: Array, *, geometry: Geometry) -> Array:
-    w = jax.ShapeDtypeStruct((*geometry.kernel, x.shape[3], y.shape[3]), x.dtype)
+    w = jax.ShapeDtypeStruct((*geometry.kernel, x.shape[3] // geometry.groups, y.shape[3]), x.dtype)
     return jax.linear_transpose(lambda w: _native_conv(x, w, geometry=geometry), w)(y)[0]
 
 
@@ -170,6 +175,24 @@ def _turned(x: Array) -> Array:
 
 # The choice on a CPU. Layers of few output channels, such as the last of a generator, are slow in the native kernels.
 FEW = 4
+MOST_UNROLLED = 32  # groups that are compiled one by one; a loop over more compiles in the time of one
+
+
+def _by_group(contraction: Callable) -> Callable:
+    """A contraction for one group, applied to each; XLA's native gradients for several are tens of times as slow."""
+
+    def grouped(a: Array, b: Array, *, geometry: Geometry) -> Array:
+        groups, one = geometry.groups, partial(contraction, geometry=geometry._replace(groups=1))
+        if groups == 1:
+            return one(a, b)
+        if groups <= MOST_UNROLLED:
+            parts = (jnp.split(operand, groups, axis=3) for operand in (a, b))
+            return jnp.concatenate([one(*pair) for pair in zip(*parts, strict=True)], axis=3)
+        parts = (jnp.moveaxis(operand.reshape(*operand.shape[:3], groups, -1), 3, 0) for operand in (a, b))
+        out = jnp.moveaxis(lax.map(lambda pair: one(*pair), tuple(parts)), 0, 3)
+        return out.reshape(*out.shape[:3], -1)
+
+    return grouped
 
 
 def _is_pointwise(geometry: Geometry, channels: int) -> bool:
@@ -177,6 +200,7 @@ def _is_pointwise(geometry: Geometry, channels: int) -> bool:
     return geometry[1:] == ((1, 1), (1, 1), ((0, 0), (0, 0))) and channels > FEW
 
 
+@_by_group
 def _cpu_conv(x: Array, w: Array, *, geometry: Geometry) -> Array:
     if _covers(geometry):
         return _matmul(x.reshape(x.shape[0], -1), w.reshape(-1, w.shape[3])).reshape(-1, 1, 1, w.shape[3])
@@ -187,6 +211,7 @@ def _cpu_conv(x: Array, w: Array, *, geometry: Geometry) -> Array:
     return _native_conv(x, w, geometry=geometry)
 
 
+@_by_group
 def _cpu_conv_transpose(y: Array, w: Array, *, geometry: Geometry) -> Array:
     if _covers(geometry):
         return _matmul(y.reshape(-1, y.shape[3]), w.reshape(-1, w.shape[3]).T).reshape(-1, *geometry.image, w.shape[2])
@@ -199,6 +224,7 @@ def _cpu_conv_transpose(y: Array, w: Array, *, geometry: Geometry) -> Array:
     return _native_conv_transpose(y, w, geometry=geometry)
 
 
+@_by_group
 def _cpu_kernel_correlation(x: Array, y: Array, *, geometry: Geometry) -> Array:
     if _covers(geometry):
         return _matmul(x.reshape(x.shape[0], -1).T, y.reshape(-1, y.shape[3])).reshape(*geometry.kernel, -1, y.shape[3])
@@ -216,15 +242,26 @@ def _cpu_kernel_correlation(x: Array, y: Array, *, geometry: Geometry) -> Array:
 
 
 def _primitive(name: str, native: Callable, cpu: Callable, shape: Callable, folds: tuple) -> Primitive:
-    """A bilinear primitive, complete except for its transpose rules."""
+    """A bilinear primitive, complete except for its transpose rules.
+
+    Its batching rule folds a mapped axis into an axis of one operand, if only that is mapped, or else into the groups.
+    """
     primitive = Primitive(name)
 
     def batch(operands, axes, *, geometry):
-        if None not in axes:
-            pairs = [jnp.moveaxis(operand, axis, 0) for operand, axis in zip(operands, axes, strict=True)]
-            return jnp.stack([primitive.bind(a, b, geometry=geometry) for a, b in zip(*pairs, strict=True)]), 0
         side = 1 if axes[0] is None else 0
         fold, out_axis = folds[side]
+        if None not in axes or (geometry.groups > 1 and fold != 0):
+            size = operands[side].shape[axes[side]]
+            mapped = [
+                jnp.broadcast_to(operand[..., None, :], (*operand.shape[:-1], size, operand.shape[-1]))
+                if axis is None
+                else jnp.moveaxis(operand, axis, 3)
+                for operand, axis in zip(operands, axes, strict=True)
+            ]
+            merged = [operand.reshape(*operand.shape[:3], -1) for operand in mapped]
+            out = primitive.bind(*merged, geometry=geometry._replace(groups=size * geometry.groups))
+            return out.reshape(*out.shape[:3], size, -1), 3
         mapped = jnp.moveaxis(operands[side], axes[side], fold)
         size, merged = mapped.shape[fold], (*mapped.shape[:fold], -1, *mapped.shape[fold + 2 :])
         operands = [mapped.reshape(merged) if index == side else operand for index, operand in enumerate(operands)]
@@ -250,14 +287,14 @@ conv_transpose_p = _primitive(
     "conv_transpose",
     _native_conv_transpose,
     _cpu_conv_transpose,
-    shape=lambda y, w, geometry: (y.shape[0], *geometry.image, w.shape[2]),
+    shape=lambda y, w, geometry: (y.shape[0], *geometry.image, geometry.groups * w.shape[2]),
     folds=((0, 0), (2, 3)),
 )
 kernel_correlation_p = _primitive(
     "kernel_correlation",
     _native_kernel_correlation,
     _cpu_kernel_correlation,
-    shape=lambda x, y, geometry: (*geometry.kernel, x.shape[3], y.shape[3]),
+    shape=lambda x, y, geometry: (*geometry.kernel, x.shape[3] // geometry.groups, y.shape[3]),
     folds=((3, 2), (3, 3)),
 )
 

@@ -20,26 +20,37 @@ Padding = str | int | Sequence[int | tuple[int, int]]
 """`'SAME'`, `'VALID'`, one number for all sides, or one number or pair `(low, high)` per axis."""
 
 
-def conv(images: Array, kernel: Array, *, strides: int | Sequence[int] = 1, padding: Padding = "SAME") -> Array:
+def conv(
+    images: Array,
+    kernel: Array,
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: Padding = "SAME",
+    groups: int = 1,
+) -> Array:
     """Convolution, as `lax.conv_general_dilated` for NHWC images and an HWIO kernel.
 
     Args:
-      images: `[B, H, W, I]`.
-      kernel: `[kh, kw, I, O]`, of the same dtype.
+      images: `[B, H, W, groups * I]`.
+      kernel: `[kh, kw, I, groups * O]`, of the same dtype.
       strides: one stride for both axes, or one per axis.
       padding: see `Padding`.
+      groups: number of groups, as `feature_group_count`: each group of output channels depends on its group of input
+        channels alone.
 
     Returns:
-      Feature maps `[B, h, w, O]` with `h = (H + low + high - kh) // stride + 1`.
+      Feature maps `[B, h, w, groups * O]` with `h = (H + low + high - kh) // stride + 1`.
 
     Raises:
       ValueError: channels that do not match, or a kernel larger than the padded images.
     """
-    if images.ndim != 4 or kernel.ndim != 4 or images.shape[3] != kernel.shape[2]:
-        raise ValueError(f"images [B, H, W, I] and kernel [kh, kw, I, O] expected, not {images.shape}, {kernel.shape}")
+    if images.ndim != 4 or kernel.ndim != 4 or images.shape[3] != groups * kernel.shape[2] or kernel.shape[3] % groups:
+        expected = "images [B, H, W, I] and kernel [kh, kw, I, O]"
+        expected = expected if groups == 1 else f"images [B, H, W, {groups} I] and kernel [kh, kw, I, {groups} O]"
+        raise ValueError(f"{expected} expected, not {images.shape}, {kernel.shape}")
     image, size, steps = (images.shape[1], images.shape[2]), (kernel.shape[0], kernel.shape[1]), _pair(strides)
     padding = lax.padtype_to_pads(image, size, steps, padding) if isinstance(padding, str) else _sides(padding)
-    geometry = Geometry(image, size, steps, tuple((low, high) for low, high in padding))
+    geometry = Geometry(image, size, steps, tuple((low, high) for low, high in padding), groups)
     if min(geometry.maps) < 1:
         raise ValueError(f"a kernel of {size} does not fit images of {image} padded by {geometry.padding}")
     return conv_p.bind(images, kernel, geometry=geometry)

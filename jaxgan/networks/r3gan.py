@@ -13,14 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array
 from jax.typing import DTypeLike
 
-from jaxgan.networks.convolutions import Conv, Padding, conv
+from jaxgan.networks.convolutions import Conv, conv
 from jaxgan.networks.linen import from_linen
 from jaxgan.types import Network
 
@@ -32,33 +31,8 @@ def _normal(gain: float = 1.0):
     return nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
 
 
-def grouped_conv(
-    images: Array, kernel: Array, *, groups: int, strides: int | Sequence[int] = 1, padding: Padding = "SAME"
-) -> Array:
-    """Grouped convolution: each group of output channels depends only on its group of input channels.
-
-    On a CPU, its gradients are tens of times faster than those of `lax.conv_general_dilated` with
-    `feature_group_count`.
-
-    Args:
-      images: `[B, H, W, groups * I]`.
-      kernel: `[kh, kw, I, groups * O]`.
-      groups: number of groups.
-      strides: see `conv`.
-      padding: see `conv`.
-
-    Returns:
-      Feature maps `[B, h, w, groups * O]`.
-    """
-    images = images.reshape(*images.shape[:3], groups, -1)
-    kernel = kernel.reshape(*kernel.shape[:3], groups, -1)
-    # The batching rule of `conv` unrolls this into one convolution per group.
-    maps = jax.vmap(partial(conv, strides=strides, padding=padding), in_axes=3, out_axes=3)(images, kernel)
-    return maps.reshape(*maps.shape[:3], -1)
-
-
 class GroupedConv(Conv):
-    """`grouped_conv` as a layer; the parameters are those of `flax.linen.Conv`.
+    """Convolution by groups as a layer; the parameters are those of `flax.linen.Conv`.
 
     Attributes:
       groups: number of groups, a divisor of the channels of input and output.
@@ -69,7 +43,7 @@ class GroupedConv(Conv):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         channels = images.shape[3] // self.groups
-        function = partial(grouped_conv, groups=self.groups, strides=self.strides, padding=self.padding)
+        function = partial(conv, groups=self.groups, strides=self.strides, padding=self.padding)
         return self._apply(function, images, (channels, self.features))
 
 
