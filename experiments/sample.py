@@ -267,6 +267,9 @@ def _mixtures(config: Config, names: list[str], ends: np.ndarray) -> tuple[list[
         flag = "prompt-embeddings" if config.prompt_embeddings else config.between.removesuffix("s")
         raise ValueError(f"--between {config.between} with --kind {config.kind}: give 2 to {most} with --{flag}")
     walking = config.kind == "walk"
+    around = [*names, names[0]] if walking else names
+    if (twice := next((one for one, other in itertools.pairwise(around) if one == other), None)) is not None:
+        raise ValueError(f"--between {config.between} goes from {twice} to {twice}: give different ones")
     fractions = np.arange(FRAMES) / FRAMES if walking else np.linspace(0.0, 1.0, STEPS)
     shape = len(ends), len(fractions), ends.shape[1]
     start, end = (np.broadcast_to(one[:, None], shape) for one in (ends, np.roll(ends, -1, axis=0)))
@@ -278,7 +281,7 @@ def _mixtures(config: Config, names: list[str], ends: np.ndarray) -> tuple[list[
         found = {"text": start, "to_text": end, "fraction": fraction}
     if walking:
         joined = {name: values.reshape(1, -1, *values.shape[2:]) for name, values in found.items()}
-        return [" to ".join([*names, names[0]])], joined
+        return [" to ".join(around)], joined
     return [f"{one} to {other}" for one, other in itertools.pairwise(names)], {
         name: values[:-1] for name, values in found.items()
     }

@@ -147,8 +147,18 @@ class Config(ImageConfig):
             raise ValueError("flip and load_size would make captions wrong that say where things are")
         if self.text_embeddings and self.evaluate_every:
             raise ValueError("evaluate_every needs captions that the run reads: leave it out with text_embeddings")
+        if self.text_embeddings:
+            self._refuse_changed("text_embeddings is in place of captions", "encoder", "vocabulary_size", "max_words")
+        if self.networks == "df_gan":
+            self._refuse_changed("networks=df_gan has one way to tell the text", "conditioning")
         if self.r1 and self.matching_aware:
             raise ValueError(f"r1={self.r1} and matching_aware={self.matching_aware}: one of them must be 0")
+
+    def _refuse_changed(self, reason: str, *names: str) -> None:
+        """Refuses flags that would change nothing."""
+        for name in names:
+            if (value := getattr(self, name)) != getattr(Config, name):
+                raise ValueError(f"{name}={value} would change nothing, because {reason}: leave it out")
 
 
 def rate(config: Config, start: float | None = None) -> optax.Schedule:

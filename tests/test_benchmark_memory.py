@@ -1,8 +1,10 @@
 """benchmarks.memory: what it counts, and which card holds it."""
 
+import jax
 import pytest
 
 from benchmarks import memory
+from experiments import gan
 
 
 def test_the_smallest_card():
@@ -26,3 +28,18 @@ def test_a_topology_that_is_not_there(capsys):
     with pytest.raises(SystemExit):
         memory.main(["gan", "--topology", "v0:9x9"])
     assert "v0:9x9" in capsys.readouterr().err
+
+
+def test_a_step_that_the_device_does_not_hold(monkeypatch):
+    """As libtpu 0.0.52 says it of `relativistic --preset paper` on a v5e."""
+    said = "RESOURCE_EXHAUSTED: the total memory required for HLO temporaries (75.26G) exceeds available HBM (15.75G)"
+
+    def compile(self):
+        raise jax.errors.JaxRuntimeError(said)
+
+    config = gan.Config(width=4, batch_size=2)
+    monkeypatch.setattr(jax.stages.Lowered, "compile", compile)
+    assert memory.step_bytes(gan, config) == int(75.26 * 2**30)
+    said = "INTERNAL: another"
+    with pytest.raises(jax.errors.JaxRuntimeError, match="another"):
+        memory.step_bytes(gan, config)

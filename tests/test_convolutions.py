@@ -115,7 +115,7 @@ def grouped(groups, features, strides=1):
     return x, w, partial(conv, groups=groups, strides=strides), theirs
 
 
-@pytest.mark.parametrize("unrolled", [32, 1])
+@pytest.mark.parametrize("unrolled", [64, 1])
 @pytest.mark.parametrize(("groups", "features", "strides"), [(2, 8, 1), (3, 6, 2), (6, 6, 1)])
 def test_groups(groups, features, strides, unrolled, monkeypatch):
     monkeypatch.setattr(contractions, "MOST_UNROLLED", unrolled)

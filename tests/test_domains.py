@@ -88,12 +88,16 @@ def test_what_cannot_be_combined():
     a, b = (DeviceBatches(np.zeros((8, 4, 4, 1), np.uint8), batch_size=size) for size in (2, 4))
     with pytest.raises(ValueError, match="a and b need equal batch sizes, not 2 and 4"):
         TwoDomains(a, b)
+    same = DomainsConfig(dataset="noise", split_a="test[:9]", split_b="test[:9]", **SMALL)
+    with pytest.raises(ValueError, match=r"both domains are noise test\[:9\]: give another --split-a or --split-b"):
+        configured_domains(same)
 
 
 def test_the_notice():
     assert arrays(6, 14, batch_size=2).notice == "6 images of a, 14 of b: an epoch is 7 steps"
     assert arrays(4, 4, seeds=(0, 0), paired=True).notice == "4 images of a, 4 of b, paired: an epoch is 4 steps"
     assert "; a: batch_size=2 leaves 1 of 3 examples out" in arrays(3, 4, batch_size=2).notice
+    assert arrays(3, 3, seeds=(0, 0), batch_size=2, paired=True).notice.count("; a and b: batch_size=2 leaves 1") == 1
     many = [image_batches("noise", split, batch_size=1, image_size=1, channels=1) for split in ("train", "test")]
     assert TwoDomains(*many).notice == "1,024 images of a, 256 of b: an epoch is 1,024 steps"
 

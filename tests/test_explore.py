@@ -136,6 +136,11 @@ def test_what_cannot_be_mixed(run, classes):
         (classes, {}, "for --kind interpolation and walk of a run with labels"),
         (classes, {"kind": "interpolation", "label": ("1",)}, "give 2 to 10 with --label"),
         (classes, {"kind": "walk", "label": ("1",)}, "give 2 to 50 with --label"),
+        (
+            classes,
+            {"kind": "interpolation", "label": ("ant", "1", "1")},
+            "from <img.*> to <img.*>: give different ones",
+        ),
         (classes, {"kind": "interpolation", "count": 6}, "count=6: at most 5 per label or prompt"),
     ):
         with pytest.raises(ValueError, match=message):

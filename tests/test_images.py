@@ -108,6 +108,8 @@ def test_labelled_rows_are_images_beside_their_labels():
     np.testing.assert_array_equal(picture[:, -grid.shape[1] :], np.broadcast_to(grid, (*grid.shape[:2], 3)))
     text = picture[:, : -grid.shape[1]]
     assert text[: len(text) // 2].min() < 100 and text[len(text) // 2 :].min() < 100
+    letters = [labelled_rows(images[:1], [label]) for label in "üéжλ"]
+    assert len({one.tobytes() for one in letters}) == len(letters)  # and not the same box for all
     for labels in (["a", "b", "c"], [], ["x"] * 11):
         with pytest.raises(ValueError, match="labels"):
             labelled_rows(images, labels)

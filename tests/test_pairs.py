@@ -66,6 +66,12 @@ def test_splits_of_halves(tmp_path):
             images(name, split)
     with pytest.raises(ValueError, match=r"no split 'test': there are train \(5 examples\), val"):
         images(name, "testA")
+    with pytest.raises(ValueError, match="if its files are two images side by side, give pairs:/"):
+        images(f"folder:{tmp_path}", "trainA")
+    (tmp_path / "train").rename(tmp_path / "trainA")
+    (tmp_path / "val").rename(tmp_path / "trainB")
+    with pytest.raises(ValueError, match="if the images of a pair are in two folders, give folder:/"):
+        images(name, "trainA")
 
 
 @pytest.mark.parametrize(("size", "found"), [((12, 25), "25 x 12"), ((12, 12), "12 x 12"), ((20, 12), "12 x 20")])

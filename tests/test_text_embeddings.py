@@ -85,6 +85,18 @@ def test_embeddings_of_other_images(tmp_path, folder):
         read_text_embeddings(tmp_path / "data.npy")
 
 
+def test_flags_that_change_nothing():
+    for flags, message in (
+        (
+            {"text_embeddings": "t.npz", "max_words": 9},
+            "max_words=9 would change nothing, because text_embeddings is in",
+        ),
+        ({"networks": "df_gan", "conditioning": "concatenate"}, "conditioning=concatenate would change nothing"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            text_to_image.Config(**flags)
+
+
 @pytest.mark.slow
 def test_a_run_and_its_prompts(tmp_path, folder, capsys):
     rows = RANDOM.normal(size=(4, 5)).astype(np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -101,6 +102,9 @@ def unknown_split(name: str, split: str, sizes: Mapping[str, int]) -> ValueError
     known = ", ".join(f"{key} ({size} examples)" for key, size in sizes.items())
     only = split == "test" and list(sizes) == ["train"]
     cure = "; hold a part of it out: --split 'train[:80%]' and --test-split 'train[80%:]'" if only else ""
+    side = re.match(r"(\w+)[AB](\[.*)?$", split)
+    if side and side[1] in sizes and name.startswith("folder:"):
+        cure = f"; if its files are two images side by side, give pairs:{name.removeprefix('folder:')}"
     return ValueError(f"data set {name} has no split {split!r}: there are {known}{cure}")
 
 

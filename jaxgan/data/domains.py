@@ -53,7 +53,10 @@ class TwoDomains:
         notices = [
             f"{a.size:,} images of a, {b.size:,} of b{', paired' if paired else ''}: an epoch is {epoch:,} steps"
         ]
-        notices += [f"{name}: {domain.notice}" for name, domain in self._domains.items() if domain.notice]
+        if a.notice and a.notice == b.notice:
+            notices.append(f"a and b: {a.notice}")
+        else:
+            notices += [f"{name}: {domain.notice}" for name, domain in self._domains.items() if domain.notice]
         self.notice = "; ".join(notices)
 
     def __call__(self, step: int, /) -> tuple[Batch, ...]:
@@ -87,7 +90,8 @@ def configured_domains(config: Any) -> TwoDomains:
       config: a `DomainsConfig`, or an object with its fields.
 
     Raises:
-      ValueError: as `image_batches`, `TwoDomains` and, if the domains are paired, `check_paired`.
+      ValueError: both domains are the same split; as `image_batches`, `TwoDomains` and, if the domains are paired,
+        `check_paired`.
     """
     fields = ("batch_size", "data_dir", "image_size", "load_size", "flip", "resident_mib", "num_workers")
     flags = {name: getattr(config, name) for name in fields}
@@ -97,6 +101,8 @@ def configured_domains(config: Any) -> TwoDomains:
         (config.dataset, config.split_a or usual[0], config.channels_a, config.seed),
         (config.dataset_b or config.dataset, config.split_b or usual[1], config.channels_b, other),
     )
+    if config.dataset_b is None and domains[0][:2] == domains[1][:2]:
+        raise ValueError(f"both domains are {config.dataset} {domains[0][1]}: give another --split-a or --split-b")
     if config.paired:
         check_paired(*((name, split) for name, split, *_ in domains))
     a, b = (

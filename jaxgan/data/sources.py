@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,10 @@ def open_images(
         try:
             files = stored_folder(f"folder:{name.removeprefix(PREFIX)}", part)
         except ValueError as error:
-            raise ValueError(str(error).replace("folder:", PREFIX)) from None
+            told = str(error).replace("folder:", PREFIX)
+            in_folders = re.search(rf": there are .*\b{re.escape(part)}A \(", told)
+            cure = f"; if the images of a pair are in two folders, give folder:{name.removeprefix(PREFIX)}"
+            raise ValueError(told + cure * bool(in_folders)) from None
         stored = halves(files, f"{name} {split}", side)
     elif name.endswith((".npy", ".npz")):
         stored = _file(name, split)

@@ -175,7 +175,7 @@ def _turned(x: Array) -> Array:
 
 # The choice on a CPU. Layers of few output channels, such as the last of a generator, are slow in the native kernels.
 FEW = 4
-MOST_UNROLLED = 32  # groups that are compiled one by one; a loop over more compiles in the time of one
+MOST_UNROLLED = 64  # groups that are compiled one by one; a loop over more is slower, but compiles in the time of one
 
 
 def _by_group(contraction: Callable) -> Callable:

@@ -21,8 +21,8 @@ class ImageConfig(RunConfig):
     dataset: str = "mnist_5k"
     split: str = "train"  # split to train on, in TFDS's syntax: train, train[:90%], train+test
     data_dir: PathName | None = runtime(None)  # folder of prepared data sets, by default that of tensorflow-datasets
-    # side of the images in pixels: 32, 64 or 128 (relativistic: a power of two from 8); images are center-cropped to a
-    # square and resized
+    # side of the images in pixels: 32, 64 or 128 (relativistic: a power of two from 8; --networks df_gan: to 256);
+    # images are center-cropped to a square and resized
     image_size: Pixels = 32
     channels: Literal[1, 3] = 1  # 1: grey, 3: RGB; other images are converted
     # resize the shorter side to this many pixels, then take a random crop of --image-size; None for no random crop

@@ -5,6 +5,8 @@ Pillow and matplotlib are imported where they are first used.
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import io
 import math
 import os
@@ -93,7 +95,7 @@ def labelled_rows(images: ArrayLike, labels: Sequence[str]) -> np.ndarray:
         rows = np.pad(rows, ((0, 0), (0, 1), *((0, 0),) * 3), constant_values=255 if rows.dtype == np.uint8 else 1)
     grid = image_grid({str(column): rows[:, column] for column in range(rows.shape[1])})
     pil_image, pil_draw, pil_font = (import_extra(f"PIL.{name}") for name in ("Image", "ImageDraw", "ImageFont"))
-    pitch, font = (len(grid) + GAP) // len(labels), pil_font.load_default(size=12)
+    pitch, font = (len(grid) + GAP) // len(labels), _font(pil_font)
     wrapped = [textwrap.wrap(label, 26, max_lines=max(1, pitch // 15), placeholder=" ...") for label in labels]
     width = 16 + max(math.ceil(font.getlength(line)) for lines in wrapped for line in lines or [""])
     canvas = pil_image.new("RGB", (width + grid.shape[1], len(grid)), "white")
@@ -103,6 +105,15 @@ def labelled_rows(images: ArrayLike, labels: Sequence[str]) -> np.ndarray:
         middle = (8, row * pitch + (pitch - GAP) // 2)
         draw.multiline_text(middle, "\n".join(lines), fill="black", font=font, anchor="lm", spacing=2)
     return np.asarray(canvas)
+
+
+def _font(pil_font: Any) -> Any:
+    """DejaVu Sans, which comes with matplotlib and has the letters of most languages; Pillow's has English ones."""
+    package = importlib.util.find_spec("matplotlib")
+    for folder in (package and package.submodule_search_locations) or ():
+        with contextlib.suppress(OSError):
+            return pil_font.truetype(os.path.join(folder, "mpl-data", "fonts", "ttf", "DejaVuSans.ttf"), 12)
+    return pil_font.load_default(size=12)
 
 
 def scatter(samples: ArrayLike, data: ArrayLike, *, title: str = "") -> Any:
