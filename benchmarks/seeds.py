@@ -3,9 +3,9 @@
     python -m benchmarks.seeds sngan --dataset fashion_mnist
     python -m benchmarks.seeds gan --num-seeds 5 --split 'train[:500]' --augment translation
 
-Prints the mean, the standard deviation and the worst seed of every score of `experiments.evaluate`, and of the seconds
-of training, all runs one after another. A seed that is trained and scored is not trained again, so the same command
-goes on where it was stopped.
+Prints the mean, the standard deviation and the worst seed of every score of `experiments.evaluate`, or of the last
+metrics of `gaussians_2d`, and of the seconds of training, all runs one after another. A seed that is trained and scored
+is not trained again, so the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.evaluate import EXPERIMENTS
 from jaxgan.runs.config import RunConfig
+
+POINT_SCORES = ("modes", "high_quality")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -43,15 +46,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def scores_of(experiment: str, flags: Sequence[str], run: Path, seed: int) -> dict[str, float]:
     """Trains and scores one seed, unless that is done already."""
-    scores = run / "scores.jsonl"
-    if not scores.exists():
+    scored = experiment in EXPERIMENTS
+    found = run / ("scores.jsonl" if scored else "metrics.jsonl")
+    if not (found if scored else run / "seconds.log").exists():
         began = time.monotonic()
         module = ["-m", f"experiments.{experiment}", *flags, "--seed", str(seed), "--workdir", str(run)]
         subprocess.run([sys.executable, *module], check=True, stdout=subprocess.DEVNULL)
         (run / "seconds.log").write_text(f"{time.monotonic() - began}\n")
-        evaluate = ["-m", "experiments.evaluate", "--run", str(run)]
-        subprocess.run([sys.executable, *evaluate], check=True, stdout=subprocess.DEVNULL)
-    last = json.loads(scores.read_text().splitlines()[-1])["scores"]
+        if scored:
+            evaluate = ["-m", "experiments.evaluate", "--run", str(run)]
+            subprocess.run([sys.executable, *evaluate], check=True, stdout=subprocess.DEVNULL)
+    last = json.loads(found.read_text().splitlines()[-1])
+    last = last["scores"] if scored else {name: value for name, value in last.items() if name in POINT_SCORES}
     print(f"seed {seed}: " + ", ".join(f"{name} {value:.4g}" for name, value in last.items()), flush=True)
     return last | {"seconds": float((run / "seconds.log").read_text())}
 

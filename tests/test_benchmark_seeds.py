@@ -49,6 +49,17 @@ def test_only_missing_seeds_are_trained(tmp_path, capsys, monkeypatch):
     assert "| coverage | 0.6 | 0.1414 | 0.5 |" in capsys.readouterr().out
 
 
+def test_points_have_the_scores_of_their_last_metrics(tmp_path, capsys):
+    flags = ["gaussians_2d", "--num-steps", "4", "--width", "8", "--num-seeds", "1", "--runs", str(tmp_path)]
+    seeds.main(flags)
+    (run,) = tmp_path.glob("*/seed-0")
+    before = capsys.readouterr().out
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert f"| high_quality | {last['high_quality']:.4g} | 0 |" in before and "d_loss" not in before
+    seeds.main(flags)
+    assert capsys.readouterr().out == before
+
+
 def test_a_run_that_fails_ends_it_with_its_status(tmp_path, monkeypatch):
     def run(*_, **__):
         raise subprocess.CalledProcessError(2, [sys.executable])
