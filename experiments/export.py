@@ -2,6 +2,7 @@
 
     python -m experiments.export --run runs/gan
     python -m experiments.export --run runs/gan --to safetensors
+    python -m experiments.export --run runs/cyclegan --to torch --inputs a
 
 `stablehlo` is the complete sampling function with its weights as a program, for any batch size, on CPU, CUDA and TPU.
 Where convolutions have a faster form for CPUs, the file contains both forms, and compilation selects one by platform.
@@ -26,6 +27,9 @@ It needs only JAX:
         run = json.loads(file.metadata()["run"])                    # run["config"]["latent_dim"] is 6
         kernel = file.get_tensor("ema_params/layer_0/kernel")
 
+`torch` is the weights of one generator of a CycleGAN or a pix2pix as junyanz/pytorch-CycleGAN-and-pix2pix reads them
+(`latest_net_G.pth`). Its test.py needs the flags --netG, --ngf and --norm of these networks, which are printed.
+
 A text-to-image program takes token ids, defined by `vocabulary.json` in the run folder; texts may have any length up to
 the run's `max_words`.
 
@@ -33,6 +37,7 @@ Earlier output of `export` is replaced; any other existing --output is refused.
 """
 
 import importlib.util
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,7 +51,10 @@ from jax import export
 
 from experiments import gaussians_2d, sample, translate
 from jaxgan import files
+from jaxgan.algorithms.steps import sampling_weights
 from jaxgan.checkpoints.leaves import leaves
+from jaxgan.networks.published import published_weights, read_published_generator
+from jaxgan.networks.torch_weights import torch_weights_bytes
 from jaxgan.runs import cli
 from jaxgan.runs.config import load_config
 from jaxgan.runs.flags import Flags, PathName
@@ -56,14 +64,15 @@ from jaxgan.runs.outputs import check_file, mark
 EXPERIMENTS = {**sample.EXPERIMENTS, **translate.EXPERIMENTS, gaussians_2d.Config.experiment: gaussians_2d}
 PLATFORMS = ("cpu", "cuda", "tpu")
 COMMAND = "export"
-NEEDS = {"stablehlo": "flatbuffers", "safetensors": "safetensors"}
+NEEDS = {"stablehlo": "flatbuffers", "safetensors": "safetensors", "torch": "numpy"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Flags):
     run: PathName  # run folder
     checkpoint: str = "last"  # checkpoint to load: best, last or a step
-    to: Literal["stablehlo", "safetensors"] = "stablehlo"  # format: a program with its weights, or only the weights
+    # format: a program with its weights, or only the weights, those of torch for pytorch-CycleGAN-and-pix2pix
+    to: Literal["stablehlo", "safetensors", "torch"] = "stablehlo"
     # inputs of the exported program, by default all, of a pix2pix only the images to translate; for a CycleGAN, a or b
     # exports only one of the two translations
     inputs: tuple[str, ...] = ()
@@ -117,6 +126,29 @@ def weights(run: Run, inputs: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
     return {path: np.asarray(leaf) for path, leaf in _used(run, used).items()}
 
 
+def torch_weights(run: Run, inputs: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """The tensors of one generator of a CycleGAN or a pix2pix, see `published_weights`.
+
+    Raises:
+      ValueError: another experiment; a CycleGAN and not one input; a generator that pytorch-CycleGAN-and-pix2pix does
+        not have.
+    """
+    name = run.config.experiment
+    if name not in translate.EXPERIMENTS:
+        raise ValueError(
+            f"--to torch is for {' and '.join(translate.EXPERIMENTS)}, but {run.folder} is a run of {name}"
+        )
+    check_weights(run, drawn_with(run, inputs))
+    generator = run.state.generator
+    params, model_state = sampling_weights(run.state, (generator.params, generator.model_state))
+    if name == "cyclegan":
+        if inputs not in (("a",), ("b",)):
+            raise ValueError("--to torch writes one generator: give --inputs a for a_to_b, or --inputs b for b_to_a")
+        direction = {"a": "a_to_b", "b": "b_to_a"}[inputs[0]]
+        params, model_state = params[direction], model_state[direction]
+    return published_weights(params, model_state)
+
+
 def check_weights(run: Run, used: set[int]) -> None:
     """Refuses a state whose weights contain NaN or infinity.
 
@@ -155,7 +187,8 @@ def main(config: Config) -> Path:
     if importlib.util.find_spec(NEEDS[config.to]) is None:
         raise ModuleNotFoundError(f"{NEEDS[config.to]} is missing: pip install -e '.[experiments]'")
     run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
-    output = Path(config.output or run.folder / "exported" / f"generator-{run.step}.{config.to}")
+    ending = {"torch": "pth"}.get(config.to, config.to)
+    output = Path(config.output or run.folder / "exported" / f"generator-{run.step}.{ending}")
     check_file(output, COMMAND)
     if config.to == "stablehlo":
         exported = program(run, config.inputs)
@@ -163,6 +196,10 @@ def main(config: Config) -> Path:
         (inputs,), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
         outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
         summary = f"{_described(inputs)} to {_described(outputs)}, for {', '.join(exported.platforms)}"
+    elif config.to == "torch":
+        tensors = torch_weights(run, config.inputs)
+        content = torch_weights_bytes(tensors, software=mark(COMMAND))
+        summary = read_published_generator(io.BytesIO(content)).description
     else:
         from safetensors.numpy import save
 

@@ -1,13 +1,18 @@
-"""Translates a folder of images, of any sizes, with a finished run of CycleGAN or pix2pix.
+"""Translates a folder of images, of any sizes, with a finished run of CycleGAN or pix2pix, or with published weights.
 
     python -m experiments.translate --run runs/cyclegan --input photos --output paintings
     python -m experiments.translate --run runs/cyclegan --input paintings --output photos --direction b_to_a
     python -m experiments.translate --run runs/pix2pix --input labels --output photos --noise 0
+    python -m experiments.translate --weights latest_net_G_A.pth --input horses --output zebras
 
 Only the run folder is needed, no training data and no images of the other domain. `photos/x/1.jpg` becomes
 `paintings/x/1.png`. If two images would get the same name, such as `1.jpg` and `1.png`, both keep their endings:
 `1.jpg.png` and `1.png.png`. The output is deterministic. With `--noise` a pix2pix translates as in its paper: with
 dropout, and batch norm with the statistics of the image; another seed gives another translation.
+
+`--weights` takes a generator of junyanz/pytorch-CycleGAN-and-pix2pix: resnet_9blocks, resnet_6blocks, unet_128 or
+unet_256 of any width and norm, found from the file, which is read without PyTorch. It translates without dropout and
+with batch norm's running statistics, as their test.py does with --eval.
 
 Each image is resized so that its shorter side has the training size (the longer one is rounded to sixteenths of that,
 so that few sizes are compiled), translated as a whole, and resized back to its original size. `--size native`
@@ -22,10 +27,11 @@ output must not overlap, including links.
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -33,7 +39,9 @@ from PIL import Image
 
 from experiments import cyclegan, pix2pix
 from jaxgan.data.folder import SUFFIXES, Content, content, has_frames, read_image
-from jaxgan.pixels import from_uint8, to_uint8
+from jaxgan.messages import printable
+from jaxgan.networks.published import read_published_generator
+from jaxgan.pixels import NonFiniteSamplesError, from_uint8, to_uint8
 from jaxgan.runs import cli
 from jaxgan.runs.flags import Flags, PathName, Pixels, Range, Seed
 from jaxgan.runs.open_run import Run, open_run
@@ -49,7 +57,8 @@ COMMAND = "translate"
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Flags):
-    run: PathName  # run folder
+    run: PathName | None = None  # run folder
+    weights: PathName | None = None  # file of a published generator (.pth), in place of --run
     input: PathName  # folder of images to translate, including its sub-folders
     output: PathName  # folder to write the translations to, with the same names
     # direction of translation, by default a_to_b; a pix2pix has only the one it was trained for
@@ -62,6 +71,11 @@ class Config(Flags):
     size: Pixels | Literal["native"] | None = None
     noise: Seed | None = None  # random seed of the dropout of a pix2pix; by default it is switched off
 
+    def __post_init__(self):
+        super().__post_init__()
+        if (self.run is None) == (self.weights is None):
+            raise ValueError("give either --run FOLDER or --weights FILE.pth")
+
 
 def main(config: Config) -> Path:
     source, target = Path(config.input), Path(config.output)
@@ -73,29 +87,22 @@ def main(config: Config) -> Path:
     names = output_names([Path(file).relative_to(source).as_posix() for file in files])
     old = earlier(target, COMMAND, known=set(names).__contains__)
 
-    run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
-    direction = direction_of(run, config.direction)
-    domain = direction[0]
-    side, channels = run.batch[domain].shape[2:]
-    if config.noise is not None and run.experiment not in NOISY:
-        raise ValueError(f"{run.folder} is a run of {run.config.experiment}, which has no dropout: leave --noise out")
-    if config.noise is not None and not run.config.dropout and run.config.g_norm != "batch":
-        raise ValueError(f"{run.folder} was trained without dropout, so noise changes nothing: leave --noise out")
-    noise = {} if config.noise is None else {"noise": np.full(config.batch_size, config.noise, np.uint32)}
-    # Compiled for this output only, without the other outputs of `sample`, such as the reconstruction.
-    translate = jax.jit(lambda state, images: run.gan.sample(state, {domain: from_uint8(images), **noise})[direction])
+    with_what = _of_run(config) if config.run else _of_weights(config)
+    side, channels, translate = with_what.side, with_what.channels, with_what.translate
 
     def write(batch: list[tuple[str, tuple[int, int], np.ndarray]]) -> None:
         images = np.stack([image for *_, image in batch])
         filled = np.concatenate([images, images[-1:].repeat(config.batch_size - len(images), axis=0)])
-        translated = run.to_uint8(translate(run.state, filled))
+        try:
+            translated = to_uint8(translate(filled))
+        except NonFiniteSamplesError as error:
+            raise ValueError(f"{with_what.name}: {error}") from None
         while old:
             old.pop().unlink()
         for (name, size, _), image in zip(batch, translated, strict=False):
             write_image(target / name, resized(image, *size), COMMAND, inside=target)
 
-    print(f"run         {run.folder} at step {run.step}")
-    print(f"direction   {direction}", flush=True)
+    print(with_what.told, flush=True)
     waiting, fitting, animated = defaultdict(list), set(), []
     failed = [f"{path} is {reason}" for path, reason in sorted(found.broken.items())]
     for file, name in zip(files, names, strict=True):
@@ -108,7 +115,7 @@ def main(config: Config) -> Path:
             shown = size if config.size == "native" else working_size(*size, shorter=config.size or side)
             check_shape(shown, config.batch_size)
             if shown not in fitting:  # the network may also refuse a size
-                jax.eval_shape(translate, run.state, np.empty((config.batch_size, *shown, channels), np.uint8))
+                jax.eval_shape(translate, np.empty((config.batch_size, *shown, channels), np.uint8))
                 fitting.add(shown)
         except ValueError as error:
             failed.append(str(error) if file in str(error) else f"{file}: {error}")
@@ -133,6 +140,48 @@ def main(config: Config) -> Path:
         shown = "".join(f"\n  {line}" for line in failed[:20]) + ("\n  ..." if len(failed) > 20 else "")
         raise ValueError(f"{len(failed)} of {_counted(everything, 'image')} were not translated:{shown}")
     return target
+
+
+class _Translator(NamedTuple):
+    """What translates: its name in messages, what is told of it, the side and channels of its images, the function."""
+
+    name: str
+    told: str
+    side: int
+    channels: int
+    translate: Callable[[np.ndarray], jax.Array]  # uint8 [B, H, W, C] to floats in [-1, 1]
+
+
+def _of_run(config: Config) -> _Translator:
+    run = open_run(config.run or "", EXPERIMENTS, checkpoint=config.checkpoint)
+    direction = direction_of(run, config.direction)
+    domain = direction[0]
+    side, channels = run.batch[domain].shape[2:]
+    if config.noise is not None and run.experiment not in NOISY:
+        raise ValueError(f"{run.folder} is a run of {run.config.experiment}, which has no dropout: leave --noise out")
+    if config.noise is not None and not run.config.dropout and run.config.g_norm != "batch":
+        raise ValueError(f"{run.folder} was trained without dropout, so noise changes nothing: leave --noise out")
+    noise = {} if config.noise is None else {"noise": np.full(config.batch_size, config.noise, np.uint32)}
+    # Compiled for this output only, without the other outputs of `sample`, such as the reconstruction.
+    compiled = jax.jit(lambda state, images: run.gan.sample(state, {domain: from_uint8(images), **noise})[direction])
+    name = f"{run.folder} at step {run.step}"
+    told = f"run         {name}\ndirection   {direction}"
+    return _Translator(name, told, side, channels, partial(compiled, run.state))
+
+
+def _of_weights(config: Config) -> _Translator:
+    for flag in ("direction", "noise"):
+        if getattr(config, flag) is not None:
+            raise ValueError(f"--{flag} is for a --run: published weights translate one way, without dropout")
+    if config.checkpoint != Config.checkpoint:
+        raise ValueError("--checkpoint is for a --run")
+    assert config.weights is not None
+    network, params, model_state, channels, size, description = read_published_generator(config.weights)
+    if channels not in (1, 3):
+        raise ValueError(f"{config.weights} translates images of {channels} channels; there are images of 1 and 3")
+    compiled = jax.jit(lambda params, images: network.apply(params, model_state, from_uint8(images), train=False)[0])
+    told = f"weights     {printable(config.weights)}\nnetwork     {description}"
+    return _Translator(str(config.weights), told, size, channels, partial(compiled, params))
 
 
 def direction_of(run: Run, wanted: str | None) -> str:

@@ -1,6 +1,7 @@
 """What experiments.export writes is read back and draws the same images."""
 
 import dataclasses
+import io
 import json
 import re
 import subprocess
@@ -20,6 +21,8 @@ from safetensors.numpy import load
 
 from experiments import export, gan
 from jaxgan.checkpoints.checkpoint import Checkpoints
+from jaxgan.networks.published import read_published_generator
+from jaxgan.networks.torch_weights import torch_weights_bytes
 from jaxgan.pixels import to_uint8
 from jaxgan.runs.config import save_config
 from jaxgan.runs.open_run import Run, open_run
@@ -211,6 +214,17 @@ def test_every_experiment_is_exported_for_both_uses(name):
 
     arrays = flax.traverse_util.unflatten_dict(export.weights(run, used), sep="/")
     assert {key.partition("_")[0] for key in arrays} <= {"ema", "generator", "encoder"}, arrays.keys()
+
+    if name in ("cyclegan", "pix2pix"):
+        file = io.BytesIO(torch_weights_bytes(export.torch_weights(run, used)))
+        found, (direction,) = read_published_generator(file), expected.keys() & {"a_to_b", "b_to_a"}
+        output, _ = found.network.apply(found.params, found.model_state, drawn[direction[0]], train=False)
+        np.testing.assert_allclose(output, expected[direction], rtol=1e-5, atol=2e-6)
+        with pytest.raises(ValueError, match="give --inputs a for a_to_b" if name == "cyclegan" else "no input x"):
+            export.torch_weights(run, () if name == "cyclegan" else ("x",))
+    else:
+        with pytest.raises(ValueError, match=f"--to torch is for cyclegan and pix2pix, but run is a run of {name}"):
+            export.torch_weights(run)
 
 
 def test_weights_that_are_not_finite_are_not_written(run, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import pytest
 
-from jaxgan.metrics.torch_weights import read_torch_weights
+from jaxgan.networks.torch_weights import read_torch_weights
 
 # `torch.save` of a state dict by PyTorch 2.13.0, compressed by zlib and written in base85; NEW in the format of 1.6 and
 # later, OLD with `_use_new_zipfile_serialization=False`. Recorded 2026-11-26.

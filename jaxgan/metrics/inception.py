@@ -29,8 +29,8 @@ from jaxgan.devices.compilation_cache import cache_folder
 from jaxgan.messages import note
 from jaxgan.metrics.extract import RESIZERS, resize
 from jaxgan.metrics.protocol import weights_hash
-from jaxgan.metrics.torch_weights import read_torch_weights
 from jaxgan.networks.convolutions import Conv
+from jaxgan.networks.torch_weights import read_torch_weights
 from jaxgan.types import Params
 
 URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"

@@ -1,4 +1,4 @@
-"""Reads the tensors of a PyTorch checkpoint without PyTorch, and without executing code from the file.
+"""Reads and writes the tensors of a PyTorch checkpoint without PyTorch, and without executing code from the file.
 
 A checkpoint is a pickle, which may call any function. Here it may only build dicts and tensors of numbers; anything
 else is refused, and the message names it.
@@ -12,7 +12,7 @@ import io
 import os
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -92,7 +92,7 @@ class _Unpickler(pickle.Unpickler):
         name = f"{module_name}.{global_name}"
         if module_name == "torch" and global_name in _TYPES:
             return _TYPES[global_name]
-        if name == "torch._utils._rebuild_tensor_v2":
+        if name in ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"):  # the first before 0.4
             return _Tensor
         if name == "torch._utils._rebuild_parameter":
             return lambda tensor, requires_grad, hooks: tensor
@@ -128,3 +128,47 @@ def _read_legacy(stream: BinaryIO) -> Any:
         storage, count = storages[key], int.from_bytes(stream.read(8), "little")
         storage.data = stream.read(count * storage.dtype.itemsize)
     return state
+
+
+def torch_weights_bytes(tensors: Mapping[str, np.ndarray], *, software: str = "jaxgan") -> bytes:
+    """The file that `torch.load` reads as a state dict of these tensors, in the format of PyTorch 1.6 and later.
+
+    Args:
+      tensors: float32 and int64 arrays by name, with axes in PyTorch's order.
+      software: what wrote the file, said inside it.
+    """
+    output = io.BytesIO()
+    with zipfile.ZipFile(output, "w") as archive:  # uncompressed, as PyTorch wants it
+        items = []
+        for index, (name, tensor) in enumerate(tensors.items()):
+            kind = "LongStorage" if tensor.dtype == np.int64 else "FloatStorage"
+            values = np.asarray(tensor, _TYPES[kind], order="C")
+            archive.writestr(f"archive/data/{index}", values.tobytes())
+            strides = [stride // values.itemsize for stride in values.strides]
+            items.append(_text(name) + _pickled_tensor(kind, index, values.size, tensor.shape, strides))
+        archive.writestr("archive/data.pkl", b"\x80\x02}(" + b"".join(items) + b"u.")
+        archive.writestr("archive/version", b"3\n")
+        archive.writestr("archive/byteorder", b"little")
+        archive.writestr("archive/software", software)
+    return output.getvalue()
+
+
+def _pickled_tensor(kind: str, index: int, count: int, shape: Sequence[int], strides: Sequence[int]) -> bytes:
+    """`torch._utils._rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())` in pickle's protocol 2."""
+    storage = b"(" + _text("storage") + f"ctorch\n{kind}\n".encode() + _text(str(index)) + _text("cpu")
+    hooks = b"ccollections\nOrderedDict\n)R"
+    arguments = storage + _int(count) + b"tQ" + _int(0) + _tuple(shape) + _tuple(strides) + b"\x89" + hooks
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + arguments + b"tR"
+
+
+def _text(value: str) -> bytes:
+    encoded = value.encode()
+    return b"X" + len(encoded).to_bytes(4, "little") + encoded
+
+
+def _int(value: int) -> bytes:
+    return b"J" + int(value).to_bytes(4, "little")
+
+
+def _tuple(values: Sequence[int]) -> bytes:
+    return b"(" + b"".join(map(_int, values)) + b"t"
