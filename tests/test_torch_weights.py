@@ -111,6 +111,29 @@ def test_a_tensor_may_not_exceed_its_storage(tmp_path):
         read_torch_weights(file)
 
 
+def test_a_small_file_does_not_fill_the_memory(tmp_path):
+    """By a tensor that repeats its numbers; a few times are allowed, since tensors may share them."""
+    for size, message in (((4,), None), ((200, 200, 200), "its tensors have 32,000,000 bytes, but the file has 16")):
+        file = tmp_path / "repeated.pth"
+        with zipfile.ZipFile(file, "w") as zipped:
+            for name, content in archive_of(size=size, strides=(0,) * len(size)).items():
+                zipped.writestr(f"repeated/{name}", content)
+        if message is None:
+            np.testing.assert_array_equal(read_torch_weights(file)["weight"], np.zeros(4))
+        else:
+            with pytest.raises(ValueError, match=message):
+                read_torch_weights(file)
+
+
+def test_a_compressed_file_is_refused(tmp_path):
+    file = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for name, content in archive_of(size=(2, 2), strides=(1, 2)).items():
+            zipped.writestr(f"bomb/{name}", content)
+    with pytest.raises(ValueError, match="bomb/data/0 is compressed"):
+        read_torch_weights(file)
+
+
 def archive_of(*, size, strides):
     """What is in a file of one float32 tensor over the numbers 0 to 3, its pickle written by hand."""
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import io
+import math
 import os
 import pickle
 import zipfile
@@ -32,6 +34,7 @@ _TYPES = {
     "BoolStorage": np.dtype("?"),
 }
 
+MOST_SHARED = 4  # bytes of all tensors, which may share their numbers, for each byte of the file
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first object in files of PyTorch before 1.6
 
 
@@ -53,6 +56,10 @@ def read_torch_weights(file: str | os.PathLike[str] | BinaryIO) -> dict[str, np.
             state = _read_zip(stream) if zipfile.is_zipfile(stream) else _read_legacy(stream)
         if not isinstance(state, dict) or not all(isinstance(value, _Tensor) for value in state.values()):
             raise ValueError("it is not a flat dict of tensors")
+        stored = sum(len(data) for data in {id(t.storage): t.storage.data for t in state.values()}.values())
+        wanted = sum(math.prod(t.size) * t.storage.dtype.itemsize for t in state.values())
+        if wanted > MOST_SHARED * stored:  # a small file could ask for more than the memory
+            raise ValueError(f"its tensors have {wanted:,} bytes, but the file has {stored:,}")
         return {str(name): tensor.array() for name, tensor in state.items()}
     except Exception as error:  # damaged pickles raise many types of errors
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error) or type(error).__name__
@@ -111,7 +118,14 @@ def _read_zip(stream: BinaryIO) -> Any:
         folder = pickled.removesuffix("data.pkl")
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
             raise ValueError("its numbers are not little-endian")
-        find_storage = lambda key, dtype: _Storage(dtype, archive.read(f"{folder}data/{key}"))
+
+        @functools.cache  # tensors may share a storage
+        def find_storage(key: str, dtype: np.dtype) -> _Storage:
+            name = f"{folder}data/{key}"
+            if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:  # PyTorch compresses nothing
+                raise ValueError(f"{name} is compressed")
+            return _Storage(dtype, archive.read(name))
+
         return _Unpickler(io.BytesIO(archive.read(pickled)), find_storage).load()
 
 
