@@ -26,8 +26,8 @@ def seconds_of(run: str, moves: int) -> tuple[float, list[float]]:
     """
     started = time.perf_counter()
     command = [sys.executable, "-m", "experiments.explore", "--run", run]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}, **pipes) as process:
+    pipe, environment = subprocess.PIPE, os.environ | {"PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
         assert process.stdout is not None and process.stderr is not None
         try:
             found = (re.search(r"page +(http\S+?)/?$", line.rstrip()) for line in process.stdout)
