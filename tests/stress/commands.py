@@ -42,7 +42,7 @@ TINY = {
 
 ELSEWHERE = re.compile(
     r"--preset (paper|long)|--coordinator|JAX_PLATFORMS=cuda|--features inception|--compare torch|fashion_mnist|emoji"
-    r"|PHOTOS|OTHERS|FACADES|MINE|train\.npz|latest_net|--image-size 64|divergence|benchmarks|stress|srun|--debug-nans"
+    r"|PHOTOS|OTHERS|FACADES|MINE|train\.npz|latest_net|divergence|benchmarks|stress|srun|--debug-nans"
     r"|--checkpoint (3000|best)|--against|25600"
 )
 """What a command needs that is not here, or that takes minutes at any size."""
