@@ -17,6 +17,8 @@ import time
 import urllib.request
 from typing import Any
 
+from jaxgan.runs import cli
+
 
 def seconds_of(run: str, moves: int) -> tuple[float, list[float]]:
     """Of the first image, and of one image for each move of a slider.
@@ -33,7 +35,7 @@ def seconds_of(run: str, moves: int) -> tuple[float, list[float]]:
             found = (re.search(r"page +(http\S+?)/?$", line.rstrip()) for line in process.stdout)
             address = next((match[1] for match in found if match), None)
             if address is None:
-                raise ValueError(f"the page did not open: {process.stderr.read().strip()}")
+                raise ValueError(f"the page did not open: {process.stderr.read().strip().removeprefix('error: ')}")
             values, sliders = _controls(address)
             _draw(address, values)
             first = time.perf_counter() - started
@@ -52,9 +54,9 @@ def _controls(address: str) -> tuple[list[Any], list[int]]:
     """The initial values of the page's controls, and which of them are sliders of latents or directions."""
     with urllib.request.urlopen(f"{address}/config") as answer:
         config = json.load(answer)
-    (function,) = (one for one in config["dependencies"] if one["api_name"] == "draw")
+    inputs = next((one["inputs"] for one in config["dependencies"] if one["api_name"] == "draw"), ())
     props = {one["id"]: one["props"] for one in config["components"]}
-    chosen = [props[number] for number in function["inputs"]]
+    chosen = [props[number] for number in inputs]
     sliders = [place for place, one in enumerate(chosen) if re.match("Latent|Direction", str(one.get("label")))]
     if not sliders:
         raise ValueError("the page has no slider of a latent or a direction")
@@ -77,7 +79,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--moves", type=int, default=25, help="moves of a slider in each")
     options = parser.parse_args(argv)
     for _ in range(options.starts):
-        first, seconds = seconds_of(options.run, options.moves)
+        try:
+            first, seconds = seconds_of(options.run, options.moves)
+        except ValueError as error:
+            cli.leave(str(error))
         moved = f"moved slider {1000 * statistics.median(seconds):.0f} ms (at most {1000 * max(seconds):.0f})"
         print(f"first image {first:.2f} s, {moved}", flush=True)
 

@@ -63,7 +63,8 @@ def tpu(topology: str) -> Any:
 def step_bytes(module: Any, config: Any, device: Any = None) -> int:
     """Bytes of arguments, results and temporaries of one training step on `device`; the state is donated.
 
-    Of temporaries alone, where these do not fit the device."""
+    Of temporaries alone, where these do not fit the device.
+    """
     gan, batch = module.build(config), batch_of(config)
     state = jax.eval_shape(gan.init, jax.random.key(0), batch)
     arguments = state, (batch,) * gan.d_steps

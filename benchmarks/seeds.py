@@ -47,8 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def scores_of(experiment: str, flags: Sequence[str], run: Path, seed: int) -> dict[str, float]:
     """Trains and scores one seed, unless that is done already."""
     scored = experiment in EXPERIMENTS
-    found = run / ("scores.jsonl" if scored else "metrics.jsonl")
-    if not (found if scored else run / "seconds.log").exists():
+    if not (run / ("scores.jsonl" if scored else "seconds.log")).exists():
         began = time.monotonic()
         module = ["-m", f"experiments.{experiment}", *flags, "--seed", str(seed), "--workdir", str(run)]
         subprocess.run([sys.executable, *module], check=True, stdout=subprocess.DEVNULL)
@@ -56,7 +55,7 @@ def scores_of(experiment: str, flags: Sequence[str], run: Path, seed: int) -> di
         if scored:
             evaluate = ["-m", "experiments.evaluate", "--run", str(run)]
             subprocess.run([sys.executable, *evaluate], check=True, stdout=subprocess.DEVNULL)
-    last = json.loads(found.read_text().splitlines()[-1])
+    last = json.loads((run / ("scores.jsonl" if scored else "metrics.jsonl")).read_text().splitlines()[-1])
     last = last["scores"] if scored else {name: value for name, value in last.items() if name in POINT_SCORES}
     print(f"seed {seed}: " + ", ".join(f"{name} {value:.4g}" for name, value in last.items()), flush=True)
     return last | {"seconds": float((run / "seconds.log").read_text())}

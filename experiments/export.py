@@ -53,7 +53,7 @@ from experiments import gaussians_2d, sample, translate
 from jaxgan import files
 from jaxgan.algorithms.steps import sampling_weights
 from jaxgan.checkpoints.leaves import leaves
-from jaxgan.networks.published import published_weights, read_published_generator
+from jaxgan.networks.published_generators import published_weights, read_published_generator
 from jaxgan.networks.torch_weights import torch_weights_bytes
 from jaxgan.runs import cli
 from jaxgan.runs.config import load_config
@@ -64,7 +64,7 @@ from jaxgan.runs.outputs import check_file, mark
 EXPERIMENTS = {**sample.EXPERIMENTS, **translate.EXPERIMENTS, gaussians_2d.Config.experiment: gaussians_2d}
 PLATFORMS = ("cpu", "cuda", "tpu")
 COMMAND = "export"
-NEEDS = {"stablehlo": "flatbuffers", "safetensors": "safetensors", "torch": "numpy"}
+NEEDS = {"stablehlo": "flatbuffers", "safetensors": "safetensors"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,8 +184,9 @@ def _inputs(run: Run, names: tuple[str, ...]) -> dict[str, jax.ShapeDtypeStruct]
 
 
 def main(config: Config) -> Path:
-    if importlib.util.find_spec(NEEDS[config.to]) is None:
-        raise ModuleNotFoundError(f"{NEEDS[config.to]} is missing: pip install -e '.[experiments]'")
+    needed = NEEDS.get(config.to)
+    if needed and importlib.util.find_spec(needed) is None:
+        raise ModuleNotFoundError(f"{needed} is missing: pip install -e '.[experiments]'")
     run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
     ending = {"torch": "pth"}.get(config.to, config.to)
     output = Path(config.output or run.folder / "exported" / f"generator-{run.step}.{ending}")
@@ -199,7 +200,7 @@ def main(config: Config) -> Path:
     elif config.to == "torch":
         tensors = torch_weights(run, config.inputs)
         content = torch_weights_bytes(tensors, software=mark(COMMAND))
-        summary = read_published_generator(io.BytesIO(content)).description
+        summary = read_published_generator(io.BytesIO(content)).description  # as a reader of the file finds it
     else:
         from safetensors.numpy import save
 

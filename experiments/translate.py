@@ -40,7 +40,7 @@ from PIL import Image
 from experiments import cyclegan, pix2pix
 from jaxgan.data.folder import SUFFIXES, Content, content, has_frames, read_image
 from jaxgan.messages import printable
-from jaxgan.networks.published import read_published_generator
+from jaxgan.networks.published_generators import read_published_generator
 from jaxgan.pixels import NonFiniteSamplesError, from_uint8, to_uint8
 from jaxgan.runs import cli
 from jaxgan.runs.flags import Flags, PathName, Pixels, Range, Seed
@@ -87,8 +87,8 @@ def main(config: Config) -> Path:
     names = output_names([Path(file).relative_to(source).as_posix() for file in files])
     old = earlier(target, COMMAND, known=set(names).__contains__)
 
-    with_what = _of_run(config) if config.run else _of_weights(config)
-    side, channels, translate = with_what.side, with_what.channels, with_what.translate
+    translator = _of_run(config) if config.run else _of_weights(config)
+    side, channels, translate = translator.side, translator.channels, translator.translate
 
     def write(batch: list[tuple[str, tuple[int, int], np.ndarray]]) -> None:
         images = np.stack([image for *_, image in batch])
@@ -96,13 +96,13 @@ def main(config: Config) -> Path:
         try:
             translated = to_uint8(translate(filled))
         except NonFiniteSamplesError as error:
-            raise ValueError(f"{with_what.name}: {error}") from None
+            raise ValueError(f"{translator.name}: {error}") from None
         while old:
             old.pop().unlink()
         for (name, size, _), image in zip(batch, translated, strict=False):
             write_image(target / name, resized(image, *size), COMMAND, inside=target)
 
-    print(with_what.told, flush=True)
+    print(translator.told, flush=True)
     waiting, fitting, animated = defaultdict(list), set(), []
     failed = [f"{path} is {reason}" for path, reason in sorted(found.broken.items())]
     for file, name in zip(files, names, strict=True):
@@ -153,7 +153,8 @@ class _Translator(NamedTuple):
 
 
 def _of_run(config: Config) -> _Translator:
-    run = open_run(config.run or "", EXPERIMENTS, checkpoint=config.checkpoint)
+    assert config.run is not None
+    run = open_run(config.run, EXPERIMENTS, checkpoint=config.checkpoint)
     direction = direction_of(run, config.direction)
     domain = direction[0]
     side, channels = run.batch[domain].shape[2:]

@@ -28,9 +28,8 @@ os.environ["JAXGAN_CACHE"] = _cache.name
 # So that `keep_freed_memory` leaves a process alone that runs hundreds of tests.
 os.environ.setdefault("MALLOC_ARENA_MAX", "8")
 
-collect_ignore = [
-    f"record_{name}_reference.py" for name in ("cyclegan", "df_gan", "published")
-]  # need PyTorch; run by hand
+# These need PyTorch, and are run by hand.
+collect_ignore = [f"record_{name}_reference.py" for name in ("cyclegan", "df_gan", "published")]
 
 # A run leaves ignored what was ignored where it was started, as in the background of a script or under nohup; tests
 # send these signals, to themselves and to processes they start.

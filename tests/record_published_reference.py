@@ -15,22 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from published_values import numbers, size_of, value
 from torch import nn
 
 
 def images(seed, size, channels=3):
     return np.random.default_rng(seed).uniform(-1, 1, (1, size, size, channels)).astype(np.float32)
-
-
-def value(index, name, shape):
-    """Tensor number `index`: kernels that keep the scale of what they are given, and norms that are not trivial."""
-    random = np.random.default_rng(index)
-    if name.endswith("running_var"):
-        return random.uniform(0.5, 1.5, shape).astype(np.float32)
-    drawn = random.standard_normal(shape).astype(np.float32)
-    if len(shape) == 4:
-        return drawn * np.float32((0.3 / (min(shape[:2]) * shape[2] * shape[3])) ** 0.5)
-    return np.float32(name.endswith("weight")) + np.float32(0.1) * drawn
 
 
 def batch(features):
@@ -135,16 +125,6 @@ def filled(network):
 def run(network, pictures):
     with torch.no_grad():
         return network(torch.from_numpy(pictures).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
-
-
-def numbers(output):
-    output = output.astype(np.float64)
-    corners = output[:, [0, 0, -1, -1], [0, -1, 0, -1]]
-    return [output.mean(), np.abs(output).mean(), *corners.ravel(), *output[0, output.shape[1] // 2, 40:48].ravel()]
-
-
-def size_of(name):
-    return {"unet_128": 128, "unet_256": 256}.get(name.split(",")[0], 64)
 
 
 def main():

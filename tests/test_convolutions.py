@@ -131,7 +131,7 @@ def test_vmap_of_groups(axes):
     close(*(derivatives(jax.vmap(function, in_axes=axes))(*operands) for function in (ours, theirs)), 5e-4)
 
 
-def test_an_accelerator_convolves_all_groups_at_once(monkeypatch):
+def test_an_accelerator_convolves_all_groups_at_once():
     """Of the native kernels, which accelerators use: their values, here on the CPU, and how many there are."""
     x, w, ours, _ = grouped(3, 6)
     gradient = jax.jit(jax.grad(lambda x, w: jnp.sum(jnp.tanh(ours(x, w))), argnums=(0, 1)))

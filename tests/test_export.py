@@ -21,7 +21,7 @@ from safetensors.numpy import load
 
 from experiments import export, gan
 from jaxgan.checkpoints.checkpoint import Checkpoints
-from jaxgan.networks.published import read_published_generator
+from jaxgan.networks.published_generators import read_published_generator
 from jaxgan.networks.torch_weights import torch_weights_bytes
 from jaxgan.pixels import to_uint8
 from jaxgan.runs.config import save_config

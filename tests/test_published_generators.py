@@ -10,28 +10,18 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from published_values import numbers, size_of, value
 from small_domains import save
 from test_image_to_image import images
 
 from experiments import translate
 from jaxgan.data.folder import read_image
 from jaxgan.networks.image_to_image import residual_generator, unet_generator
-from jaxgan.networks.published import published_weights, read_published_generator
+from jaxgan.networks.published_generators import published_weights, read_published_generator
 from jaxgan.networks.torch_weights import torch_weights_bytes
 from jaxgan.pixels import from_uint8, to_uint8
 
 RECORDED = json.loads(Path(__file__).with_name("published_generators.json").read_text())
-
-
-def value(index, name, shape):
-    """Tensor number `index`, as the recording script draws it."""
-    random = np.random.default_rng(index)
-    if name.endswith("running_var"):
-        return random.uniform(0.5, 1.5, shape).astype(np.float32)
-    drawn = random.standard_normal(shape).astype(np.float32)
-    if len(shape) == 4:
-        return drawn * np.float32((0.3 / (min(shape[:2]) * shape[2] * shape[3])) ** 0.5)
-    return np.float32(name.endswith("weight")) + np.float32(0.1) * drawn
 
 
 def tensors_of(name):
@@ -54,19 +44,12 @@ def drawn(network, channels=3):
     return jax.tree.map(lambda leaf: np.random.default_rng(0).random(leaf.shape, np.float32), shapes)
 
 
-def numbers(output):
-    output = output.astype(np.float64)
-    corners = output[:, [0, 0, -1, -1], [0, -1, 0, -1]]
-    return [output.mean(), np.abs(output).mean(), *corners.ravel(), *output[0, output.shape[1] // 2, 40:48].ravel()]
-
-
 @pytest.mark.parametrize("name", RECORDED)
 def test_equal_to_pytorch(name):
     found = read(tensors_of(name))
-    kind = name.split(",")[0]
-    size = {"unet_128": 128, "unet_256": 256}.get(kind, 64)
+    size = size_of(name)
     assert found.description == name.replace(", ", ", width 8, ")
-    assert (found.size, found.channels) == (size if "unet" in kind else 256, 1 if "6blocks, batch" in name else 3)
+    assert (found.size, found.channels) == (size if "unet" in name else 256, 1 if "6blocks, batch" in name else 3)
     output = applied(found, images(0, size, found.channels)[:1])
     np.testing.assert_allclose(numbers(output), RECORDED[name]["numbers"], atol=1e-4)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -122,10 +121,10 @@ def open_images(
         try:
             files = stored_folder(f"folder:{name.removeprefix(PREFIX)}", part)
         except ValueError as error:
-            told = str(error).replace("folder:", PREFIX)
-            in_folders = re.search(rf": there are .*\b{re.escape(part)}A \(", told)
-            cure = f"; if the images of a pair are in two folders, give folder:{name.removeprefix(PREFIX)}"
-            raise ValueError(told + cure * bool(in_folders)) from None
+            folder = name.removeprefix(PREFIX)
+            in_two = Path(expanded(folder), split.partition("[")[0]).is_dir()
+            cure = f"; if the images of a pair are in two folders, give folder:{folder}"
+            raise ValueError(str(error).replace("folder:", PREFIX) + cure * in_two) from None
         stored = halves(files, f"{name} {split}", side)
     elif name.endswith((".npy", ".npz")):
         stored = _file(name, split)

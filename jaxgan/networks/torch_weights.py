@@ -114,6 +114,9 @@ class _Unpickler(pickle.Unpickler):
 
 def _read_zip(stream: BinaryIO) -> Any:
     with zipfile.ZipFile(stream) as archive:
+        for entry in archive.infolist():  # PyTorch compresses nothing, and what is compressed has any size
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{entry.filename} is compressed")
         (pickled,) = [name for name in archive.namelist() if name.endswith("data.pkl")]
         folder = pickled.removesuffix("data.pkl")
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
@@ -121,10 +124,7 @@ def _read_zip(stream: BinaryIO) -> Any:
 
         @functools.cache  # tensors may share a storage
         def find_storage(key: str, dtype: np.dtype) -> _Storage:
-            name = f"{folder}data/{key}"
-            if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:  # PyTorch compresses nothing
-                raise ValueError(f"{name} is compressed")
-            return _Storage(dtype, archive.read(name))
+            return _Storage(dtype, archive.read(f"{folder}data/{key}"))
 
         return _Unpickler(io.BytesIO(archive.read(pickled)), find_storage).load()
 

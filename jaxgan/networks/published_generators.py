@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import jax
@@ -34,7 +34,7 @@ class PublishedGenerator(NamedTuple):
       params: its parameters.
       model_state: its model state, the running statistics of batch norm if it has that.
       channels: channels C of its input.
-      size: side of the images it is for: 128 for `unet_128`, else 256.
+      size: side of the images it is for: that in the name of a U-Net, 256 for a residual generator.
       description: such as `resnet_9blocks, width 64, instance norm`.
     """
 
@@ -185,7 +185,8 @@ def _read(
     for place in places:
         if found.get(f"{place.layer}.weight", np.empty(0)).ndim != 4:
             raise ValueError(f"{place.layer}.weight, the kernel of a convolution, is missing")
-    first, last = (found[f"{places[index].layer}.weight"] for index in (0, _last(places)))
+    image = next(place for place in places if place.name == ("image",))
+    first, last = (found[f"{place.layer}.weight"] for place in (places[0], image))
     width, channels = first.shape[:2]
     normed = next(place for place in places if place.norm)
     affine, biased = f"{normed.norm}.weight" in found, f"{normed.layer}.bias" in found
@@ -196,30 +197,26 @@ def _read(
     size = 2 ** options["levels"] if is_unet else 256
     shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, size, size, channels)))
     params, model_state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)  # a bias may be missing
-    filled = dict(_filled(found, places, (params, model_state.get("batch_stats", {}))))
-    if unknown := [name for name in found if name not in filled and not _LEFT_OUT.search(name)]:
+    used = _fill(found, places, params, model_state.get("batch_stats", {}))
+    if unknown := [name for name in found if name not in used and not _LEFT_OUT.search(name)]:
         raise ValueError(f"{_some(unknown)} do not belong to a {kind}")
     return PublishedGenerator(network, params, model_state, channels, size, f"{kind}, width {width}, {norm} norm")
 
 
-def _last(places: list[_Place]) -> int:
-    return next(index for index, place in enumerate(places) if place.name == ("image",))
-
-
-def _filled(
-    found: Mapping[str, np.ndarray], places: list[_Place], trees: tuple[Params, ModelState]
-) -> Iterator[tuple[str, None]]:
-    """Fills the trees in place; yields the names of the tensors that are used."""
-    params, statistics = trees
+def _fill(
+    found: Mapping[str, np.ndarray], places: list[_Place], params: Params, statistics: dict[str, Any]
+) -> set[str]:
+    """Fills parameters and batch norm's statistics in place; returns the names of the tensors that have a place."""
+    used = set()
     for place in places:
         inside = _at(params, place.name)
         for part, ours in _LAYER.items():
             name = f"{place.layer}.{part}"
             if name in found:
-                yield name, None
-            if ours in inside and (name in found or ours == "kernel"):
-                value = found[name].transpose(2, 3, 1, 0) if ours == "kernel" else found[name]
-                _put(inside, ours, value, name)
+                used.add(name)
+                if ours in inside:  # without the biases before instance norm
+                    value = found[name].transpose(2, 3, 1, 0) if ours == "kernel" else found[name]
+                    _put(inside, ours, value, name)
         if place.norm is None or not (here := _at(params, place.norm_name)):
             continue
         (batch_norm,) = here  # flax's module within ours
@@ -227,9 +224,10 @@ def _filled(
             name = f"{place.norm}.{part}"
             if name not in found:
                 raise ValueError(f"{name} is missing")
-            yield name, None
+            used.add(name)
             tree = params if ours in ("scale", "bias") else statistics
             _put(_at(tree, (*place.norm_name, batch_norm)), ours, found[name], name)
+    return used
 
 
 def _at(tree: Any, path: tuple[str, ...]) -> Any:
